@@ -1,0 +1,163 @@
+//! What a cart costs now: live prices, tax for where it goes, the chosen shipping. Used to show a cart and to place its
+//! order, so that both say the same.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::cart::{Cart, CartLine, ShipTo};
+use domain::catalog::{Product, Variant};
+use domain::id::VariantId;
+use domain::money::{Currency, Money};
+use domain::pricing::{self, LineRequest, Quote, QuoteRequest, ShippingOption};
+
+use crate::answer::Refusal;
+use crate::cart::price_of;
+use crate::terms::Terms;
+
+/// A quote, and what it was made of.
+#[derive(Debug)]
+pub struct Quoted {
+    pub quote: Quote,
+    /// The prices on which the cart was filled: what the shopper has seen.
+    pub total_seen: Money,
+    pub requires_shipping: bool,
+    /// `None` when the chosen one is not offered to this address.
+    pub shipping: Option<ShippingOption>,
+    /// Lines whose variant can't be bought any more.
+    pub gone: Vec<VariantId>,
+}
+
+/// The products of a cart's lines, by variant.
+pub type Products<'a> = HashMap<VariantId, &'a Product>;
+
+pub fn quote(
+    cart: &Cart,
+    products: &Products<'_>,
+    terms: &Terms,
+    now: DateTime<Utc>,
+) -> Result<Quoted, Refusal> {
+    let currency = cart.currency.ok_or_else(|| Refusal::not_found("cart"))?;
+    let ship_to = ship_to(cart);
+    let mut gone = Vec::new();
+    let (mut live, mut seen) = (Vec::new(), Vec::new());
+    for line in &cart.lines {
+        let product = products.get(&line.variant_id);
+        let found = product.and_then(|p| p.variant(line.variant_id).map(|variant| (*p, variant)));
+        let priced = found
+            .and_then(|(p, v)| Some((p, v, price_of(v, currency, line.quantity, now).ok()?.price)));
+        let Some((product, variant, price)) = priced else {
+            gone.push(line.variant_id);
+            continue;
+        };
+        live.push(request_line(line, product, variant, price));
+        seen.push(request_line(line, product, variant, line.price_seen));
+    }
+    let requires_shipping = live.iter().any(|line| line.requires_shipping);
+    let mut request = QuoteRequest {
+        currency,
+        prices_include_tax: terms.prices_include_tax,
+        rounding: terms.rounding,
+        ship_to: ship_to.clone(),
+        lines: live,
+        discounts: Vec::new(),
+        tax_rates: terms.tax_rates.clone(),
+        shipping: None,
+    };
+    let options = match &ship_to {
+        Some(ship_to) if requires_shipping => options(&request, ship_to, currency, terms)?,
+        _ => Vec::new(),
+    };
+    let chosen = cart.shipping_option.as_ref();
+    let shipping = chosen.and_then(|chosen| {
+        options
+            .into_iter()
+            .find(|option| option.method_id == chosen.option_id)
+    });
+    request.shipping.clone_from(&shipping);
+    let quote = pricing::price(&request).map_err(|e| unpriceable(&e))?;
+    request.lines = seen;
+    if let (Some(option), Some(chosen)) = (&mut request.shipping, chosen) {
+        option.price = chosen.price_seen;
+    }
+    let total_seen = pricing::price(&request)
+        .map_err(|e| unpriceable(&e))?
+        .totals
+        .total;
+    Ok(Quoted {
+        quote,
+        total_seen,
+        requires_shipping,
+        shipping,
+        gone,
+    })
+}
+
+/// The ways to ship a cart, cheapest first as configured.
+pub fn shipping_options(
+    cart: &Cart,
+    products: &Products<'_>,
+    terms: &Terms,
+    now: DateTime<Utc>,
+) -> Result<Vec<ShippingOption>, Refusal> {
+    let currency = cart.currency.ok_or_else(|| Refusal::not_found("cart"))?;
+    let Some(ship_to) = ship_to(cart) else {
+        return Ok(Vec::new());
+    };
+    let goods = quote(cart, products, terms, now)?.quote.totals.subtotal;
+    Ok(pricing::shipping_options(
+        &terms.shipping_methods,
+        &ship_to,
+        Money::new(goods.amount(), currency).unwrap_or(goods),
+    ))
+}
+
+fn options(
+    request: &QuoteRequest,
+    ship_to: &ShipTo,
+    currency: Currency,
+    terms: &Terms,
+) -> Result<Vec<ShippingOption>, Refusal> {
+    let goods = pricing::price(request)
+        .map_err(|e| unpriceable(&e))?
+        .totals
+        .subtotal;
+    debug_assert_eq!(goods.currency(), currency, "a cart has one currency");
+    Ok(pricing::shipping_options(
+        &terms.shipping_methods,
+        ship_to,
+        goods,
+    ))
+}
+
+/// The delivery address once it is known; before, the country the cart was made for gives an estimate.
+fn ship_to(cart: &Cart) -> Option<ShipTo> {
+    let estimate = || {
+        cart.country.clone().map(|country| ShipTo {
+            country,
+            region: None,
+        })
+    };
+    cart.ship_to().cloned().or_else(estimate)
+}
+
+fn request_line(
+    line: &CartLine,
+    product: &Product,
+    variant: &Variant,
+    unit_price: Money,
+) -> LineRequest {
+    LineRequest {
+        line_id: line.line_id,
+        unit_price,
+        quantity: line.quantity,
+        tax_category: product.tax_category.clone(),
+        requires_shipping: variant.requires_shipping,
+    }
+}
+
+fn unpriceable(error: &pricing::PricingError) -> Refusal {
+    Refusal::new(
+        "validation_failed",
+        format!("the cart can't be priced: {error}; lower its quantities"),
+    )
+}

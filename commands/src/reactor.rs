@@ -1,0 +1,696 @@
+//! The reactor: carries out what events ask of the outside, and what is due at a time.
+//!
+//! It follows the log; each event that asks for a call becomes a row of `effect` in the transaction that moves its
+//! checkpoint. A row stays until the outcome is in the log, so whatever dies is tried again, with the event's own
+//! idempotency key: the provider carries it out once. Nothing here decides; outcomes go through the writer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::customer::SubjectEvent;
+use domain::event::Event;
+use domain::id::{OperationId, OrderId, PaymentId};
+use domain::payment::{Evidence, Operation, OperationKind, Payment, PaymentEvent, ProviderFact};
+use futures::stream::{FuturesUnordered, StreamExt};
+use infra::config::Config;
+use infra::event_log::StoredEvent;
+use infra::feed::{Feed, Tail};
+use infra::sealing::KeyScope;
+use infra::task::CancellationToken;
+use sqlx::{PgPool, Row};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::answer::{CommandError, Failure, Origin};
+use crate::checkout::PAYMENT_DEADLINE;
+use crate::order;
+use crate::payment::{self, Reported};
+use crate::provider::{
+    AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError,
+    RefundRequest, VoidRequest,
+};
+use crate::writer::Writer;
+
+/// Its row in the table of checkpoints.
+pub const NAME: &str = "reactor";
+/// Calls to the provider at once.
+const CALLS_MAX: usize = 64;
+/// Longest wait before due rows are looked for anyway.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Wait before a call that could not be made is made again; doubled with each attempt up to [`RETRY_MAX_MS`].
+const RETRY_MIN_MS: i64 = 500;
+const RETRY_MAX_MS: i64 = 60_000;
+/// Deadlines taken up at once.
+const DEADLINES_MAX: i64 = 100;
+/// When a deadline whose order is still being paid is looked at again.
+const DEADLINE_AGAIN_S: i64 = 30;
+/// Namespace of the ids of the reactor's own commands.
+const COMMANDS: Uuid = Uuid::from_u128(0x8d3c_5b1e_0f7a_4c56_b9d2_7265_6163_746f);
+
+pub struct Reactor {
+    pool: PgPool,
+    writer: Writer,
+    provider: PaymentProvider,
+    feed: Feed,
+    query_after: chrono::Duration,
+    lease: chrono::Duration,
+    return_url: String,
+    wake: Arc<Notify>,
+}
+
+/// A row of `effect`.
+#[derive(Debug, Clone)]
+struct Effect {
+    operation_id: OperationId,
+    payment_id: PaymentId,
+    correlation_id: Uuid,
+    causation_id: Uuid,
+    attempts: i32,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReactorError {
+    #[error("the database can't be used")]
+    Database(#[from] sqlx::Error),
+    #[error("an event can't be read")]
+    Event(#[from] domain::event::DecodeError),
+    #[error("metadata is not JSON")]
+    Metadata(#[from] serde_json::Error),
+    #[error("a key can't be destroyed")]
+    Seal(#[from] infra::sealing::SealError),
+}
+
+impl Reactor {
+    #[must_use]
+    pub fn new(
+        pool: PgPool,
+        writer: Writer,
+        provider: PaymentProvider,
+        feed: Feed,
+        config: &Config,
+    ) -> Self {
+        let ms =
+            |ms: u64| chrono::Duration::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 2));
+        Self {
+            pool,
+            writer,
+            provider,
+            feed,
+            query_after: ms(config.payments.query_after_ms),
+            lease: ms(config.payments.provider_timeout_ms) + chrono::Duration::seconds(5),
+            return_url: format!("{}/", config.http.public_url),
+            wake: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Runs until `stop`; calls in progress are finished or left to their rows.
+    pub async fn run(self, stop: CancellationToken) {
+        let following = self.follow(&stop);
+        let working = self.work(&stop);
+        tokio::join!(following, working);
+    }
+
+    async fn follow(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let ended = tokio::select! {
+                () = stop.cancelled() => return,
+                ended = self.follow_log() => ended,
+            };
+            if let Err(error) = ended {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the reactor is behind; trying again"
+                );
+            }
+            tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(POLL_INTERVAL) => {} }
+        }
+    }
+
+    async fn follow_log(&self) -> Result<(), ReactorError> {
+        sqlx::query("INSERT INTO checkpoint (projection, version, position) VALUES ($1, 1, 0) ON CONFLICT DO NOTHING")
+            .bind(NAME)
+            .execute(&self.pool)
+            .await?;
+        let position: i64 =
+            sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1")
+                .bind(NAME)
+                .fetch_one(&self.pool)
+                .await?;
+        let mut tail: Tail = self.feed.tail(position);
+        loop {
+            let before = tail.position();
+            let events = tail.next().await?;
+            if !self.take(&events, before).await? {
+                return Ok(());
+            }
+            self.wake.notify_one();
+        }
+    }
+
+    /// Turns a batch into rows to be worked on. `false`: somebody else has moved the checkpoint.
+    async fn take(&self, events: &[StoredEvent], before: i64) -> Result<bool, ReactorError> {
+        let Some(last) = events.last() else {
+            return Ok(true);
+        };
+        let mut transaction = self.pool.begin().await?;
+        let moved = sqlx::query("UPDATE checkpoint SET position = $2, updated_at = $4 WHERE projection = $1 AND position = $3")
+            .bind(NAME)
+            .bind(last.position)
+            .bind(before)
+            .bind(infra::clock::now())
+            .execute(&mut *transaction)
+            .await?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for event in events {
+            match event.aggregate_type.as_str() {
+                "payment" => take_payment_event(event, &mut transaction).await?,
+                "subject" => self.destroy_key(event).await?,
+                _ => {}
+            }
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
+    async fn destroy_key(&self, event: &StoredEvent) -> Result<(), ReactorError> {
+        let number = event.event_version.parse().unwrap_or(u16::MAX);
+        if let SubjectEvent::SubjectErased(erased) =
+            SubjectEvent::from_payload(&event.event_type, number, &event.payload)?
+            && let Ok(subject_id) = event.aggregate_id.parse()
+        {
+            let scope = KeyScope {
+                subject_id,
+                purpose: erased.purpose.as_str(),
+            };
+            self.writer.loader().sealer().destroy(scope).await?;
+        }
+        Ok(())
+    }
+
+    async fn work(&self, stop: &CancellationToken) {
+        let mut calls = FuturesUnordered::new();
+        while !stop.is_cancelled() {
+            let room = CALLS_MAX - calls.len();
+            match self.due(room).await {
+                Ok(effects) => effects
+                    .into_iter()
+                    .for_each(|effect| calls.push(self.carry_out(effect))),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "due calls can't be read"
+                ),
+            }
+            if let Err(error) = self.fire_deadlines().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "deadlines can't be read"
+                );
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.wake.notified(), if calls.len() < CALLS_MAX => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                Some(()) = calls.next(), if !calls.is_empty() => {}
+            }
+        }
+        while calls.next().await.is_some() {}
+    }
+
+    /// Takes due rows; each is put off by its lease, so that it comes again if we die.
+    async fn due(&self, room: usize) -> Result<Vec<Effect>, sqlx::Error> {
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        let now = infra::clock::now();
+        let rows = sqlx::query(
+            "UPDATE effect SET attempts = attempts + 1, next_attempt_at = $2
+             WHERE effect_id IN (SELECT effect_id FROM effect WHERE next_attempt_at <= $1
+                                 ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+             RETURNING effect_id, aggregate_id, correlation_id, causation_id, attempts",
+        )
+        .bind(now)
+        .bind(now + self.lease)
+        .bind(i64::try_from(room).unwrap_or(1))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Effect {
+                    operation_id: OperationId::new(row.try_get("effect_id")?),
+                    payment_id: row
+                        .try_get::<String, _>("aggregate_id")?
+                        .parse()
+                        .unwrap_or_default(),
+                    correlation_id: row.try_get("correlation_id")?,
+                    causation_id: row.try_get("causation_id")?,
+                    attempts: row.try_get("attempts")?,
+                })
+            })
+            .collect()
+    }
+
+    async fn carry_out(&self, effect: Effect) {
+        let result = self.call_and_record(&effect).await;
+        if let Err(error) = result {
+            tracing::warn!(payment.id = %effect.payment_id, attempts = effect.attempts, error = &error as &dyn std::error::Error, "a payment operation is tried again later");
+            if let Err(error) = self.put_off(&effect).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a payment operation waits for its lease to end"
+                );
+            }
+        }
+    }
+
+    async fn call_and_record(&self, effect: &Effect) -> Result<(), CommandError> {
+        let (payment, _) = self
+            .writer
+            .loader()
+            .load::<Payment>(&effect.payment_id.to_string())
+            .await
+            .map_err(CommandError::Internal)?;
+        let open = payment
+            .operation(effect.operation_id)
+            .filter(|operation| operation.outcome.is_open())
+            .cloned();
+        let Some(operation) = open else {
+            return self.done(effect).await;
+        };
+        let fact = match self.ask(effect, &payment, &operation).await {
+            Ok(Some(fact)) => fact,
+            Ok(None) => return self.again(effect).await,
+            Err(ProviderError::Unreachable(cause)) => {
+                tracing::warn!(error = ?cause, "the payment provider can't be reached");
+                return self
+                    .put_off(effect)
+                    .await
+                    .map_err(|e| CommandError::Internal(e.into()));
+            }
+            Err(ProviderError::Rejected { code }) => rejected(&operation, code),
+            Err(ProviderError::Unknown { reason }) => {
+                tracing::warn!(payment.id = %effect.payment_id, reason, "the outcome of a payment operation is unknown; it will be asked for");
+                (unknown(&operation), None)
+            }
+        };
+        let evidence = Evidence {
+            operation_id: effect.operation_id,
+            source: "response".to_owned(),
+            provider_event_id: None,
+            provider_ref: fact.1.clone(),
+        };
+        let reported = match fact.0 {
+            Told::Fact(reported) => *reported,
+            Told::Domain(fact) => Reported {
+                payment_id: effect.payment_id,
+                evidence,
+                fact,
+                completes: None,
+            },
+        };
+        let is_open = matches!(
+            reported.fact,
+            ProviderFact::Unknown { .. } | ProviderFact::ActionRequired { .. }
+        );
+        self.record(effect, reported).await?;
+        if is_open {
+            self.again(effect).await
+        } else {
+            self.done(effect).await
+        }
+    }
+
+    /// Calls the provider; after the first attempt it is asked what became of the call before.
+    async fn ask(
+        &self,
+        effect: &Effect,
+        payment: &Payment,
+        operation: &Operation,
+    ) -> Result<Option<(Told, Option<String>)>, ProviderError> {
+        if effect.attempts > 1
+            && let Some(found) = self
+                .provider
+                .find_by_reference(effect.payment_id.uuid())
+                .await?
+            && let Some(fact) = found.fact_of(&effect.operation_id.to_string())
+        {
+            return Ok(payment::reported(fact, "query", None)
+                .map(|reported| (Told::Fact(Box::new(reported)), None)));
+        }
+        let answer = self.call(payment, operation).await?;
+        Ok(payment::reported(&answer.fact, "response", None)
+            .map(|reported| (Told::Fact(Box::new(reported)), None)))
+    }
+
+    async fn call(
+        &self,
+        payment: &Payment,
+        operation: &Operation,
+    ) -> Result<ProviderAnswer, ProviderError> {
+        let idempotency_key = operation
+            .idempotency_key
+            .clone()
+            .unwrap_or_else(|| operation.operation_id.to_string());
+        let amount = operation.amount.amount();
+        let provider_ref = || {
+            let known = payment
+                .operations
+                .iter()
+                .find_map(|o| o.provider_ref.clone());
+            known.ok_or(ProviderError::Rejected {
+                code: "never_authorized".to_owned(),
+            })
+        };
+        match operation.kind {
+            OperationKind::Authorize => {
+                let created = payment.created.as_ref().ok_or(ProviderError::Rejected {
+                    code: "not_created".to_owned(),
+                })?;
+                let token =
+                    self.token(created.payment_id)
+                        .await
+                        .ok_or(ProviderError::Rejected {
+                            code: "token_missing".to_owned(),
+                        })?;
+                let request = AuthorizeRequest {
+                    payment_id: created.payment_id.uuid(),
+                    idempotency_key,
+                    token,
+                    amount,
+                    currency: operation.amount.currency().as_str().to_owned(),
+                    capture: false,
+                    return_url: Some(self.return_url.clone()),
+                };
+                self.provider.authorize(&request).await
+            }
+            OperationKind::Capture => {
+                self.provider
+                    .capture(&CaptureRequest {
+                        provider_ref: provider_ref()?,
+                        idempotency_key,
+                        amount,
+                        is_final: true,
+                    })
+                    .await
+            }
+            OperationKind::Void => {
+                self.provider
+                    .void(&VoidRequest {
+                        provider_ref: provider_ref()?,
+                        idempotency_key,
+                    })
+                    .await
+            }
+            OperationKind::Refund => {
+                let refund_id = operation
+                    .refund_id
+                    .map_or(operation.operation_id.uuid(), |id| id.uuid());
+                self.provider
+                    .refund(&RefundRequest {
+                        provider_ref: provider_ref()?,
+                        idempotency_key,
+                        amount,
+                        refund_id,
+                    })
+                    .await
+            }
+        }
+    }
+
+    async fn token(&self, payment_id: PaymentId) -> Option<String> {
+        match open_token(&self.writer, payment_id).await {
+            Ok(token) => token,
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a provider's token can't be opened"
+                );
+                None
+            }
+        }
+    }
+
+    async fn record(&self, effect: &Effect, mut reported: Reported) -> Result<(), CommandError> {
+        record_outcome(
+            &self.writer,
+            &self.pool,
+            &mut reported,
+            effect.correlation_id,
+            effect.causation_id,
+        )
+        .await
+    }
+
+    /// The outcome is in the log: nothing is left to do.
+    async fn done(&self, effect: &Effect) -> Result<(), CommandError> {
+        let deleted = sqlx::query("DELETE FROM effect WHERE effect_id = $1")
+            .bind(effect.operation_id.uuid())
+            .execute(&self.pool)
+            .await;
+        deleted
+            .map(|_| ())
+            .map_err(|e| CommandError::Internal(e.into()))
+    }
+
+    /// The outcome is still to come: ask in a while.
+    async fn again(&self, effect: &Effect) -> Result<(), CommandError> {
+        self.schedule(effect, infra::clock::now() + self.query_after)
+            .await
+            .map_err(|e| CommandError::Internal(e.into()))
+    }
+
+    async fn put_off(&self, effect: &Effect) -> Result<(), sqlx::Error> {
+        let exponent = u32::try_from(effect.attempts.clamp(0, 16)).unwrap_or(0);
+        let wait_ms = RETRY_MIN_MS
+            .saturating_mul(1_i64 << exponent)
+            .min(RETRY_MAX_MS);
+        self.schedule(
+            effect,
+            infra::clock::now() + chrono::Duration::milliseconds(wait_ms),
+        )
+        .await
+    }
+
+    async fn schedule(&self, effect: &Effect, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
+        let update = sqlx::query("UPDATE effect SET next_attempt_at = $2 WHERE effect_id = $1");
+        update
+            .bind(effect.operation_id.uuid())
+            .bind(at)
+            .execute(&self.pool)
+            .await
+            .map(|_| ())
+    }
+
+    /// Expires orders whose payment is overdue; a deadline is deleted after its consequence has landed.
+    async fn fire_deadlines(&self) -> Result<(), sqlx::Error> {
+        let now = infra::clock::now();
+        let due: Vec<(Uuid, String, String)> =
+            sqlx::query_as("SELECT deadline_id, kind, aggregate_id FROM deadline WHERE due_at <= $1 ORDER BY due_at LIMIT $2")
+                .bind(now)
+                .bind(DEADLINES_MAX)
+                .fetch_all(&self.pool)
+                .await?;
+        for (deadline_id, kind, id) in due {
+            if kind != PAYMENT_DEADLINE {
+                tracing::error!(kind, "a deadline of an unknown kind is due");
+                continue;
+            }
+            let Ok(order_id) = id.parse::<OrderId>() else {
+                continue;
+            };
+            let origin = Origin::system(
+                NAME,
+                Uuid::new_v5(&COMMANDS, deadline_id.as_bytes()),
+                order_id.uuid(),
+                deadline_id,
+            );
+            match self
+                .writer
+                .execute(&origin, None, move |streams| {
+                    order::expire(streams, order_id)
+                })
+                .await
+            {
+                Ok(done) if done.output => {
+                    sqlx::query("DELETE FROM deadline WHERE deadline_id = $1")
+                        .bind(deadline_id)
+                        .execute(&self.pool)
+                        .await?;
+                }
+                Ok(_) => {
+                    let later = now + chrono::Duration::seconds(DEADLINE_AGAIN_S);
+                    sqlx::query("UPDATE deadline SET due_at = $2 WHERE deadline_id = $1")
+                        .bind(deadline_id)
+                        .bind(later)
+                        .execute(&self.pool)
+                        .await?;
+                }
+                Err(error) => tracing::warn!(
+                    order.id = id,
+                    error = &error as &dyn std::error::Error,
+                    "an order could not be expired; trying again"
+                ),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What became of a call: the provider's own statement, or what its silence means.
+enum Told {
+    Fact(Box<Reported>),
+    Domain(ProviderFact),
+}
+
+fn rejected(operation: &Operation, code: String) -> (Told, Option<String>) {
+    let fact = match operation.kind {
+        OperationKind::Authorize => ProviderFact::AuthorizationFailed {
+            code,
+            category: "rejected".to_owned(),
+        },
+        OperationKind::Capture => ProviderFact::CaptureFailed { code },
+        OperationKind::Void => ProviderFact::VoidFailed { code },
+        OperationKind::Refund => ProviderFact::RefundFailed {
+            refund_id: operation.refund_id.unwrap_or_default(),
+            amount: operation.amount,
+            code: Some(code),
+        },
+    };
+    (Told::Domain(fact), None)
+}
+
+fn unknown(operation: &Operation) -> Told {
+    Told::Domain(ProviderFact::Unknown {
+        operation: operation.kind,
+    })
+}
+
+async fn take_payment_event(
+    event: &StoredEvent,
+    transaction: &mut sqlx::PgConnection,
+) -> Result<(), ReactorError> {
+    let number = event.event_version.parse().unwrap_or(u16::MAX);
+    // Only ids and kinds are looked at: what is sealed stays sealed.
+    let operation_id = match event.event_type.as_str() {
+        "AuthorizationRequested" | "CaptureRequested" | "VoidRequested" | "RefundRequested" => {
+            match PaymentEvent::from_payload(&event.event_type, number, &event.payload)? {
+                PaymentEvent::AuthorizationRequested(e) => e.operation_id,
+                PaymentEvent::CaptureRequested(e) => e.operation_id,
+                PaymentEvent::VoidRequested(e) => e.operation_id,
+                PaymentEvent::RefundRequested(e) => e.operation_id,
+                _ => return Ok(()),
+            }
+        }
+        "PaymentAuthorized" | "PaymentFailed" => {
+            let payment_id: Option<Uuid> = event.aggregate_id.parse().ok();
+            sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1")
+                .bind(payment_id)
+                .execute(&mut *transaction)
+                .await?;
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let metadata: HashMap<String, serde_json::Value> = serde_json::from_str(&event.metadata)?;
+    let id = |name: &str| {
+        metadata
+            .get(name)
+            .and_then(|v| v.as_str())
+            .and_then(|t| t.parse::<Uuid>().ok())
+    };
+    sqlx::query(
+        "INSERT INTO effect (effect_id, kind, aggregate_type, aggregate_id, correlation_id, causation_id, next_attempt_at)
+         VALUES ($1, $2, 'payment', $3, $4, $5, $6) ON CONFLICT ON CONSTRAINT effect_pk DO NOTHING",
+    )
+    .bind(operation_id.uuid())
+    .bind(&event.event_type)
+    .bind(&event.aggregate_id)
+    .bind(id("correlation_id").unwrap_or(event.event_id))
+    .bind(event.event_id)
+    .bind(infra::clock::now())
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Records an outcome through the writer; also what a webhook does.
+pub async fn record_outcome(
+    writer: &Writer,
+    pool: &PgPool,
+    reported: &mut Reported,
+    correlation_id: Uuid,
+    causation_id: Uuid,
+) -> Result<(), CommandError> {
+    let order: Option<Uuid> = sqlx::query_scalar(
+        "SELECT i.key FROM idempotency i
+         WHERE i.state = 'running' AND i.aggregate_type = 'order'
+           AND i.aggregate_id = (SELECT e.payload->>'order_id' FROM events e
+                                 WHERE e.aggregate_type = 'payment' AND e.aggregate_id = $1 AND e.sequence = 1) LIMIT 1",
+    )
+    .bind(reported.payment_id.to_string())
+    .fetch_optional(pool)
+    .await
+    .map_err(|e| CommandError::Internal(e.into()))?;
+    reported.completes = order;
+    let origin = Origin::system(
+        "payments",
+        infra::clock::new_id(),
+        correlation_id,
+        causation_id,
+    );
+    let reported = reported.clone();
+    writer
+        .execute(&origin, None, move |streams| {
+            payment::record(streams, &reported)
+        })
+        .await
+        .map(|_| ())
+}
+
+/// Keeps a provider's token sealed until the payment has it no more.
+pub async fn keep_token(
+    writer: &Writer,
+    payment_id: PaymentId,
+    token: &str,
+) -> Result<(), Failure> {
+    let sealed = writer
+        .loader()
+        .sealer()
+        .master()
+        .seal_bytes(token.as_bytes(), &payment_id.to_string())?;
+    sqlx::query("INSERT INTO sealed_secret (secret_id, sealed) VALUES ($1, $2)")
+        .bind(payment_id.uuid())
+        .bind(sealed)
+        .execute(writer.loader().pool())
+        .await?;
+    Ok(())
+}
+
+/// Drops a token that no payment was started with.
+pub async fn drop_token(writer: &Writer, payment_id: PaymentId) -> Result<(), Failure> {
+    sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1")
+        .bind(payment_id.uuid())
+        .execute(writer.loader().pool())
+        .await?;
+    Ok(())
+}
+
+async fn open_token(writer: &Writer, payment_id: PaymentId) -> Result<Option<String>, Failure> {
+    let sealed: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT sealed FROM sealed_secret WHERE secret_id = $1")
+            .bind(payment_id.uuid())
+            .fetch_optional(writer.loader().pool())
+            .await?;
+    let Some(sealed) = sealed else {
+        return Ok(None);
+    };
+    let token = writer
+        .loader()
+        .sealer()
+        .master()
+        .open_bytes(&sealed, &payment_id.to_string())?;
+    Ok(Some(String::from_utf8_lossy(&token).into_owned()))
+}

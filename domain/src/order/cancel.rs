@@ -1,0 +1,125 @@
+//! Cancelling units or the whole order, before they leave.
+
+use std::collections::BTreeMap;
+
+use super::{
+    CancelLines, CancelledLine, OrderCancelled, OrderEvent, OrderLine, OrderLinesCancelled,
+    OrderRejection, OrderStage, PlacedOrder,
+};
+use crate::id::LineId;
+
+impl PlacedOrder {
+    pub(super) fn cancel_lines(
+        &self,
+        cancel: CancelLines,
+    ) -> Result<Vec<OrderEvent>, OrderRejection> {
+        let (OrderStage::PendingPayment | OrderStage::Confirmed { .. }) = self.stage else {
+            return Err(self.wrong_status());
+        };
+        let mut lines = Vec::new();
+        for (line_id, quantity) in &cancel.lines {
+            let line = self
+                .line(*line_id)
+                .ok_or(OrderRejection::LineNotFound { line_id: *line_id })?;
+            lines.push(self.cancelled_part(
+                line,
+                *quantity,
+                shipped_units(&cancel.shipped, *line_id),
+            )?);
+        }
+        if lines.is_empty() {
+            return Err(OrderRejection::QuantityZero);
+        }
+        let all_gone = self.facts.lines.iter().all(|line| {
+            let now = cancel.lines.get(&line.line_id).copied().unwrap_or_default();
+            self.cancelled_units(line.line_id) + now == line.quantity
+        });
+        let order_cancelled = all_gone.then(|| {
+            OrderEvent::OrderCancelled(OrderCancelled {
+                reason: cancel.reason.clone(),
+                by: cancel.by,
+            })
+        });
+        let lines_cancelled = OrderEvent::OrderLinesCancelled(OrderLinesCancelled {
+            cancellation_id: cancel.cancellation_id,
+            lines,
+            reason: cancel.reason,
+            note: cancel.note,
+        });
+        Ok(std::iter::once(lines_cancelled)
+            .chain(order_cancelled)
+            .collect())
+    }
+
+    pub(super) fn cancel(
+        &self,
+        reason: String,
+        by: String,
+        shipped: &BTreeMap<LineId, u32>,
+    ) -> Result<Vec<OrderEvent>, OrderRejection> {
+        match self.stage {
+            OrderStage::Cancelled { .. } => Ok(vec![]),
+            OrderStage::PendingPayment | OrderStage::Confirmed { .. } => {
+                if shipped.values().any(|units| *units > 0) {
+                    return Err(OrderRejection::Shipped);
+                }
+                Ok(vec![OrderEvent::OrderCancelled(OrderCancelled {
+                    reason,
+                    by,
+                })])
+            }
+            OrderStage::Completed { .. } | OrderStage::Expired { .. } => Err(self.wrong_status()),
+        }
+    }
+
+    pub(super) fn add_cancelled(&mut self, lines: &[CancelledLine]) {
+        for line in lines {
+            match self.cancelled.get_mut(&line.line_id) {
+                None => {
+                    self.cancelled.insert(line.line_id, line.clone());
+                }
+                Some(sum) => {
+                    sum.quantity += line.quantity;
+                    // Parts of a line never exceed it, so that these sums exist.
+                    sum.net = sum.net.plus(line.net).unwrap_or(sum.net);
+                    sum.tax = sum.tax.plus(line.tax).unwrap_or(sum.tax);
+                    sum.gross = sum.gross.plus(line.gross).unwrap_or(sum.gross);
+                }
+            }
+        }
+    }
+
+    /// The next `quantity` units of the line with their share of its amounts: cut from the running
+    /// total, so that all cancellations of a line sum to exactly the line.
+    fn cancelled_part(
+        &self,
+        line: &OrderLine,
+        quantity: u32,
+        shipped: u32,
+    ) -> Result<CancelledLine, OrderRejection> {
+        let from = self.cancelled_units(line.line_id);
+        let cancellable = line.quantity.saturating_sub(from).saturating_sub(shipped);
+        if quantity == 0 {
+            return Err(OrderRejection::QuantityZero);
+        }
+        if quantity > cancellable {
+            return Err(OrderRejection::NotCancellable {
+                line_id: line.line_id,
+                cancellable,
+            });
+        }
+        let gross = line.gross.of_units(line.quantity, from, from + quantity)?;
+        let tax = line.tax.of_units(line.quantity, from, from + quantity)?;
+        Ok(CancelledLine {
+            line_id: line.line_id,
+            quantity,
+            net: gross.minus(tax)?,
+            tax,
+            gross,
+        })
+    }
+}
+
+fn shipped_units(shipped: &BTreeMap<LineId, u32>, line_id: LineId) -> u32 {
+    shipped.get(&line_id).copied().unwrap_or_default()
+}

@@ -1,0 +1,173 @@
+// The storefront: a view on the public API, nothing more. Every read that follows a write waits for the write's token.
+const main = document.querySelector("#main");
+const state = { store: null, lang: localStorage.lang || "en", cart: localStorage.cart || null, token: null };
+
+const escape = (text) => String(text ?? "").replace(/[&<>"']/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" })[c]);
+const money = (m) => m ? new Intl.NumberFormat(state.lang, { style: "currency", currency: m.currency }).format(m.amount / 10 ** m.exponent) : "–";
+
+class Problem extends Error {
+  constructor(body) { super(body.detail || body.title || "The shop did not answer."); this.body = body; }
+}
+
+async function call(method, path, body) {
+  const headers = { Prefer: "wait=5" };
+  if (body) headers["Content-Type"] = "application/json";
+  if (state.token) headers["Consistency-Token"] = state.token;
+  if (method === "POST") headers["Idempotency-Key"] = crypto.randomUUID();
+  const response = await fetch("/v1" + path, { method, headers, body: body && JSON.stringify(body) });
+  const written = response.headers.get("Consistency-Token");
+  if (written) state.token = written;
+  const read = response.headers.get("Read-Position");
+  if (read) document.querySelector("#position").textContent = "as of position " + read;
+  const answer = response.status === 204 ? {} : await response.json();
+  if (!response.ok) throw new Problem(answer);
+  return answer;
+}
+
+const colour = (text) => { let h = 0; for (const c of text) h = (h * 31 + c.codePointAt(0)) % 360; return `hsl(${h} 45% 35%)`; };
+const swatch = (p) => p.media?.[0] ? `<img class="swatch" src="${escape(p.media[0].url)}" alt="${escape(p.media[0].alt)}" loading="lazy">`
+  : `<div class="swatch" aria-hidden="true" style="background:${colour(p.handle)}">${escape([...p.title][0])}</div>`;
+const show = (html) => { main.innerHTML = html; };
+const fail = (error) => { show(`<p class="error" role="alert">${escape(error.message)}</p><p><a href="#/">Back to the shop</a></p>`); };
+
+async function list(query) {
+  const params = new URLSearchParams(query);
+  params.set("facets", "brand,category,price"); params.set("lang", state.lang); params.set("limit", "24");
+  const [found, tree] = await Promise.all([call("GET", "/products?" + params), call("GET", "/categories?lang=" + state.lang)]);
+  const names = {};
+  (function walk(nodes) { for (const n of nodes) { names[n.handle] = n.title; walk(n.children || []); } })(tree.items || []);
+  const chosen = (name) => (query.get(name) || "").split(",").filter(Boolean);
+  const facet = (name, label, names = {}) => {
+    const values = found.facets?.[name] || [];
+    if (!values.length) return "";
+    return `<fieldset><legend>${label}</legend>${values.slice(0, 12).map((v) =>
+      `<label><span><input type="checkbox" data-facet="${name}" value="${escape(v.value)}" ${chosen(name).includes(v.value) ? "checked" : ""}> ${escape(names[v.value] || v.value)}</span><span class="soft">${v.count}</span></label>`).join("")}</fieldset>`;
+  };
+  const card = (p) => `<li class="card">${swatch(p)}<h3><a href="#/p/${escape(p.handle)}">${escape(p.title)}</a></h3><span class="soft">${escape(p.brand)}</span>
+    <span class="price">${money(p.price_from)}</span><span class="${p.in_stock ? "in" : "out"}">${p.in_stock ? "In stock" : "Sold out"}</span></li>`;
+  show(`<div class="shelf"><aside aria-label="Filters">
+    <fieldset><legend>Availability</legend><label><span><input type="checkbox" data-facet="in_stock" value="true" ${query.get("in_stock") ? "checked" : ""}> In stock</span></label></fieldset>
+    ${facet("category", "Category", names)}${facet("brand", "Brand")}</aside>
+    <section><p class="soft" aria-live="polite">${found.total} products${found.did_you_mean ? ` · did you mean <a href="#/?q=${encodeURIComponent(found.did_you_mean)}">${escape(found.did_you_mean)}</a>?` : ""}
+    · sort <select id="sort" aria-label="Sort">${["relevance", "price_asc", "price_desc", "newest"].map((s) => `<option ${query.get("sort") === s ? "selected" : ""}>${s}</option>`).join("")}</select></p>
+    <ul class="grid">${found.items.map(card).join("")}</ul>
+    ${found.next_cursor ? `<p><a href="#/?${new URLSearchParams({ ...Object.fromEntries(query), cursor: found.next_cursor })}">More</a></p>` : ""}</section></div>`);
+  const go = (name, value) => { const next = new URLSearchParams(query); next.delete("cursor"); value ? next.set(name, value) : next.delete(name); location.hash = "#/?" + next; };
+  main.querySelectorAll("[data-facet]").forEach((box) => box.addEventListener("change", () => {
+    const name = box.dataset.facet;
+    if (name === "category") return go(name, box.checked ? box.value : "");
+    go(name, [...main.querySelectorAll(`[data-facet="${name}"]:checked`)].map((b) => b.value).join(","));
+  }));
+  main.querySelector("#sort").addEventListener("change", (event) => go("sort", event.target.value));
+}
+
+async function product(handle) {
+  const p = await call("GET", `/products/${encodeURIComponent(handle)}?lang=${state.lang}`);
+  const attributes = Array.isArray(p.attributes) ? p.attributes.map((a) => [a.key, a.value]) : Object.entries(p.attributes || {});
+  show(`<article class="columns"><div>${swatch(p)}</div><div><h1>${escape(p.title)}</h1><p class="soft">${escape(p.brand)}</p><p>${escape(p.description)}</p>
+    <form id="add" class="stack"><label>Choose <select name="sku">${p.variants.map((v) =>
+      `<option value="${escape(v.sku || v.id)}" ${v.in_stock ? "" : "disabled"}>${escape(v.title || p.title)} · ${money(v.price)} · ${v.in_stock ? v.available + " in stock" : "sold out"}</option>`).join("")}</select></label>
+    <label>Quantity <input name="quantity" type="number" min="1" max="999" value="1"></label>
+    <button ${p.in_stock ? "" : "disabled"}>Add to cart</button></form><div id="said" role="status"></div>
+    <table><tbody>${attributes.map(([k, v]) => `<tr><th>${escape(k)}</th><td>${escape(v)}</td></tr>`).join("")}</tbody></table></div></article>`);
+  main.querySelector("#add").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const said = main.querySelector("#said");
+    try {
+      if (!state.cart) {
+        state.cart = (await call("POST", "/carts", { currency: state.store.currencies[0].code || state.store.currencies[0], country: "DE", language: state.lang })).id;
+        localStorage.cart = state.cart;
+      }
+      const data = new FormData(event.target);
+      const cart = await call("POST", `/carts/${state.cart}/lines`, { sku: data.get("sku"), quantity: Number(data.get("quantity")) });
+      count(cart);
+      said.innerHTML = `<p>Added. <a href="#/cart">Go to the cart</a></p>`;
+    } catch (error) {
+      if (error.body?.code === "cart_closed" || error.body?.code === "not_found") { forget(); }
+      said.innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`;
+    }
+  });
+}
+
+function forget() { state.cart = null; delete localStorage.cart; count(null); }
+function count(cart) { document.querySelector("#cart-link").textContent = cart?.lines?.length ? `Cart (${cart.lines.reduce((n, l) => n + l.quantity, 0)})` : "Cart"; }
+
+async function cartPage() {
+  if (!state.cart) return show(`<h1>Cart</h1><p>Nothing in it yet. <a href="#/">Look around</a></p>`);
+  const cart = await call("GET", `/carts/${state.cart}`);
+  count(cart);
+  if (cart.status !== "open" && cart.order_id) forget();
+  const options = (await call("GET", `/carts/${cart.id}/shipping-options`)).items;
+  const a = cart.contact?.shipping_address || {};
+  const field = (name, label, value, type = "text") => `<label>${label} <input name="${name}" type="${type}" value="${escape(value)}" required></label>`;
+  show(`<h1>Cart</h1><table><thead><tr><th>Product</th><th class="number">Unit</th><th class="number">Quantity</th><th class="number">Total</th><th></th></tr></thead><tbody>
+    ${cart.lines.map((l) => `<tr><td>${escape(l.title)} <span class="soft">${escape(l.sku)}</span>${l.price_changed ? ' <span class="out">price changed</span>' : ""}</td><td class="number">${money(l.unit_price)}</td>
+    <td class="number"><input aria-label="Quantity of ${escape(l.title)}" type="number" min="0" max="999" value="${l.quantity}" data-line="${l.line_id}" style="width:5rem"></td><td class="number">${money(l.total)}</td>
+    <td><button class="plain" data-remove="${l.line_id}">Remove</button></td></tr>`).join("")}
+    <tr><td colspan="3" class="number">Shipping</td><td class="number">${money(cart.totals.shipping)}</td><td></td></tr>
+    <tr><td colspan="3" class="number">Tax ${cart.prices_include_tax ? "(included)" : ""}</td><td class="number">${money(cart.totals.tax)}</td><td></td></tr>
+    <tr><th colspan="3" class="number">Total</th><th class="number" id="total">${money(cart.totals.total)}</th><td></td></tr></tbody></table>
+    <form id="checkout" class="stack"><h2>Checkout</h2>${field("email", "E-mail", cart.contact?.email, "email")}${field("name", "Name", a.name)}${field("line1", "Street and number", a.line1)}
+    ${field("postal_code", "Postal code", a.postal_code)}${field("city", "City", a.city)}
+    <label>Country <select name="country">${state.store.countries.map((c) => `<option ${c === (a.country || "DE") ? "selected" : ""}>${escape(c.code || c)}</option>`).join("")}</select></label>
+    <label>Shipping <select name="option">${options.map((o) => `<option value="${escape(o.id)}" ${o.id === cart.shipping_option?.id ? "selected" : ""}>${escape(o.title)} · ${money(o.price)}</option>`).join("")}</select></label>
+    <label>Card <select name="token"><option value="tok_approve">Sandbox card that is approved</option><option value="tok_decline">Sandbox card that is declined</option></select></label>
+    <div id="said" role="status"></div><button ${cart.lines.length ? "" : "disabled"}>Pay</button></form>`);
+  const again = (promise) => promise.then(cartPage).catch((error) => { main.querySelector("#said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; });
+  main.querySelectorAll("[data-line]").forEach((i) => i.addEventListener("change", () => again(call("PATCH", `/carts/${cart.id}/lines/${i.dataset.line}`, { quantity: Number(i.value) }))));
+  main.querySelectorAll("[data-remove]").forEach((b) => b.addEventListener("click", () => again(call("DELETE", `/carts/${cart.id}/lines/${b.dataset.remove}`))));
+  main.querySelector("#checkout").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const said = main.querySelector("#said"), data = Object.fromEntries(new FormData(event.target));
+    try {
+      await call("PUT", `/carts/${cart.id}/contact`, { email: data.email, shipping_address: { name: data.name, line1: data.line1, postal_code: data.postal_code, city: data.city, country: data.country } });
+      await call("PUT", `/carts/${cart.id}/shipping-option`, { id: data.option });
+      const order = await call("POST", `/carts/${cart.id}/checkout`, { payment: { provider: "sandbox", token: data.token } });
+      sessionStorage["order:" + order.id] = order.order_token;
+      if (order.status === "confirmed") forget();
+      location.hash = "#/order/" + order.id;
+    } catch (error) {
+      const lines = (error.body?.lines || []).map((l) => `${l.sku}: ${l.available} left`).join(", ");
+      said.innerHTML = `<p class="error" role="alert">${escape(error.message)} ${escape(lines)}</p>`;
+    }
+  });
+}
+
+async function orderPage(id) {
+  const token = sessionStorage["order:" + id] || "";
+  const o = await call("GET", `/orders/${id}?token=${encodeURIComponent(token)}`);
+  const history = await call("GET", `/orders/${id}/events?token=${encodeURIComponent(token)}`);
+  show(`<h1>Order ${escape(o.number)}</h1><p><span class="status" id="order-status">${escape(o.status)}</span> payment <span class="status">${escape(o.payment_status)}</span></p>
+    ${o.payment_status === "failed" ? `<p class="error">The payment was declined. <a href="#/cart">Back to the cart</a> to pay with another card; the units are held for you.</p>` : ""}
+    <table><thead><tr><th>Product</th><th class="number">Quantity</th><th class="number">Total</th></tr></thead><tbody>
+    ${o.lines.map((l) => `<tr><td>${escape(l.title)}</td><td class="number">${l.quantity}</td><td class="number">${money(l.total)}</td></tr>`).join("")}
+    <tr><th colspan="2" class="number">Total</th><th class="number">${money(o.totals.total)}</th></tr></tbody></table>
+    <h2>What happened</h2><ol>${history.items.map((e) => `<li>${escape(e.type)} <span class="soft">${escape(e.time)} · position ${Number(e.position)}</span></li>`).join("")}</ol>`);
+}
+
+async function route() {
+  try {
+    const [path, query] = (location.hash.slice(1) || "/").split("?");
+    const parts = path.split("/").filter(Boolean);
+    if (parts[0] === "p") await product(decodeURIComponent(parts[1]));
+    else if (parts[0] === "cart") await cartPage();
+    else if (parts[0] === "order") await orderPage(parts[1]);
+    else { document.querySelector("#q").value = new URLSearchParams(query).get("q") || ""; await list(new URLSearchParams(query)); }
+    main.focus({ preventScroll: true });
+  } catch (error) { fail(error); }
+}
+
+state.store = await call("GET", "/store").catch(() => null);
+if (!state.store) fail(new Error("The shop can't be reached. Reload the page in a moment."));
+else {
+  document.title = state.store.name;
+  document.querySelector(".name").textContent = state.store.name;
+  document.querySelector("#sandbox").hidden = !(state.store.payment_providers || []).some((p) => p.id === "sandbox");
+  const languages = document.querySelector("#lang");
+  languages.innerHTML = state.store.languages.map((l) => `<option ${l === state.lang ? "selected" : ""}>${escape(l)}</option>`).join("");
+  languages.addEventListener("change", () => { state.lang = localStorage.lang = languages.value; document.documentElement.lang = state.lang; route(); });
+  document.querySelector("#search").addEventListener("submit", (event) => { event.preventDefault(); location.hash = "#/?q=" + encodeURIComponent(document.querySelector("#q").value); });
+  if (state.cart) call("GET", `/carts/${state.cart}`).then(count).catch(forget);
+  addEventListener("hashchange", route);
+  route();
+}

@@ -1,0 +1,32 @@
+//! What every handler has at hand.
+
+use std::sync::Arc;
+
+use commands::loader::Loader;
+use commands::provider::PaymentProvider;
+use commands::writer::Writer;
+use infra::config::Config;
+use infra::feed::Feed;
+use infra::sealing::{MasterKey, Sealer};
+use projections::replica::SearchReplica;
+use sqlx::PgPool;
+
+use crate::auth::Tokens;
+use crate::settings::Settings;
+
+/// One process's parts, shared by its handlers.
+#[derive(Debug)]
+pub struct App {
+    pub config: Config,
+    pub settings: Settings,
+    pub pool: PgPool,
+    pub loader: Loader,
+    pub sealer: Sealer,
+    pub master: MasterKey,
+    pub tokens: Tokens,
+    pub writer: Writer,
+    pub feed: Feed,
+    pub search: Arc<SearchReplica>,
+    pub provider: Option<PaymentProvider>,
+    pub nats: Option<async_nats::Client>,
+}

@@ -1,0 +1,359 @@
+//! The command line: one subcommand, one function; tables for people, `--json` for programs.
+//!
+//! Exit codes: 0 ok, 1 failed, 2 usage, 3 found a discrepancy.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::auth::Role;
+use crate::roles;
+use crate::shop::{self, Shop};
+
+mod events;
+mod projections;
+mod tokens;
+
+/// The event-sourced commerce engine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "daybook",
+    version,
+    propagate_version = true,
+    after_help = "Examples:\n  daybook up --demo\n  daybook import products catalogue.csv\n  daybook events --follow --context order"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on this machine: private Postgres and NATS, all roles, the sandbox payment provider.
+    #[command(after_help = "Example:\n  daybook up --demo --port 8080")]
+    Up {
+        #[command(flatten)]
+        shop: ShopArgs,
+        /// Port of the shop; everything else takes free ports.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// Fill an empty shop with the demo catalogue.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Run some roles against DATABASE_URL and NATS_URL.
+    #[command(
+        after_help = "Example:\n  DATABASE_URL=… NATS_URL=… daybook serve --roles gateway,commands,relay,projector,search,reactor"
+    )]
+    Serve {
+        /// Which roles, separated by commas.
+        #[arg(long, value_delimiter = ',', required = true)]
+        roles: Vec<roles::Role>,
+        /// Configuration file.
+        #[arg(long, default_value = None)]
+        config: Option<PathBuf>,
+    },
+    /// Bring the database to the schema that this program needs.
+    Migrate {
+        #[command(flatten)]
+        shop: ShopArgs,
+    },
+    /// Bring data in.
+    Import {
+        #[command(subcommand)]
+        what: Import,
+    },
+    /// Print the event log, as stored, one CloudEvent a line.
+    #[command(
+        after_help = "Examples:\n  daybook events --after 100 --context order\n  daybook events --follow --type OrderPlaced -o orders.ndjson"
+    )]
+    Events(events::Options),
+    /// Print a bearer token.
+    #[command(
+        after_help = "Example:\n  curl -H \"Authorization: Bearer $(daybook token --role owner)\" localhost:8080/v1/ops/status"
+    )]
+    Token {
+        #[command(flatten)]
+        shop: ShopArgs,
+        #[arg(long)]
+        role: Role,
+        /// Opaque id of who will use it.
+        #[arg(long, default_value = "cli")]
+        subject: String,
+        /// How long it lives: 30m, 12h, 7d.
+        #[arg(long, default_value = "12h")]
+        ttl: String,
+    },
+    /// Check that the log is whole, the stream its copy, and every read model its fold; exit code 3 if not.
+    Verify {
+        #[command(flatten)]
+        shop: ShopArgs,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the read models: how far each is, how far behind.
+    Projections {
+        #[command(flatten)]
+        shop: ShopArgs,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a read model anew from the log.
+    Rebuild {
+        #[command(flatten)]
+        shop: ShopArgs,
+        /// product, stock, cart, order or search.
+        projection: String,
+        /// Show progress until it has caught up.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Print the configuration as it is understood, or only check it.
+    Config {
+        /// Configuration file.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check this machine and the shop on it: programs, settings, durability.
+    Doctor {
+        #[command(flatten)]
+        shop: ShopArgs,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the sandbox payment provider alone.
+    SandboxPsp {
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+        #[arg(long, default_value = ".daybook/sandbox-psp")]
+        data_dir: PathBuf,
+        /// Where it sends its webhooks.
+        #[arg(long)]
+        webhook_url: String,
+        /// `whsec_` and a key in base64.
+        #[arg(long)]
+        webhook_secret: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ShopArgs {
+    /// Folder of the shop that `daybook up` runs; DATABASE_URL goes before it.
+    #[arg(long, env = "DAYBOOK_DATA_DIR", default_value = shop::DATA_DIR)]
+    data_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Import {
+    /// Products with variants, prices and stock from a CSV file.
+    #[command(
+        after_help = "Example:\n  daybook import products products.csv --currency EUR --stock create"
+    )]
+    Products(ImportProducts),
+}
+
+#[derive(Debug, Args)]
+struct ImportProducts {
+    #[command(flatten)]
+    shop: ShopArgs,
+    file: PathBuf,
+    #[arg(long, value_enum, default_value_t = ImportFormat::Shopify)]
+    format: ImportFormat,
+    /// ISO 4217 code of the file's prices.
+    #[arg(long, default_value = "EUR")]
+    currency: String,
+    /// `create`: stock is taken for new variants only; `overwrite`: for all.
+    #[arg(long, value_enum, default_value_t = StockMode::Create)]
+    stock: StockMode,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ImportFormat {
+    Shopify,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StockMode {
+    Create,
+    Overwrite,
+}
+
+/// The binary's `main`.
+#[must_use]
+pub fn main() -> ExitCode {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        eprintln!("error: another TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    let cli = Cli::parse();
+    crate::observe::start_logging();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime can't start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up { shop, port, demo } => {
+            crate::up::run(crate::up::Options {
+                data_dir: std::path::absolute(&shop.data_dir)?,
+                port,
+                demo,
+            })
+            .await?;
+        }
+        Command::Serve { roles, config } => {
+            serve(&roles.into_iter().collect(), config.as_deref()).await?
+        }
+        Command::Migrate { shop } => {
+            crate::migrate::run(&Shop::find(&shop.data_dir)?.config).await?
+        }
+        Command::Import {
+            what: Import::Products(options),
+        } => return import(options).await,
+        Command::Events(options) => events::run(options).await?,
+        Command::Token {
+            shop,
+            role,
+            subject,
+            ttl,
+        } => tokens::print(&Shop::find(&shop.data_dir)?, role, &subject, &ttl)?,
+        Command::Verify { shop, json } => {
+            return crate::verify::run(&Shop::find(&shop.data_dir)?, json).await;
+        }
+        Command::Projections { shop, json } => {
+            projections::show(&Shop::find(&shop.data_dir)?, json).await?
+        }
+        Command::Rebuild {
+            shop,
+            projection,
+            watch,
+        } => {
+            projections::rebuild(&Shop::find(&shop.data_dir)?, &projection, watch).await?;
+        }
+        Command::Config { config, check } => show_config(config.as_deref(), check)?,
+        Command::Doctor { shop, json } => return crate::doctor::run(&shop.data_dir, json).await,
+        Command::SandboxPsp {
+            port,
+            data_dir,
+            webhook_url,
+            webhook_secret,
+        } => {
+            sandbox_psp(port, data_dir, webhook_url, webhook_secret).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(
+    roles: &BTreeSet<roles::Role>,
+    file: Option<&std::path::Path>,
+) -> anyhow::Result<()> {
+    roles::check(roles)?;
+    let config = infra::config::load(file)?;
+    anyhow::ensure!(
+        !config.database_url.is_empty(),
+        "set DATABASE_URL to the shop's Postgres"
+    );
+    anyhow::ensure!(
+        !config.nats_url.is_empty(),
+        "set NATS_URL to the shop's NATS"
+    );
+    let metrics_url = crate::observe::serve_metrics(config.http.metrics_listen.parse()?)?;
+    let stop = infra::task::CancellationToken::new();
+    let running = roles::start(config, roles, None, &stop).await?;
+    eprintln!(
+        "serving on http://{}, metrics on {metrics_url}",
+        running.address
+    );
+    crate::until_signal().await?;
+    stop.cancel();
+    running.shut_down().await;
+    Ok(())
+}
+
+async fn import(options: ImportProducts) -> anyhow::Result<ExitCode> {
+    let shop = Shop::find(&options.shop.data_dir)?;
+    let request = crate::import::Request {
+        currency: options.currency,
+        overwrite_stock: options.stock == StockMode::Overwrite,
+        dry_run: options.dry_run,
+    };
+    crate::import::send(&shop, &options.file, &request, options.json).await
+}
+
+async fn sandbox_psp(
+    port: u16,
+    data_dir: PathBuf,
+    webhook_url: String,
+    webhook_secret: String,
+) -> anyhow::Result<()> {
+    let listener = roles::bind(([127, 0, 0, 1], port).into()).await?;
+    eprintln!(
+        "sandbox payment provider on http://{}",
+        listener.local_addr()?
+    );
+    let config = crate::sandbox_psp::SandboxConfig::new(
+        data_dir,
+        webhook_url,
+        webhook_secret,
+        infra::clock::now,
+    );
+    let until = async {
+        if let Err(error) = crate::until_signal().await {
+            tracing::error!(%error, "signals can't be awaited");
+        }
+    };
+    crate::sandbox_psp::serve(listener, config, until).await?;
+    Ok(())
+}
+
+fn show_config(file: Option<&std::path::Path>, check: bool) -> anyhow::Result<()> {
+    let mut config = infra::config::load(file)?;
+    if check {
+        println!("the configuration is valid");
+        return Ok(());
+    }
+    for secret in [
+        &mut config.master_key,
+        &mut config.token_key,
+        &mut config.payments.sandbox_webhook_secret,
+    ] {
+        if !secret.is_empty() {
+            "(set)".clone_into(secret);
+        }
+    }
+    if let Some((scheme, rest)) = config.database_url.split_once("://")
+        && let Some((_, host)) = rest.split_once('@')
+    {
+        config.database_url = format!("{scheme}://…@{host}");
+    }
+    print!("{}", toml::to_string_pretty(&config)?);
+    Ok(())
+}

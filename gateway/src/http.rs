@@ -1,0 +1,218 @@
+//! Every route on one screen, grouped by who calls it; and what every request passes on its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+
+mod asset;
+mod body;
+mod caller;
+mod cart;
+mod customer;
+mod document;
+pub mod event;
+mod import;
+mod limits;
+pub mod ops;
+mod order;
+pub mod problem;
+mod product;
+mod reading;
+mod stock;
+mod webhook;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Daybook",
+        description = "An event-sourced commerce engine. Money is in integer minor units; errors are RFC 9457 problem documents whose `code` is stable; \
+                       every command answers a `Consistency-Token` that a later read can wait for.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "shoppers", description = "Search, carts, orders"),
+        (name = "merchants", description = "Catalogue, stock, orders; needs a staff role"),
+        (name = "analysts", description = "The event log, as stored"),
+        (name = "operators", description = "Health, projections, verification"),
+        (name = "providers", description = "What payment providers call")
+    )
+)]
+struct Document;
+
+/// Requests that end by themselves soon.
+fn ordinary() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        // Shoppers
+        .routes(routes!(product::store))
+        .routes(routes!(product::list))
+        .routes(routes!(product::show))
+        .routes(routes!(product::categories))
+        .routes(routes!(product::suggest))
+        .routes(routes!(cart::create))
+        .routes(routes!(cart::show, cart::change))
+        .routes(routes!(cart::add_line))
+        .routes(routes!(cart::set_line, cart::remove_line))
+        .routes(routes!(cart::set_contact))
+        .routes(routes!(cart::shipping_options))
+        .routes(routes!(cart::choose_shipping))
+        .routes(routes!(order::place))
+        .routes(routes!(order::show))
+        .routes(routes!(order::events))
+        .routes(routes!(order::pay))
+        .routes(routes!(order::cancel))
+        // Payment providers
+        .routes(routes!(webhook::receive))
+        // Merchants
+        .routes(routes!(order::list))
+        .routes(routes!(stock::show))
+        .routes(routes!(stock::receive))
+        .routes(routes!(stock::count))
+        .routes(routes!(stock::adjust))
+        .routes(routes!(customer::erase))
+        // Analysts
+        .routes(routes!(event::show))
+        .routes(routes!(event::stream))
+        .routes(routes!(event::schema))
+        // Operators
+        .routes(routes!(ops::status))
+        .routes(routes!(ops::act))
+        .routes(routes!(ops::parked))
+        .routes(routes!(ops::livez))
+        .routes(routes!(ops::readyz))
+}
+
+/// Requests that stream, in or out: an idle time-out of their own, no other.
+fn streaming() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(event::list))
+        .routes(routes!(order::live))
+        .routes(routes!(import::import_products))
+        .routes(routes!(ops::verify))
+}
+
+/// The OpenAPI document, made from the handlers.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let routes =
+        OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary().merge(streaming()));
+    routes.split_for_parts().1
+}
+
+pub fn router(app: Arc<App>) -> Router {
+    let http = &app.config.http;
+    let ordinary = ordinary()
+        .layer(DefaultBodyLimit::max(http.body_bytes_max))
+        .layer(middleware::from_fn_with_state(
+            Duration::from_millis(http.request_timeout_ms),
+            limits::time_out,
+        ));
+    let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .nest("/v1", ordinary.merge(streaming()))
+        .split_for_parts();
+    let document = Arc::new(document);
+    let tokens = Arc::clone(&app);
+    let pages = Router::new()
+        .route("/", get(asset::storefront))
+        .route("/assets/{file}", get(asset::asset))
+        .route("/problems", get(document::problems))
+        .route("/problems/{code}", get(document::problem))
+        .route(
+            "/.well-known/jwks.json",
+            get(move || async move { axum::Json(tokens.tokens.jwks()) }),
+        );
+    let documents = Router::new()
+        .route("/openapi.json", get(document::openapi))
+        .route("/docs", get(document::reference))
+        .with_state(document);
+    let probes = Router::new()
+        .route("/livez", get(ops::livez))
+        .route("/readyz", get(ops::readyz));
+    let rates = Arc::new(limits::Rates::new(&app.config));
+    // Answers to streams are not compressed: they would be held back.
+    let compressed = DefaultPredicate::new().and(NotForContentType::new("application/x-ndjson"));
+    api.merge(probes)
+        .layer(middleware::from_fn_with_state(
+            (Arc::clone(&app), rates),
+            limits::rate,
+        ))
+        .with_state(Arc::clone(&app))
+        .merge(pages)
+        .merge(documents)
+        .fallback(nowhere)
+        .method_not_allowed_fallback(not_this_method)
+        .layer(CompressionLayer::new().compress_when(compressed))
+        .layer(cors(&app.config.http.cors_origins))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(limits::identify))
+}
+
+async fn nowhere() -> problem::Problem {
+    problem::Problem::new("not_found", "there is no such route; see /docs")
+}
+
+async fn not_this_method(method: Method) -> problem::Problem {
+    problem::Problem::new(
+        "method_not_allowed",
+        format!("this route does not take {method}; see /docs"),
+    )
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    problem::Problem::internal().into_response()
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins: Vec<HeaderValue> = origins
+        .iter()
+        .filter_map(|origin| origin.parse().ok())
+        .collect();
+    let exposed = [
+        "consistency-token",
+        "read-position",
+        "etag",
+        "idempotent-replayed",
+        "retry-after",
+        "ratelimit-limit",
+        "ratelimit-remaining",
+        "x-request-id",
+    ];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers(
+            [
+                "authorization",
+                "content-type",
+                "idempotency-key",
+                "if-match",
+                "if-none-match",
+                "consistency-token",
+                "prefer",
+                "order-token",
+                "traceparent",
+            ]
+            .map(HeaderName::from_static),
+        )
+        .expose_headers(exposed.map(HeaderName::from_static))
+}

@@ -1,0 +1,633 @@
+//! Carts and checkout.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use commands::answer::{CommandError, Position, Recorded};
+use commands::cart::{self, CartAt, LineRef, Sellable};
+use commands::quote;
+use commands::writer::Idempotency;
+use domain::cart::{Address, Cart, CartCommand, CartCreated, CartSettingsChanged, ContactDraft};
+use domain::catalog::{Product, STOREFRONT};
+use domain::id::{CartKey, LineId, MethodId, ProductId, SubjectId, VariantId};
+use domain::money::Money;
+use domain::personal::Personal;
+use projections::{product, stock};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::body::{Body, Query};
+use super::caller::{Caller, new_secret};
+use super::problem::Problem;
+use super::reading::{Read, Wrote};
+use crate::app::App;
+
+/// What a cart is for: its currency, and where it will probably go.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewCart {
+    /// ISO 4217, one of the store's.
+    currency: String,
+    /// ISO 3166-1 alpha-2; gives an estimate of tax and shipping until the address is known.
+    country: Option<String>,
+    /// BCP 47.
+    language: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct CartSettings {
+    currency: Option<String>,
+    country: Option<String>,
+    language: Option<String>,
+}
+
+/// A variant by its SKU or id.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewLine {
+    sku: Option<String>,
+    variant_id: Option<String>,
+    /// 1 to 999.
+    quantity: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LineQuantity {
+    /// 0 removes the line.
+    quantity: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChosenOption {
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct CartQuery {
+    token_position: Option<String>,
+    as_of: Option<String>,
+    lang: Option<String>,
+}
+
+/// Makes a cart. Its id is a secret: who has it, has the cart.
+#[utoipa::path(post, path = "/carts", tag = "shoppers", request_body = NewCart,
+    responses((status = 201, description = "the cart"), (status = 422, description = "unsupported_currency, validation_failed")))]
+pub async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Body(new): Body<NewCart>,
+) -> Result<Wrote<Value>, Problem> {
+    let currency = app
+        .settings
+        .currency(&new.currency)
+        .ok_or_else(|| unsupported(&app, &new.currency))?;
+    // With an idempotency key a repetition must find the same cart: its secret is derived from the key.
+    let idempotency = caller.idempotency(&new, false)?;
+    let id = match &idempotency {
+        Some(key) => app.master.hash_secret("cart_of_key", &key.key.to_string()),
+        None => new_secret()?,
+    };
+    let key = app.cart_key(&id);
+    let created = CartCreated {
+        subject_id: SubjectId::new(infra::clock::new_id()),
+        customer_id: None,
+        channel: STOREFRONT.to_owned(),
+        currency,
+        country: new.country.clone(),
+        language: new.language.clone(),
+    };
+    let decide = {
+        let key = key.clone();
+        move |streams: &mut commands::streams::Streams<'_>| cart::create(streams, &key, &created)
+    };
+    let done = app
+        .writer
+        .execute(caller.origin(), idempotency, decide)
+        .await;
+    app.cart_answer(
+        &id,
+        &key,
+        StatusCode::CREATED,
+        new.language.as_deref(),
+        done,
+    )
+    .await
+}
+
+/// Shows a cart with live prices.
+#[utoipa::path(get, path = "/carts/{id}", tag = "shoppers", params(("id" = String, Path, description = "the cart's id"),
+        ("as_of" = Option<String>, Query, description = "position or RFC 3339 time")),
+    responses((status = 200, description = "the cart"), (status = 404, description = "not_found")))]
+pub async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<CartQuery>,
+) -> Result<Read<Value>, Problem> {
+    let key = app.cart_key(&id);
+    if let Some(as_of) = &query.as_of {
+        let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
+        let (state, version) = app
+            .loader
+            .load_as_of::<Cart>(key.as_str(), position)
+            .await?;
+        exists(&state)?;
+        let at = Position {
+            epoch: infra::event_log::head(&app.pool).await?.epoch,
+            position,
+        };
+        return Ok(Read::personal(
+            app.render_cart(&id, &state, query.lang.as_deref()).await?,
+            at,
+        )
+        .version(version, &caller));
+    }
+    let at = app
+        .read_position(&caller, query.token_position.as_deref(), "cart")
+        .await?;
+    let row = match projections::cart::find(&app.pool, key.as_str()).await? {
+        Some(row) => row,
+        // A cart that was just made may be ahead of the read model: the log knows it.
+        None => {
+            let (state, version) = app.loader.load::<Cart>(key.as_str()).await?;
+            exists(&state)?;
+            projections::state::Row {
+                id: key.to_string(),
+                version,
+                position: at.position,
+                state,
+            }
+        }
+    };
+    Ok(Read::personal(
+        app.render_cart(&id, &row.state, query.lang.as_deref())
+            .await?,
+        at,
+    )
+    .version(row.version, &caller))
+}
+
+/// Changes country, language, or, while it is empty, the currency.
+#[utoipa::path(patch, path = "/carts/{id}", tag = "shoppers", params(("id" = String, Path)), request_body = CartSettings,
+    responses((status = 200, description = "the cart"), (status = 409, description = "cart_closed, version_conflict"), (status = 422, description = "validation_failed")))]
+pub async fn change(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(wanted): Body<CartSettings>,
+) -> Result<Wrote<Value>, Problem> {
+    let currency = match &wanted.currency {
+        Some(code) => Some(
+            app.settings
+                .currency(code)
+                .ok_or_else(|| unsupported(&app, code))?,
+        ),
+        None => None,
+    };
+    let command = CartSettingsChanged {
+        currency,
+        country: wanted.country.clone(),
+        language: wanted.language.clone(),
+    };
+    app.cart_command(&caller, &id, &wanted, CartCommand::ChangeSettings(command))
+        .await
+}
+
+/// Adds units; they join a line of the same variant.
+#[utoipa::path(post, path = "/carts/{id}/lines", tag = "shoppers", params(("id" = String, Path)), request_body = NewLine,
+    responses((status = 200, description = "the cart"), (status = 404, description = "not_found"), (status = 409, description = "cart_closed"), (status = 422, description = "validation_failed")))]
+pub async fn add_line(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(new): Body<NewLine>,
+) -> Result<Wrote<Value>, Problem> {
+    let sellable = app.sellable(&new).await?;
+    let (at, limits, quantity) = (
+        app.cart_at(&caller, &id)?,
+        app.settings.terms.cart_limits,
+        new.quantity,
+    );
+    let line_id = LineId::new(infra::clock::new_id());
+    let idempotency = caller.idempotency(&new, false)?;
+    let key = at.key.clone();
+    let decide = move |streams: &mut commands::streams::Streams<'_>| {
+        cart::add_line(streams, &at, sellable, line_id, quantity, limits)
+    };
+    let done = app
+        .writer
+        .execute(caller.origin(), idempotency, decide)
+        .await;
+    app.cart_answer(&id, &key, StatusCode::OK, None, done).await
+}
+
+/// Sets a line's quantity; the line by its id or SKU.
+#[utoipa::path(patch, path = "/carts/{id}/lines/{line}", tag = "shoppers", params(("id" = String, Path), ("line" = String, Path, description = "line id or SKU")),
+    request_body = LineQuantity, responses((status = 200, description = "the cart"), (status = 404, description = "not_found"), (status = 409, description = "ambiguous_line, cart_closed")))]
+pub async fn set_line(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, line)): Path<(String, String)>,
+    Body(wanted): Body<LineQuantity>,
+) -> Result<Wrote<Value>, Problem> {
+    app.set_quantity(&caller, &id, &line, wanted.quantity).await
+}
+
+/// Removes a line.
+#[utoipa::path(delete, path = "/carts/{id}/lines/{line}", tag = "shoppers", params(("id" = String, Path), ("line" = String, Path, description = "line id or SKU")),
+    responses((status = 200, description = "the cart"), (status = 404, description = "not_found")))]
+pub async fn remove_line(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, line)): Path<(String, String)>,
+) -> Result<Wrote<Value>, Problem> {
+    app.set_quantity(&caller, &id, &line, 0).await
+}
+
+/// Says who buys and where it goes.
+#[utoipa::path(put, path = "/carts/{id}/contact", tag = "shoppers", params(("id" = String, Path)),
+    responses((status = 200, description = "the cart"), (status = 409, description = "cart_closed"), (status = 422, description = "validation_failed: errors names each field")))]
+pub async fn set_contact(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(contact): Body<ContactDraft>,
+) -> Result<Wrote<Value>, Problem> {
+    let command = CartCommand::SetContact(Box::new(contact.clone()));
+    app.cart_command(&caller, &id, &contact, command).await
+}
+
+/// The ways to ship this cart to its address.
+#[utoipa::path(get, path = "/carts/{id}/shipping-options", tag = "shoppers", params(("id" = String, Path)),
+    responses((status = 200, description = "items: id, title, price"), (status = 404, description = "not_found")))]
+pub async fn shipping_options(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<CartQuery>,
+) -> Result<Read<Value>, Problem> {
+    let at = app
+        .read_position(&caller, query.token_position.as_deref(), "cart")
+        .await?;
+    let (state, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
+    exists(&state)?;
+    let products = app.products_of(&state).await?;
+    let by_variant = products
+        .iter()
+        .map(|(variant_id, p)| (*variant_id, p))
+        .collect();
+    let options = quote::shipping_options(
+        &state,
+        &by_variant,
+        &app.settings.terms,
+        infra::clock::now(),
+    )?;
+    let items: Vec<Value> = options
+        .iter()
+        .map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) }))
+        .collect();
+    Ok(Read::personal(json!({ "items": items }), at))
+}
+
+/// Chooses how it is shipped.
+#[utoipa::path(put, path = "/carts/{id}/shipping-option", tag = "shoppers", params(("id" = String, Path)), request_body = ChosenOption,
+    responses((status = 200, description = "the cart"), (status = 422, description = "shipping_unavailable")))]
+pub async fn choose_shipping(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(chosen): Body<ChosenOption>,
+) -> Result<Wrote<Value>, Problem> {
+    let unavailable = || {
+        Problem::new(
+            "shipping_unavailable",
+            "choose one of GET …/shipping-options; it needs an address first",
+        )
+    };
+    let option_id: MethodId = chosen.id.parse().map_err(|_| unavailable())?;
+    let (state, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
+    exists(&state)?;
+    let products = app.products_of(&state).await?;
+    let by_variant = products
+        .iter()
+        .map(|(variant_id, p)| (*variant_id, p))
+        .collect();
+    let options = quote::shipping_options(
+        &state,
+        &by_variant,
+        &app.settings.terms,
+        infra::clock::now(),
+    )?;
+    let option = options
+        .into_iter()
+        .find(|o| o.method_id == option_id)
+        .ok_or_else(unavailable)?;
+    app.cart_command(
+        &caller,
+        &id,
+        &chosen,
+        CartCommand::ChooseShippingOption {
+            option_id,
+            price_seen: option.price,
+        },
+    )
+    .await
+}
+
+fn unsupported(app: &App, code: &str) -> Problem {
+    let offered: Vec<String> = app
+        .settings
+        .currencies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Problem::new(
+        "unsupported_currency",
+        format!("{code} is not offered; use one of {}", offered.join(", ")),
+    )
+}
+
+pub(super) fn exists(cart: &Cart) -> Result<(), Problem> {
+    if cart.currency.is_some() {
+        Ok(())
+    } else {
+        Err(Problem::not_found("cart"))
+    }
+}
+
+/// Money as the interface writes it: minor units, currency, exponent.
+pub fn money(money: Money) -> Value {
+    json!({ "amount": money.amount(), "currency": money.currency().as_str(), "exponent": money.currency().exponent() })
+}
+
+fn known<T: Serialize>(personal: &Personal<T>) -> Value {
+    personal.known().map_or(Value::Null, |value| json!(value))
+}
+
+/// The address and e-mail of a cart or order; erased ones are null.
+pub(super) fn contact_json(
+    email: &Personal<String>,
+    phone: Option<&Personal<String>>,
+    shipping: &Personal<Address>,
+    billing: Option<&Personal<Address>>,
+) -> Value {
+    json!({
+        "email": known(email),
+        "phone": phone.map(known),
+        "shipping_address": known(shipping),
+        "billing_address": billing.map(known),
+    })
+}
+
+impl App {
+    /// The stream's id of a cart: a keyed hash of its public one.
+    pub(crate) fn cart_key(&self, id: &str) -> CartKey {
+        CartKey::new(self.master.hash_secret("cart", id))
+    }
+
+    pub(super) fn cart_at(&self, caller: &Caller, id: &str) -> Result<CartAt, Problem> {
+        Ok(CartAt {
+            key: self.cart_key(id),
+            if_match: caller.if_match()?,
+        })
+    }
+
+    async fn cart_command(
+        &self,
+        caller: &Caller,
+        id: &str,
+        body: &impl Serialize,
+        command: CartCommand,
+    ) -> Result<Wrote<Value>, Problem> {
+        let at = self.cart_at(caller, id)?;
+        let key = at.key.clone();
+        let idempotency = caller.idempotency(body, false)?;
+        let decide = move |streams: &mut commands::streams::Streams<'_>| {
+            cart::change(streams, &at, command.clone())
+        };
+        let done = self
+            .writer
+            .execute(caller.origin(), idempotency, decide)
+            .await;
+        self.cart_answer(id, &key, StatusCode::OK, None, done).await
+    }
+
+    async fn set_quantity(
+        &self,
+        caller: &Caller,
+        id: &str,
+        line: &str,
+        quantity: u32,
+    ) -> Result<Wrote<Value>, Problem> {
+        let (at, limits) = (self.cart_at(caller, id)?, self.settings.terms.cart_limits);
+        let line = line
+            .parse::<LineId>()
+            .map_or_else(|_| LineRef::Sku(line.to_owned()), LineRef::Id);
+        let key = at.key.clone();
+        let decide = move |streams: &mut commands::streams::Streams<'_>| {
+            cart::set_quantity(streams, &at, &line, quantity, limits)
+        };
+        let done = self
+            .writer
+            .execute(caller.origin(), None::<Idempotency>, decide)
+            .await;
+        self.cart_answer(id, &key, StatusCode::OK, None, done).await
+    }
+
+    /// The cart as of the command's own position, also when the command was only repeated.
+    async fn cart_answer(
+        &self,
+        id: &str,
+        key: &CartKey,
+        status: StatusCode,
+        lang: Option<&str>,
+        done: Result<commands::answer::Done<()>, CommandError>,
+    ) -> Result<Wrote<Value>, Problem> {
+        let (position, replayed) = match done {
+            Ok(done) => (done.position, false),
+            Err(CommandError::Replayed(recorded)) => (settled(*recorded)?.position, true),
+            Err(error) => return Err(error.into()),
+        };
+        let (state, version) = self
+            .loader
+            .load_as_of::<Cart>(key.as_str(), position.position)
+            .await?;
+        let body = self.render_cart(id, &state, lang).await?;
+        Ok(Wrote {
+            status,
+            body: Some(body),
+            position,
+            version: Some(version),
+            replayed,
+        })
+    }
+
+    /// Which variant a new line means.
+    async fn sellable(&self, new: &NewLine) -> Result<Sellable, Problem> {
+        let missing = || Problem::not_found("product on sale");
+        if let Some(sku) = &new.sku {
+            let found = product::variants_by_skus(&self.pool, std::slice::from_ref(sku)).await?;
+            let (variant_id, product_id) = found.into_iter().next().ok_or_else(missing)?;
+            return Ok(Sellable {
+                product_id,
+                variant_id,
+            });
+        }
+        let text = new.variant_id.as_ref().ok_or_else(|| {
+            Problem::new("validation_failed", "name the variant by sku or variant_id").error(
+                "/sku",
+                "required",
+                "is needed, or variant_id",
+            )
+        })?;
+        let variant_id: VariantId = text.parse().map_err(|_| missing())?;
+        let rows = product::by_variants(&self.pool, &[variant_id]).await?;
+        let row = rows.into_iter().next().ok_or_else(missing)?;
+        Ok(Sellable {
+            product_id: row.state.product_id,
+            variant_id,
+        })
+    }
+
+    /// The products of a cart's lines, from the read model.
+    pub(super) async fn products_of(
+        &self,
+        cart: &Cart,
+    ) -> Result<HashMap<VariantId, Product>, Problem> {
+        let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
+        let rows = product::by_variants(&self.pool, &variants).await?;
+        let mut products = HashMap::with_capacity(variants.len());
+        for row in rows {
+            for variant in &row.state.variants {
+                if variants.contains(&variant.variant_id) {
+                    products.insert(variant.variant_id, row.state.clone());
+                }
+            }
+        }
+        Ok(products)
+    }
+
+    pub(super) async fn product_ids_of(
+        &self,
+        cart: &Cart,
+    ) -> Result<HashMap<VariantId, ProductId>, Problem> {
+        Ok(self
+            .products_of(cart)
+            .await?
+            .into_iter()
+            .map(|(variant_id, p)| (variant_id, p.product_id))
+            .collect())
+    }
+
+    /// A cart as answers show it: what it costs now, and what checkout still needs.
+    pub(super) async fn render_cart(
+        &self,
+        id: &str,
+        cart: &Cart,
+        lang: Option<&str>,
+    ) -> Result<Value, Problem> {
+        exists(cart)?;
+        let lang = lang
+            .or(cart.language.as_deref())
+            .unwrap_or(self.settings.default_language());
+        let products = self.products_of(cart).await?;
+        let by_variant = products
+            .iter()
+            .map(|(variant_id, p)| (*variant_id, p))
+            .collect();
+        let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
+        let levels = stock::levels(&self.pool, &variants).await?;
+        let quoted = quote::quote(cart, &by_variant, &self.settings.terms, infra::clock::now())?;
+        let quote = &quoted.quote;
+        let shown_max = self.settings.available_shown_max;
+        let text = |texts: &domain::catalog::Text| {
+            texts
+                .get(lang)
+                .or_else(|| texts.values().next())
+                .cloned()
+                .unwrap_or_default()
+        };
+        let lines: Vec<Value> = cart
+            .lines
+            .iter()
+            .map(|line| {
+                let product = products.get(&line.variant_id);
+                let priced = quote.lines.iter().find(|q| q.line_id == line.line_id);
+                let available = levels
+                    .get(&line.variant_id)
+                    .map_or(0, |level| level.available)
+                    .clamp(0, shown_max);
+                let options: serde_json::Map<String, Value> = product
+                    .map(|p| chosen_options(p, line.variant_id, &text))
+                    .unwrap_or_default();
+                json!({
+                    "line_id": line.line_id,
+                    "variant_id": line.variant_id,
+                    "sku": line.sku,
+                    "title": product.map(|p| text(&p.title)),
+                    "handle": product.map(|p| p.handle.clone()),
+                    "image": product.and_then(|p| p.media.first()).map(|media| media.url.clone()),
+                    "options": options,
+                    "quantity": line.quantity,
+                    "available": if priced.is_some() { available } else { 0 },
+                    "price_changed": priced.is_none_or(|q| q.unit_price != line.price_seen),
+                    "unit_price": money(priced.map_or(line.price_seen, |q| q.unit_price)),
+                    "discount": priced.and_then(|q| q.discount().ok()).map(money),
+                    "tax": priced.map(|q| money(q.tax)),
+                    "total": priced.map(|q| money(q.gross)),
+                })
+            })
+            .collect();
+        let mut missing = cart.missing(quoted.requires_shipping);
+        if quoted.requires_shipping && cart.shipping_option.is_some() && quoted.shipping.is_none() {
+            missing.push("shipping_option");
+        }
+        let contact = cart.contact.as_ref();
+        let totals = &quote.totals;
+        Ok(json!({
+            "id": id,
+            "currency": quote.currency.as_str(),
+            "country": cart.country,
+            "language": cart.language,
+            "status": cart.stage.as_str(),
+            "prices_include_tax": quote.prices_include_tax,
+            "lines": lines,
+            "coupons": [],
+            "contact": contact.map(|c| contact_json(&c.email, c.phone.as_ref(), &c.shipping_address, c.billing_address.as_ref())),
+            "shipping_option": quoted.shipping.as_ref().map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) })),
+            "tax_lines": quote.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
+            "discounts": [],
+            "totals": { "subtotal": money(totals.subtotal), "discount": money(totals.discount), "shipping": money(totals.shipping), "tax": money(totals.tax), "total": money(totals.total) },
+            "missing": missing,
+            "order_id": cart.order_id,
+        }))
+    }
+}
+
+fn chosen_options(
+    product: &Product,
+    variant_id: VariantId,
+    text: &impl Fn(&domain::catalog::Text) -> String,
+) -> serde_json::Map<String, Value> {
+    let Some(variant) = product.variant(variant_id) else {
+        return serde_json::Map::new();
+    };
+    let chosen = product.options.iter().filter_map(|option| {
+        let value_id = variant.option_values.get(&option.option_id)?;
+        let value = option
+            .values
+            .iter()
+            .find(|value| value.value_id == *value_id)?;
+        Some((text(&option.name), json!(text(&value.label))))
+    });
+    chosen.collect()
+}
+
+/// What the first call was answered, if that was not a refusal: a refusal is repeated as it was.
+pub(super) fn settled(recorded: Recorded) -> Result<Recorded, Problem> {
+    if let Some(refusal) = recorded.refusal {
+        return Err(Problem::from(refusal).at(recorded.position).replayed());
+    }
+    Ok(recorded)
+}

@@ -1,0 +1,655 @@
+//! Orders: checkout, status, history, further payments, cancelling.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use commands::answer::{CommandError, Position};
+use commands::checkout::{self, Attempt, Checkout, Placed};
+use commands::writer::Idempotency;
+use commands::{order, payment, reactor};
+use domain::cart::Cart;
+use domain::id::{OperationId, OrderId, PaymentId, TenderId};
+use domain::money::Money;
+use domain::order::{Order, OrderStage, PlacedOrder};
+use domain::payment::{Payment, PaymentStatus, order_payment_status};
+use futures::Stream;
+use infra::cloud_event;
+use infra::event_log;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::body::{Body, Query};
+use super::caller::Caller;
+use super::cart::{contact_json, exists, money, settled};
+use super::problem::Problem;
+use super::reading::{Read, Wrote};
+use crate::app::App;
+use crate::auth::Role;
+
+/// The provider that `up` and `payments.sandbox = true` offer.
+pub const SANDBOX: &str = "sandbox";
+/// How often a waiting checkout looks whether the payment's outcome is known.
+const OUTCOME_INTERVAL: Duration = Duration::from_millis(4);
+/// Candidates for an order's number; two in a row being taken is not to be expected in the life of a shop.
+const NUMBER_CANDIDATES: usize = 3;
+/// Crockford's base 32: no I, L, O, U.
+const NUMBER_ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const NUMBER_CHARS: usize = 9;
+/// Most orders of a page.
+const PAGE_MAX: i64 = 200;
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct CheckoutBody {
+    payment: Option<PaymentBody>,
+    /// The total that the shopper agrees to, in minor units or as money; without it a total above the one shown is refused.
+    #[schema(value_type = Option<Object>)]
+    expected_total: Option<Value>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PaymentBody {
+    /// `sandbox`.
+    provider: String,
+    /// What the provider's form gave the shopper; for the sandbox `tok_approve` or `tok_decline`.
+    token: String,
+    return_url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct OrderQuery {
+    /// The order's own token, for guests.
+    token: Option<String>,
+    token_position: Option<String>,
+    as_of: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    status: Option<String>,
+    cursor: Option<String>,
+    limit: Option<i64>,
+    token_position: Option<String>,
+}
+
+/// Reserves the stock, places the order and starts the payment, all or nothing; then waits for the payment's outcome.
+#[utoipa::path(post, path = "/carts/{id}/checkout", tag = "shoppers", params(("id" = String, Path, description = "the cart's id")), request_body = CheckoutBody,
+    responses((status = 201, description = "the order, with order_token; a second call answers the same order"),
+        (status = 409, description = "insufficient_stock {lines}, cart_changed {current_total}, cart_closed"), (status = 422, description = "cart_incomplete, shipping_unavailable")))]
+pub async fn place(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<CheckoutBody>,
+) -> Result<Wrote<Value>, Problem> {
+    let until = app.outcome_until(&caller);
+    let idempotency = caller.idempotency(&body, true)?;
+    let (cart, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
+    exists(&cart)?;
+    let attempt = app.attempt(body.payment.as_ref()).await?;
+    let checkout = Checkout {
+        cart: app.cart_at(&caller, &id)?,
+        products: app.product_ids_of(&cart).await?,
+        order_id: OrderId::new(infra::clock::new_id()),
+        numbers: numbers()?,
+        tender_id: TenderId::new(infra::clock::new_id()),
+        attempt: attempt.clone(),
+        expected_total: expected_total(body.expected_total.as_ref())?,
+        terms: Arc::clone(&app.settings.terms),
+    };
+    let done = app
+        .writer
+        .execute(caller.origin(), idempotency, move |streams| {
+            checkout::place(streams, &checkout)
+        })
+        .await;
+    let started = done.as_ref().ok().and_then(|done| done.output.started);
+    if let Some(attempt) = attempt.filter(|attempt| started != Some(attempt.payment_id)) {
+        reactor::drop_token(&app.writer, attempt.payment_id).await?;
+    }
+    match done {
+        Ok(done) => {
+            app.placed(done.output, done.position, idempotency, until)
+                .await
+        }
+        Err(CommandError::Replayed(_)) => app.replayed(idempotency, until).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Shows an order to its buyer (with its token) or to staff.
+#[utoipa::path(get, path = "/orders/{id}", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query, description = "the order_token; or header Order-Token"),
+        ("as_of" = Option<String>, Query, description = "position or RFC 3339 time")),
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found: also the order of somebody else")))]
+pub async fn show(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<OrderQuery>,
+) -> Result<Read<Value>, Problem> {
+    let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    if let Some(as_of) = &query.as_of {
+        let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
+        let at = Position {
+            epoch: event_log::head(&app.pool).await?.epoch,
+            position,
+        };
+        let (body, version) = app.order_as_of(order_id, at, false).await?;
+        return Ok(Read::personal(body, at).version(version, &caller));
+    }
+    let at = app
+        .read_position(&caller, query.token_position.as_deref(), "order")
+        .await?;
+    let Some(row) = projections::order::find(&app.pool, &order_id.to_string()).await? else {
+        return Err(Problem::not_found("order"));
+    };
+    let payments: Vec<Payment> = row.payments.into_iter().map(|p| p.state).collect();
+    let position = row.order.position.max(at.position);
+    let placed = row
+        .order
+        .state
+        .placed()
+        .ok_or_else(|| Problem::not_found("order"))?;
+    let body = render(
+        placed,
+        &payments,
+        Position {
+            epoch: at.epoch,
+            position,
+        },
+        None,
+    );
+    Ok(Read::personal(body, at).version(row.order.version, &caller))
+}
+
+/// What happened to an order, one entry an event: types, times and causes, nothing personal.
+#[utoipa::path(get, path = "/orders/{id}/events", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
+    responses((status = 200, description = "items, oldest first"), (status = 404, description = "not_found")))]
+pub async fn events(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<OrderQuery>,
+) -> Result<Read<Value>, Problem> {
+    let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    let at = app
+        .read_position(&caller, query.token_position.as_deref(), "order")
+        .await?;
+    let (order, _) = app.loader.load::<Order>(&order_id.to_string()).await?;
+    let placed = order.placed().ok_or_else(|| Problem::not_found("order"))?;
+    let mut stored =
+        event_log::stream(&app.pool, ("order", &order_id.to_string()), 0, i64::MAX).await?;
+    for payment_id in &placed.payments {
+        stored.extend(
+            event_log::stream(&app.pool, ("payment", &payment_id.to_string()), 0, i64::MAX).await?,
+        );
+    }
+    stored.sort_by_key(|event| event.position);
+    let items: Vec<Value> = stored
+        .iter()
+        .map(|event| {
+            let metadata: Value = serde_json::from_str(&event.metadata).unwrap_or_default();
+            json!({
+                "type": format!("{}.{}", cloud_event::context_of(&event.aggregate_type), event.event_type),
+                "id": event.event_id,
+                "position": format!("{:020}", event.position),
+                "time": event.recorded_at,
+                "correlationid": metadata["correlation_id"],
+                "causationid": metadata["causation_id"],
+            })
+        })
+        .collect();
+    Ok(Read::personal(json!({ "items": items }), at))
+}
+
+/// Follows an order's status as server-sent events; each is the order as it is then.
+#[utoipa::path(get, path = "/orders/{id}/live", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
+    responses((status = 200, description = "text/event-stream of orders"), (status = 404, description = "not_found")))]
+pub async fn live(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<OrderQuery>,
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, axum::Error>>>, Problem> {
+    let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    projections::order::find(&app.pool, &order_id.to_string())
+        .await?
+        .ok_or_else(|| Problem::not_found("order"))?;
+    let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
+    let stream = futures::stream::unfold((app, String::new()), move |(app, shown)| async move {
+        let until = Instant::now() + idle;
+        loop {
+            let row = projections::order::find(&app.pool, &order_id.to_string())
+                .await
+                .ok()??;
+            let payments: Vec<Payment> = row.payments.iter().map(|p| p.state.clone()).collect();
+            let position = row
+                .payments
+                .iter()
+                .map(|p| p.position)
+                .fold(row.order.position, i64::max);
+            let at = Position {
+                epoch: event_log::head(&app.pool).await.ok()?.epoch,
+                position,
+            };
+            let body = render(row.order.state.placed()?, &payments, at, None).to_string();
+            if body != shown {
+                return Some((
+                    Ok(SseEvent::default()
+                        .id(at.to_string())
+                        .event("order")
+                        .data(&body)),
+                    (app, body),
+                ));
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}
+
+/// Pays a pending order with another attempt.
+#[utoipa::path(post, path = "/orders/{id}/payments", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)), request_body = PaymentBody,
+    responses((status = 201, description = "the order"), (status = 409, description = "payment_in_progress, invalid_state")))]
+pub async fn pay(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<OrderQuery>,
+    Body(body): Body<PaymentBody>,
+) -> Result<Wrote<Value>, Problem> {
+    let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    let until = app.outcome_until(&caller);
+    let idempotency = caller.idempotency(&body, true)?;
+    let Some(attempt) = app.attempt(Some(&body)).await? else {
+        return Err(Problem::internal());
+    };
+    let wanted = attempt.clone();
+    let done = app
+        .writer
+        .execute(caller.origin(), idempotency, move |streams| {
+            payment::pay(streams, order_id, &wanted)
+        })
+        .await;
+    match done {
+        Ok(done) => {
+            app.placed(
+                Placed {
+                    order_id,
+                    started: Some(done.output),
+                },
+                done.position,
+                idempotency,
+                until,
+            )
+            .await
+        }
+        Err(error) => {
+            reactor::drop_token(&app.writer, attempt.payment_id).await?;
+            if matches!(error, CommandError::Replayed(_)) {
+                return app.replayed(idempotency, until).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Gives an unpaid order up; its stock is free again.
+#[utoipa::path(post, path = "/orders/{id}/cancel", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
+    responses((status = 200, description = "the order"), (status = 409, description = "invalid_state, payment_in_progress")))]
+pub async fn cancel(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<OrderQuery>,
+) -> Result<Wrote<Value>, Problem> {
+    let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    let by = if caller.is_staff() {
+        "staff"
+    } else {
+        "shopper"
+    };
+    let done = app
+        .writer
+        .execute(caller.origin(), None, move |streams| {
+            order::cancel(streams, order_id, by, "cancelled")
+        })
+        .await?;
+    let (body, version) = app.order_as_of(order_id, done.position, false).await?;
+    Ok(Wrote {
+        status: StatusCode::OK,
+        body: Some(body),
+        position: done.position,
+        version: Some(version),
+        replayed: false,
+    })
+}
+
+/// All orders, the newest first.
+#[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(("status" = Option<String>, Query), ("cursor" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "1 to 200")),
+    responses((status = 200, description = "items, next_cursor")))]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Read<Value>, Problem> {
+    caller.require(Role::is_staff)?;
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::new(
+            "invalid_parameter",
+            format!("limit must be from 1 to {PAGE_MAX}"),
+        ));
+    }
+    let at = app
+        .read_position(&caller, query.token_position.as_deref(), "order")
+        .await?;
+    let rows = projections::order::list(
+        &app.pool,
+        query.status.as_deref(),
+        query.cursor.as_deref(),
+        limit,
+    )
+    .await?;
+    let full = i64::try_from(rows.len()).unwrap_or(0) == limit;
+    let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
+    let items: Vec<Value> = rows
+        .iter()
+        .filter_map(|row| Some(render(row.state.placed()?, &[], at, None)))
+        .collect();
+    Ok(Read::personal(
+        json!({ "items": items, "next_cursor": next_cursor }),
+        at,
+    ))
+}
+
+fn expected_total(value: Option<&Value>) -> Result<Option<i64>, Problem> {
+    let Some(value) = value else { return Ok(None) };
+    let amount = value.as_i64().or_else(|| value["amount"].as_i64());
+    amount.map(Some).ok_or_else(|| {
+        Problem::new(
+            "validation_failed",
+            "expected_total must be money, like the cart's totals.total",
+        )
+        .error("/expected_total", "invalid", "must be money")
+    })
+}
+
+/// Fresh candidates for an order's number.
+fn numbers() -> Result<Vec<String>, Problem> {
+    let mut bytes = [0_u8; NUMBER_CHARS * NUMBER_CANDIDATES];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Problem::internal())?;
+    let number = |chunk: &[u8]| {
+        chunk
+            .iter()
+            .map(|byte| char::from(NUMBER_ALPHABET[usize::from(byte % 32)]))
+            .collect()
+    };
+    Ok(bytes.chunks(NUMBER_CHARS).map(number).collect())
+}
+
+/// An order as answers show it.
+pub fn render(
+    order: &PlacedOrder,
+    payments: &[Payment],
+    at: Position,
+    order_token: Option<&str>,
+) -> Value {
+    let facts = &order.facts;
+    let total = facts.totals.total;
+    let currency = facts.currency;
+    let amount = |minor: i64| Money::new(minor, currency).map(money).unwrap_or_default();
+    let paid: i64 = payments.iter().map(Payment::captured).sum();
+    let refunded: i64 = payments.iter().map(Payment::refunded).sum();
+    let owed = order.amount_owed().map_or(total.amount(), Money::amount);
+    let is_due = matches!(
+        order.stage,
+        OrderStage::PendingPayment | OrderStage::Confirmed { .. }
+    );
+    let status = if payments.is_empty() {
+        PaymentStatus::None
+    } else {
+        order_payment_status(total, payments)
+    };
+    let fulfilment = if matches!(order.stage, OrderStage::Cancelled { .. }) {
+        "cancelled"
+    } else {
+        "unfulfilled"
+    };
+    let lines: Vec<Value> = facts
+        .lines
+        .iter()
+        .map(|line| {
+            let discount: i64 = line.discounts.iter().map(|d| d.amount.amount()).sum();
+            json!({
+                "line_id": line.line_id, "variant_id": line.variant_id, "product_id": line.product_id, "sku": line.sku, "title": line.title,
+                "options": line.options, "quantity": line.quantity, "unit_price": money(line.unit_price), "discount": amount(discount),
+                "tax": money(line.tax), "total": money(line.gross), "fulfilled": 0, "cancelled": order.cancelled_units(line.line_id), "returned": 0,
+            })
+        })
+        .collect();
+    let mut body = json!({
+        "id": facts.order_id, "number": facts.number, "status": order.stage.as_str(), "on_hold": order.on_hold.is_some(),
+        "payment_status": status.as_str(), "fulfilment_status": fulfilment, "return_status": "none",
+        "prices_include_tax": facts.prices_include_tax, "currency": currency.as_str(), "lines": lines,
+        "shipping_lines": facts.shipping_lines.iter().map(|l| json!({ "title": l.title, "tax": money(l.tax), "total": money(l.gross) })).collect::<Vec<_>>(),
+        "tax_lines": facts.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
+        "discounts": facts.discounts.iter().map(|d| json!({ "title": d.title, "amount": money(d.amount) })).collect::<Vec<_>>(),
+        "totals": {
+            "subtotal": money(facts.totals.subtotal), "discount": money(facts.totals.discount), "shipping": money(facts.totals.shipping),
+            "tax": money(facts.totals.tax), "total": money(total), "paid": amount(paid), "refunded": amount(refunded),
+            "amount_due": amount(if is_due { (owed - paid + refunded).max(0) } else { 0 }),
+        },
+        "contact": contact_json(&facts.email, facts.phone.as_ref(), &facts.shipping_address, facts.billing_address.as_ref()),
+        "payments": payments.iter().filter_map(|p| {
+            let created = p.created.as_ref()?;
+            Some(json!({ "id": created.payment_id, "provider": created.provider, "status": p.status().as_str(), "amount": money(created.amount) }))
+        }).collect::<Vec<_>>(),
+        "placed_at": facts.placed_at,
+        "read_position": at.to_string(),
+    });
+    if let Some(token) = order_token {
+        body["order_token"] = json!(token);
+    }
+    body
+}
+
+impl App {
+    /// The token by which a guest sees an order; it is derived, so nothing is stored.
+    fn order_token(&self, order_id: OrderId) -> String {
+        self.master
+            .hash_secret("order_token", &order_id.to_string())
+    }
+
+    /// Staff see every order, others those whose token they have; nobody learns whether an order exists.
+    fn may_see(&self, caller: &Caller, id: &str, token: Option<&str>) -> Result<OrderId, Problem> {
+        let order_id: OrderId = id.parse().map_err(|_| Problem::not_found("order"))?;
+        let expected = self.order_token(order_id);
+        let given = token
+            .or_else(|| caller.header("order-token"))
+            .unwrap_or_default();
+        // Hashes are compared, so that the time says nothing about the token.
+        let matches = blake3::hash(given.as_bytes()) == blake3::hash(expected.as_bytes());
+        if caller.is_staff() || matches {
+            Ok(order_id)
+        } else {
+            Err(Problem::not_found("order"))
+        }
+    }
+
+    fn outcome_until(&self, caller: &Caller) -> Instant {
+        let http = &self.config.http;
+        let wait = caller
+            .wait_s()
+            .map_or(http.checkout_wait_ms, |s| s.saturating_mul(1_000))
+            .min(http.read_wait_max_ms);
+        Instant::now() + Duration::from_millis(wait)
+    }
+
+    /// A fresh attempt to pay, its token already kept where the reactor finds it.
+    async fn attempt(&self, payment: Option<&PaymentBody>) -> Result<Option<Attempt>, Problem> {
+        let Some(payment) = payment else {
+            return Ok(None);
+        };
+        if payment.provider != SANDBOX || self.provider.is_none() {
+            let detail = format!(
+                "{:?} is not a payment provider of this store; see GET /v1/store",
+                payment.provider
+            );
+            return Err(Problem::new("validation_failed", detail).error(
+                "/payment/provider",
+                "unknown",
+                "is not offered",
+            ));
+        }
+        if payment.token.is_empty() || payment.token.len() > 1_000 {
+            return Err(Problem::new(
+                "validation_failed",
+                "the payment's token must have 1 to 1000 characters",
+            )
+            .error(
+                "/payment/token",
+                "invalid",
+                "must have 1 to 1000 characters",
+            ));
+        }
+        let payment_id = PaymentId::new(infra::clock::new_id());
+        reactor::keep_token(&self.writer, payment_id, &payment.token).await?;
+        Ok(Some(Attempt {
+            payment_id,
+            operation_id: OperationId::new(infra::clock::new_id()),
+            provider: payment.provider.clone(),
+        }))
+    }
+
+    /// The answer to a checkout: waits, bounded, for the outcome of what is being paid.
+    async fn placed(
+        &self,
+        placed: Placed,
+        position: Position,
+        idempotency: Option<Idempotency>,
+        until: Instant,
+    ) -> Result<Wrote<Value>, Problem> {
+        let at = self.outcome(placed.order_id, position, until).await?;
+        let at = match idempotency {
+            // The first to settle the record wins: whoever repeats the call is answered as of the same position.
+            Some(key) => {
+                self.writer.settle(key.key, at.position).await?;
+                commands::writer::recorded(&self.pool, key.key)
+                    .await?
+                    .map_or(at, |recorded| recorded.position)
+            }
+            None => at,
+        };
+        self.order_answer(placed.order_id, at, false).await
+    }
+
+    /// The log's position at which the order's payment has an outcome, or the newest one when time is up.
+    async fn outcome(
+        &self,
+        order_id: OrderId,
+        position: Position,
+        until: Instant,
+    ) -> Result<Position, Problem> {
+        loop {
+            let (order, _) = self.loader.load::<Order>(&order_id.to_string()).await?;
+            let waits = order
+                .placed()
+                .is_some_and(|o| o.stage == OrderStage::PendingPayment && o.live_payment.is_some());
+            if !waits || Instant::now() >= until {
+                let last: Option<i64> = sqlx::query_scalar(
+                    "SELECT max(position) FROM (SELECT position FROM events WHERE aggregate_type = 'order' AND aggregate_id = $1
+                                                ORDER BY sequence DESC LIMIT 1) e",
+                )
+                .bind(order_id.to_string())
+                .fetch_one(&self.pool)
+                .await?;
+                return Ok(Position {
+                    epoch: position.epoch,
+                    position: last.unwrap_or(0).max(position.position),
+                });
+            }
+            tokio::time::sleep(OUTCOME_INTERVAL).await;
+        }
+    }
+
+    /// The answer to a repeated call: the first one's, once that has ended.
+    async fn replayed(
+        &self,
+        idempotency: Option<Idempotency>,
+        until: Instant,
+    ) -> Result<Wrote<Value>, Problem> {
+        let Some(idempotency) = idempotency else {
+            return Err(Problem::internal());
+        };
+        let limit = Instant::now() + Duration::from_millis(self.config.http.idempotency_wait_ms);
+        loop {
+            let recorded = commands::writer::recorded(&self.pool, idempotency.key)
+                .await?
+                .ok_or_else(Problem::internal)?;
+            let recorded = settled(recorded)?;
+            if !recorded.running {
+                let order_id = recorded
+                    .aggregate
+                    .and_then(|(_, id)| id.parse().ok())
+                    .ok_or_else(Problem::internal)?;
+                return self.order_answer(order_id, recorded.position, true).await;
+            }
+            if Instant::now() >= limit.min(until.max(Instant::now())) {
+                return Err(Problem::new(
+                    "idempotency_in_progress",
+                    "the first call with this key is still running; repeat shortly",
+                ));
+            }
+            tokio::time::sleep(OUTCOME_INTERVAL).await;
+        }
+    }
+
+    async fn order_answer(
+        &self,
+        order_id: OrderId,
+        at: Position,
+        replayed: bool,
+    ) -> Result<Wrote<Value>, Problem> {
+        let (body, version) = self.order_as_of(order_id, at, true).await?;
+        Ok(Wrote {
+            status: StatusCode::CREATED,
+            body: Some(body),
+            position: at,
+            version: Some(version),
+            replayed,
+        })
+    }
+
+    /// An order and its payments as of a position: the same bytes for ever, but for what is erased.
+    async fn order_as_of(
+        &self,
+        order_id: OrderId,
+        at: Position,
+        with_token: bool,
+    ) -> Result<(Value, i64), Problem> {
+        let (order, version) = self
+            .loader
+            .load_as_of::<Order>(&order_id.to_string(), at.position)
+            .await?;
+        let placed = order.placed().ok_or_else(|| Problem::not_found("order"))?;
+        let mut payments = Vec::with_capacity(placed.payments.len());
+        for payment_id in &placed.payments {
+            payments.push(
+                self.loader
+                    .load_as_of::<Payment>(&payment_id.to_string(), at.position)
+                    .await?
+                    .0,
+            );
+        }
+        let token = with_token.then(|| self.order_token(order_id));
+        Ok((render(placed, &payments, at, token.as_deref()), version))
+    }
+}

@@ -1,0 +1,423 @@
+//! An import at work: bytes in, products decided a bounded number at a time, lines of progress out.
+//!
+//! Nothing here runs by itself: the caller who reads the lines drives it, and whoever goes away ends it. What was handed to
+//! the writer lands all the same, and is found unchanged by the next import.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use bytes::Bytes;
+use commands::answer::{CommandError, Failure, Origin, Position, Refusal};
+use commands::catalog::{self, Put, PutOutcome};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use infra::event_log;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::product::ImportedProduct;
+use super::records::{Record, Records};
+use super::shopify::{Columns, Field, Parsed, Products, Terms};
+use super::{ERRORS_TOLD_MAX, Progress, Request, RowError, Stopped};
+use crate::app::App;
+use crate::http::problem::Problem;
+
+/// Commands that are with the writer at a time: two of its batches, so that one fills while the other lands.
+pub const COMMANDS_IN_FLIGHT_MAX: usize = 512;
+/// Products decided at a time when nothing is to be done: each reads the database by itself.
+pub const REHEARSALS_IN_FLIGHT_MAX: usize = 8;
+/// Products that are looked up in the log with one query.
+pub const LOOKUP_PRODUCTS_MAX: usize = 256;
+/// Silence between two lines of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// A command that finds the writer overloaded is sent again: after so long, twice as long, … so often.
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRIES_MAX: u32 = 9;
+const NOT_STORED: &str =
+    "this product could not be stored through a failure of ours; the server's log says why";
+
+/// What became of one product.
+struct Outcome {
+    line: u64,
+    rows: u64,
+    stored: Result<Result<(Put, Option<Position>), Box<Refusal>>, Box<Stopped>>,
+}
+
+/// An import between two lines of its answer.
+pub struct Import {
+    app: Arc<App>,
+    origin: Origin,
+    request: Request,
+    body: BodyDataStream,
+    /// Since when nothing came although we waited for it.
+    waiting_since: Option<Instant>,
+    bytes: usize,
+    body_ended: bool,
+    records: Records,
+    products: Products,
+    /// Not looked up yet.
+    parsed: VecDeque<ImportedProduct>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    progress: Progress,
+    errors_told: u64,
+    position: Position,
+    reported_at: Instant,
+    over: bool,
+}
+
+impl Import {
+    /// Reads the header. What is wrong with the request or the header is a problem; after that the answer has begun.
+    pub async fn begin(
+        app: Arc<App>,
+        origin: Origin,
+        request: Request,
+        body: Body,
+    ) -> Result<Self, Problem> {
+        let currency = app.settings.currency(&request.currency).ok_or_else(|| {
+            let offered = app.config.store.currencies.join(", ");
+            Problem::new(
+                "unsupported_currency",
+                format!("`currency` may be {offered}, not {:?}", request.currency),
+            )
+        })?;
+        let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
+        let mut body = body.into_data_stream();
+        let mut records = Records::new();
+        let mut bytes = 0;
+        let (header, body_ended) = loop {
+            if let Some(record) = records.next_record() {
+                break (record, false);
+            }
+            match timeout_at(Instant::now() + idle, body.next()).await {
+                Ok(Some(Ok(piece))) => {
+                    bytes += piece.len();
+                    records.push(&piece);
+                }
+                Ok(None) => {
+                    records.end();
+                    let header = records.next_record();
+                    break (
+                        header.ok_or_else(|| {
+                            unreadable("the file is empty; send a CSV file with a header")
+                        })?,
+                        true,
+                    );
+                }
+                Ok(Some(Err(_))) | Err(_) => {
+                    return Err(Problem::new(
+                        "invalid_json",
+                        "the body could not be read to its end; send it again",
+                    ));
+                }
+            }
+        };
+        let header: Record = header
+            .map_err(|fault| unreadable(&format!("the header can't be read: {}", fault.reason)))?;
+        let columns = Columns::read(&header).map_err(|detail| unreadable(&detail))?;
+        let language = app.settings.default_language().to_owned();
+        let terms = Terms {
+            currency,
+            language,
+            prices_include_tax: app.settings.terms.prices_include_tax,
+        };
+        let head = event_log::head(&app.pool).await?;
+        let now = Instant::now();
+        Ok(Self {
+            position: Position {
+                epoch: head.epoch,
+                position: head.position,
+            },
+            products: Products::new(columns, terms),
+            app,
+            origin,
+            request,
+            body,
+            waiting_since: None,
+            bytes,
+            body_ended,
+            records,
+            parsed: VecDeque::new(),
+            in_flight: FuturesUnordered::new(),
+            progress: Progress::default(),
+            errors_told: 0,
+            reported_at: now,
+            over: false,
+        })
+    }
+
+    /// The next line of the answer; `None` after the last.
+    pub async fn next_line(&mut self) -> Option<Progress> {
+        if self.over {
+            return None;
+        }
+        self.read_records();
+        loop {
+            if self.may_submit()
+                && let Err(stopped) = self.submit().await
+            {
+                return Some(self.last_line(Some(stopped)));
+            }
+            if self.body_ended && self.parsed.is_empty() && self.in_flight.is_empty() {
+                return Some(self.last_line(None));
+            }
+            let wants_more = !self.body_ended && self.parsed.len() < LOOKUP_PRODUCTS_MAX;
+            let idle = Duration::from_millis(self.app.config.http.stream_idle_timeout_ms);
+            if wants_more && self.waiting_since.is_none() {
+                self.waiting_since = Some(Instant::now());
+            }
+            let given_up_at = self.waiting_since.unwrap_or_else(Instant::now) + idle;
+            tokio::select! {
+                Some(outcome) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                    if let Err(stopped) = self.count(outcome) {
+                        return Some(self.last_line(Some(stopped)));
+                    }
+                }
+                piece = timeout_at(given_up_at, self.body.next()), if wants_more => {
+                    let piece = piece.map_err(|_elapsed| "nothing of the file came for too long");
+                    let piece = piece.and_then(|piece| piece.transpose().map_err(|_| "the file was not sent to its end"));
+                    if let Err(stopped) = piece.map_err(|detail| stopped("import_broken_off", detail)).and_then(|piece| self.take(piece)) {
+                        return Some(self.last_line(Some(stopped)));
+                    }
+                }
+                () = sleep_until(self.reported_at + PROGRESS_INTERVAL) => return Some(self.line()),
+            }
+        }
+    }
+
+    /// Takes a piece of the file, or its end.
+    fn take(&mut self, piece: Option<Bytes>) -> Result<(), Stopped> {
+        self.waiting_since = None;
+        match piece {
+            Some(piece) => {
+                self.bytes += piece.len();
+                let max = self.app.config.http.import_bytes_max;
+                if self.bytes > max {
+                    return Err(stopped(
+                        "payload_too_large",
+                        &format!("the file is larger than {max} bytes; split it"),
+                    ));
+                }
+                self.records.push(&piece);
+            }
+            None => {
+                self.records.end();
+                self.body_ended = true;
+            }
+        }
+        self.read_records();
+        Ok(())
+    }
+
+    fn read_records(&mut self) {
+        while let Some(record) = self.records.next_record() {
+            self.progress.rows += 1;
+            for parsed in self.products.push(record) {
+                self.sort(parsed);
+            }
+        }
+        if self.body_ended
+            && let Some(parsed) = self.products.finish()
+        {
+            self.sort(parsed);
+        }
+    }
+
+    fn sort(&mut self, parsed: Parsed) {
+        match parsed {
+            Parsed::Product(product) => self.parsed.push_back(*product),
+            Parsed::Refused { rows, errors } => {
+                self.progress.refused += rows;
+                for error in errors {
+                    self.tell(error);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, error: RowError) {
+        if self.errors_told < ERRORS_TOLD_MAX {
+            self.errors_told += 1;
+            self.progress.errors.push(error);
+        } else {
+            self.progress.errors_omitted += 1;
+        }
+    }
+
+    fn may_submit(&self) -> bool {
+        let enough =
+            self.parsed.len() >= LOOKUP_PRODUCTS_MAX || self.body_ended && !self.parsed.is_empty();
+        let max = if self.request.dry_run {
+            REHEARSALS_IN_FLIGHT_MAX
+        } else {
+            COMMANDS_IN_FLIGHT_MAX
+        };
+        let lookup = LOOKUP_PRODUCTS_MAX.min(max);
+        enough && self.in_flight.len() + lookup <= max
+    }
+
+    /// Looks some products up in the log and hands on those that are new or differ from their last import. What the log
+    /// says is committed: a product that equals its last import there needs no decision.
+    async fn submit(&mut self) -> Result<(), Stopped> {
+        let max = if self.request.dry_run {
+            REHEARSALS_IN_FLIGHT_MAX
+        } else {
+            LOOKUP_PRODUCTS_MAX
+        };
+        let products: Vec<ImportedProduct> =
+            self.parsed.drain(..self.parsed.len().min(max)).collect();
+        let ids: Vec<_> = products
+            .iter()
+            .map(|product| product.put.draft.product_id)
+            .collect();
+        let stored = catalog::stored(&self.app.loader, &ids)
+            .await
+            .map_err(|failure| failed(&failure))?;
+        for mut product in products {
+            let known = stored.get(&product.put.draft.product_id);
+            let hash = product.put.draft.source.as_ref().map(|source| &source.hash);
+            if known.is_some_and(|known| known.import_hash.as_ref() == hash)
+                && !self.request.overwrite_stock
+            {
+                self.progress.unchanged += 1;
+                continue;
+            }
+            product.put.known = known.is_some();
+            product.put.overwrite_stock = self.request.overwrite_stock;
+            let command_id = infra::clock::new_id();
+            let origin = Origin {
+                command_id,
+                causation_id: self.origin.command_id,
+                ..self.origin.clone()
+            };
+            self.in_flight.push(Box::pin(put(
+                Arc::clone(&self.app),
+                origin,
+                product,
+                self.request.dry_run,
+            )));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, outcome: Outcome) -> Result<(), Stopped> {
+        match outcome.stored.map_err(|stopped| *stopped)? {
+            Ok((put, position)) => {
+                match put.outcome {
+                    PutOutcome::Created => self.progress.created += 1,
+                    PutOutcome::Changed => self.progress.changed += 1,
+                    PutOutcome::Unchanged => self.progress.unchanged += 1,
+                }
+                self.progress.events += put.events as u64;
+                if let Some(position) = position {
+                    self.position = Position {
+                        position: position.position.max(self.position.position),
+                        ..position
+                    };
+                }
+            }
+            Err(refusal) => {
+                self.progress.refused += outcome.rows;
+                let error = self.row_error(outcome.line, &refusal);
+                self.tell(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// A refusal of the whole product, shown at its first row and in the column that it is about.
+    fn row_error(&self, line: u64, refusal: &Refusal) -> RowError {
+        let Some(error) = refusal.errors.first() else {
+            return RowError::new(line, None, &refusal.code, refusal.detail.as_str());
+        };
+        let field = match error.pointer.as_str() {
+            "/handle" => Some(Field::Handle),
+            "/title" => Some(Field::Title),
+            "/variants/sku" => Some(Field::Sku),
+            "/variants/options" => Some(Field::OptionValue(1)),
+            "/variants/price" => Some(Field::Price),
+            "/variants/compare_at" => Some(Field::CompareAt),
+            _ => None,
+        };
+        let column = field.and_then(|field| self.products.columns.name(field));
+        RowError::new(line, column, &error.code, error.detail.as_str())
+    }
+
+    fn line(&mut self) -> Progress {
+        self.reported_at = Instant::now();
+        let line = self.progress.clone();
+        self.progress.errors.clear();
+        line
+    }
+
+    fn last_line(&mut self, problem: Option<Stopped>) -> Progress {
+        self.over = true;
+        let ignored_columns = std::mem::take(&mut self.products.columns.ignored);
+        let position = Some(self.position.to_string());
+        Progress {
+            done: problem.is_none(),
+            problem,
+            position,
+            ignored_columns,
+            ..self.line()
+        }
+    }
+}
+
+/// Decides one product, again while the writer is overloaded: a put that has landed already is a no-op.
+async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, dry_run: bool) -> Outcome {
+    let ImportedProduct { line, rows, put } = product;
+    let outcome = |stored| Outcome { line, rows, stored };
+    if dry_run {
+        let rehearsed = catalog::rehearse_put(&app.loader, &put)
+            .await
+            .map_err(|failure| Box::new(failed(&failure)));
+        return outcome(rehearsed.map(|answer| answer.map(|put| (put, None))));
+    }
+    let put = Arc::new(put);
+    let mut wait = RETRY_MIN;
+    for attempt in 0.. {
+        let decided = Arc::clone(&put);
+        let error = match app
+            .writer
+            .execute(&origin, None, move |streams| {
+                catalog::put_product(streams, &decided)
+            })
+            .await
+        {
+            Ok(done) => return outcome(Ok(Ok((done.output, Some(done.position))))),
+            Err(CommandError::Refused(refusal, _)) => return outcome(Ok(Err(refusal))),
+            // The writer has logged it; the other products go in.
+            Err(CommandError::Internal(_)) => {
+                return outcome(Ok(Err(Box::new(Refusal::new("internal", NOT_STORED)))));
+            }
+            Err(error) => error,
+        };
+        if attempt == RETRIES_MAX {
+            return outcome(Err(Box::new(failed(&error))));
+        }
+        sleep(wait).await;
+        wait *= 2;
+    }
+    outcome(Err(Box::new(failed(&Failure::Stopped))))
+}
+
+fn unreadable(detail: &str) -> Problem {
+    Problem::new("validation_failed", detail).error("", "header_invalid", detail)
+}
+
+fn stopped(code: &str, detail: &str) -> Stopped {
+    Stopped {
+        code: code.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+/// A failure of ours, logged where it ends the import.
+fn failed(error: &(dyn std::error::Error + 'static)) -> Stopped {
+    tracing::error!(error, "an import ended early");
+    stopped(
+        "unavailable",
+        "the import could not go on; send the same file again, what went in already stays as it is",
+    )
+}

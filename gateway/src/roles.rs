@@ -1,0 +1,229 @@
+//! The roles of one process: what is started, in which order, and how it is stopped.
+//!
+//! `daybook up` and `daybook serve` both come here: what the laptop runs is what production runs.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use commands::loader::Loader;
+use commands::provider::PaymentProvider;
+use commands::reactor::Reactor;
+use commands::writer::{Limits, Writer};
+use infra::config::Config;
+use infra::event_store::EventStore;
+use infra::feed::{self, Feed};
+use infra::sealing::{MasterKey, Sealer};
+use infra::task::{CancellationToken, TaskGroup};
+use infra::{postgres, relay, stream};
+use projections::replica::SearchReplica;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::auth::Tokens;
+use crate::http;
+use crate::server;
+use crate::settings::Settings;
+
+/// What a process may do; see ARCHITECTURE.md for how each scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Role {
+    Gateway,
+    Commands,
+    Relay,
+    Projector,
+    Search,
+    Reactor,
+}
+
+/// All of them, as `daybook up` runs them.
+pub const ALL: [Role; 6] = [
+    Role::Gateway,
+    Role::Commands,
+    Role::Relay,
+    Role::Projector,
+    Role::Search,
+    Role::Reactor,
+];
+
+/// A running process's parts and the tasks behind them.
+#[derive(Debug)]
+pub struct Running {
+    pub app: Arc<App>,
+    pub address: SocketAddr,
+    /// Answer requests; stopped first.
+    outside: TaskGroup,
+    /// The writer; stopped when nobody can send to it any more.
+    writing: TaskGroup,
+    /// Follow the log; stopped last.
+    following: TaskGroup,
+}
+
+/// Roles that only work together must come together, for now.
+pub fn check(roles: &BTreeSet<Role>) -> anyhow::Result<()> {
+    if roles.is_empty() {
+        bail!("name at least one role: --roles gateway,commands,relay,projector,search,reactor");
+    }
+    if roles.contains(&Role::Gateway) != roles.contains(&Role::Commands) {
+        bail!("the roles gateway and commands share a process: name both or neither");
+    }
+    if roles.contains(&Role::Gateway) && !roles.contains(&Role::Search) {
+        bail!("the role gateway answers searches from its own index: add the role search");
+    }
+    if roles.contains(&Role::Reactor) && !roles.contains(&Role::Commands) {
+        bail!(
+            "the role reactor records outcomes through the writer: add the roles gateway and commands"
+        );
+    }
+    Ok(())
+}
+
+/// Starts the roles; returns when all of them run.
+pub async fn start(
+    config: Config,
+    roles: &BTreeSet<Role>,
+    listener: Option<TcpListener>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Running> {
+    check(roles)?;
+    let paths = projections::search_path();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let pool = postgres::connect(
+        &config.database_url,
+        config.postgres.connections_max,
+        &paths,
+    )
+    .await
+    .context("can't connect to Postgres; check DATABASE_URL")?;
+    let nats = stream::connect(&config.nats_url)
+        .await
+        .context("can't connect to NATS; check NATS_URL")?;
+    let master = MasterKey::parse(&config.master_key).context("master_key")?;
+    let sealer = Sealer::new(pool.clone(), master.clone());
+    let loader = Loader::new(pool.clone(), sealer.clone());
+    let feed = Feed::new(pool.clone());
+    let mut following = TaskGroup::under(&CancellationToken::new());
+    let stop_following = following.stop_signal();
+    following.spawn(
+        "feed",
+        feed::run(feed.clone(), nats.clone(), stop_following.clone()),
+    );
+    if roles.contains(&Role::Relay) {
+        following.spawn(
+            "relay",
+            relay::run(pool.clone(), nats.clone(), stop_following.clone()),
+        );
+    }
+    if roles.contains(&Role::Projector) {
+        let write_pool =
+            postgres::connect(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
+        projections::spawn_all(&mut following, &write_pool, &feed, &sealer);
+    }
+    let search =
+        Arc::new(SearchReplica::open(&config.search_dir, pool.clone(), feed.clone()).await?);
+    if roles.contains(&Role::Search) {
+        following.spawn("search", Arc::clone(&search).run(stop_following.clone()));
+    }
+    let mut writing = TaskGroup::under(&CancellationToken::new());
+    let store = EventStore::new(pool.clone(), infra::clock::new_id());
+    let (writer, task) = Writer::new(
+        loader.clone(),
+        store,
+        Some(nats.clone()),
+        Limits::from(&config.writer),
+    );
+    writing.spawn(
+        "writer",
+        commands::writer::run_until(task, writing.stop_signal()),
+    );
+    let provider = match config.payments.sandbox {
+        true => {
+            let timeout = Duration::from_millis(config.payments.provider_timeout_ms);
+            Some(PaymentProvider::new(&config.payments.sandbox_url, timeout)?)
+        }
+        false => None,
+    };
+    let mut outside = TaskGroup::under(stop);
+    if let (true, Some(provider)) = (roles.contains(&Role::Reactor), &provider) {
+        let reactor = Reactor::new(
+            pool.clone(),
+            writer.clone(),
+            provider.clone(),
+            feed.clone(),
+            &config,
+        );
+        outside.spawn("reactor", reactor.run(outside.stop_signal()));
+    }
+    let app = Arc::new(App {
+        settings: Settings::try_from(&config)?,
+        tokens: Tokens::new(&config.token_key)?,
+        pool,
+        loader,
+        sealer,
+        master,
+        writer,
+        feed,
+        search,
+        provider,
+        nats: Some(nats),
+        config,
+    });
+    let mut address = app.config.http.listen.parse()?;
+    if roles.contains(&Role::Gateway) {
+        let listener = match listener {
+            Some(listener) => listener,
+            None => bind(address).await?,
+        };
+        address = listener.local_addr()?;
+        let bounds = server::Bounds::from(&app.config.http);
+        outside.spawn(
+            "http",
+            server::serve(
+                listener,
+                http::router(Arc::clone(&app)),
+                bounds,
+                outside.stop_signal(),
+            ),
+        );
+    }
+    Ok(Running {
+        app,
+        address,
+        outside,
+        writing,
+        following,
+    })
+}
+
+/// Binds a listener; a taken port is met with its fix.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                anyhow::anyhow!(
+                    "port {} is taken: stop what listens there, or choose another with --port",
+                    address.port()
+                )
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                anyhow::anyhow!(
+                    "port {} needs root's permission: choose one above 1023 with --port",
+                    address.port()
+                )
+            }
+            _ => anyhow::anyhow!("can't listen on {address}: {error}"),
+        })
+}
+
+impl Running {
+    /// Answers what was asked, lands what was taken, applies what landed.
+    pub async fn shut_down(self) {
+        self.outside.shut_down().await;
+        drop(self.app);
+        self.writing.shut_down().await;
+        self.following.shut_down().await;
+    }
+}

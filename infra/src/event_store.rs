@@ -1,0 +1,443 @@
+//! The append: the only way anything gets into the log.
+//!
+//! Relies on the functions `append` and `append_resolve` (`migrations/0002_append.sql`), which check every stream that a
+//! command was decided on and give positions in commit order. Promises: an outcome per command, or an error that says
+//! whether the batch may still land.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use sqlx::postgres::PgDatabaseError;
+use sqlx::{Connection, PgConnection, PgPool, Row};
+use uuid::Uuid;
+
+/// Longest wait for the log's lock inside the append, in milliseconds; past it nothing was written.
+pub const APPEND_LOCK_TIMEOUT_MS: u64 = 3_000;
+/// Longest wait for the append's answer; past it the outcome is unknown and must be resolved.
+pub const APPEND_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stream: `aggregate_type/aggregate_id`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId {
+    pub aggregate_type: &'static str,
+    pub aggregate_id: String,
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.aggregate_type, self.aggregate_id)
+    }
+}
+
+/// A stream at the version a decision was made on; 0 is a stream that is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamVersion {
+    pub stream: StreamId,
+    pub version: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    pub stream: StreamId,
+    /// Place in the stream, from 1.
+    pub sequence: i64,
+    pub event_id: Uuid,
+    pub event_type: &'static str,
+    pub event_version: u16,
+    /// Exact JSON text; personal fields are sealed already.
+    pub payload: String,
+    pub metadata: String,
+    /// 0..64, see [`partition_of`].
+    pub partition: i16,
+}
+
+/// What a command with an idempotency key leaves behind for its repetition.
+#[derive(Debug, Clone)]
+pub struct IdempotencyRecord {
+    pub key: Uuid,
+    pub fingerprint: [u8; 32],
+    /// More is to come: a later command `completes` it.
+    pub running: bool,
+    pub status: u16,
+    /// The problem document's facts, when the answer was a refusal.
+    pub problem: Option<String>,
+    /// The aggregate that the answer is rendered from, and its version.
+    pub aggregate: Option<StreamVersion>,
+}
+
+#[derive(Debug, Clone)]
+pub struct NewDeadline {
+    pub deadline_id: Uuid,
+    pub kind: &'static str,
+    pub stream: StreamId,
+    pub due_at: DateTime<Utc>,
+}
+
+/// One decided command. Without events it is a refusal or a no-op, which only asserts what it read.
+#[derive(Debug, Clone, Default)]
+pub struct AppendCommand {
+    /// Every stream that was written or only read, at the version before this command.
+    pub decided_on: Vec<StreamVersion>,
+    pub events: Vec<NewEvent>,
+    pub idempotency: Option<IdempotencyRecord>,
+    /// The idempotency key of an earlier, running command that this one finishes.
+    pub completes: Option<Uuid>,
+    pub deadlines: Vec<NewDeadline>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its events are in the log.
+    Landed,
+    /// A stream that it was decided on has changed: decide again.
+    Conflict,
+    /// The key was answered before with the same request.
+    Replayed,
+    /// The key was answered before with another request.
+    KeyReused,
+    /// No events; what it read still holds.
+    Confirmed,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone)]
+pub struct Appended {
+    pub epoch: i32,
+    pub batch: i64,
+    /// One past the head before, also when nothing landed.
+    pub first_position: i64,
+    pub last_position: i64,
+    pub recorded_at: DateTime<Utc>,
+    pub outcomes: Vec<Outcome>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The batch may have landed, or may land yet: call [`EventStore::resolve`] before anything else.
+    #[error("the outcome of the append is unknown")]
+    Unknown(#[source] Option<sqlx::Error>),
+    /// Nothing was written; trying later may help.
+    #[error("the log can't be written now")]
+    Unavailable(#[source] sqlx::Error),
+    /// Nothing was written; the same batch will fail again.
+    #[error("the database refuses the batch")]
+    Refused(#[source] sqlx::Error),
+}
+
+/// One writer's connection to the log. Not shared: a batch has one sender.
+#[derive(Debug)]
+pub struct EventStore {
+    pool: PgPool,
+    connection: Option<PgConnection>,
+    writer_id: Uuid,
+    batch_no: i64,
+}
+
+impl EventStore {
+    #[must_use]
+    pub fn new(pool: PgPool, writer_id: Uuid) -> Self {
+        Self {
+            pool,
+            connection: None,
+            writer_id,
+            batch_no: 0,
+        }
+    }
+
+    /// Lands a batch: one round trip, one commit.
+    pub async fn append(&mut self, commands: &[AppendCommand]) -> Result<Appended, AppendError> {
+        self.batch_no += 1;
+        let batch = Columns::of(commands);
+        let (writer_id, batch_no) = (self.writer_id, self.batch_no);
+        let connection = self.connect().await.map_err(AppendError::Unavailable)?;
+        let answer = tokio::time::timeout(
+            APPEND_ANSWER_TIMEOUT,
+            batch.send(connection, writer_id, batch_no),
+        )
+        .await;
+        let error = match answer {
+            Ok(Ok(appended)) => return Ok(appended),
+            Ok(Err(error)) => Some(error),
+            Err(_elapsed) => None,
+        };
+        Err(match error {
+            // An error that the server sent means that it rolled back, and the connection is sound.
+            Some(error) if is_lock_timeout(&error) => AppendError::Unavailable(error),
+            Some(error) if is_answer(&error) => AppendError::Refused(error),
+            error => {
+                self.connection = None;
+                AppendError::Unknown(error)
+            }
+        })
+    }
+
+    /// What became of the newest batch; `None` when it did not land and now never will.
+    pub async fn resolve(&mut self) -> Result<Option<Appended>, sqlx::Error> {
+        let (writer_id, batch_no) = (self.writer_id, self.batch_no);
+        let connection = self.connect().await?;
+        let resolved = async {
+            let row = sqlx::query("SELECT * FROM append_resolve($1, $2)")
+                .bind(writer_id)
+                .bind(batch_no)
+                .fetch_one(connection)
+                .await?;
+            appended(&row)
+        };
+        match tokio::time::timeout(APPEND_ANSWER_TIMEOUT, resolved).await {
+            Ok(Ok(found)) => Ok((!found.outcomes.is_empty()).then_some(found)),
+            Ok(Err(error)) => {
+                self.connection = None;
+                Err(error)
+            }
+            Err(_elapsed) => {
+                self.connection = None;
+                Err(sqlx::Error::PoolTimedOut)
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        if self.connection.is_none() {
+            let options = self.pool.connect_options();
+            let connect = PgConnection::connect_with(&options);
+            let mut connection = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, connect)
+                .await
+                .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
+            sqlx::query(&format!("SET lock_timeout = {APPEND_LOCK_TIMEOUT_MS}"))
+                .execute(&mut connection)
+                .await?;
+            self.connection = Some(connection);
+        }
+        self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+}
+
+/// FNV-1a (32 bit) of the partition key, modulo 64: fixed for the life of a log.
+#[must_use]
+pub fn partition_of(key: &str) -> i16 {
+    let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "below 64")]
+    let partition = (hash % 64) as i16;
+    partition
+}
+
+/// The digest of one event as the hash chain takes it: exact texts, stream, place in it, id; each part with its length.
+#[must_use]
+pub fn event_digest(
+    stream: (&str, &str),
+    sequence: i64,
+    event_id: Uuid,
+    kind: (&str, &str),
+    payload: &str,
+    metadata: &str,
+) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [stream.0, stream.1, kind.0, kind.1, payload, metadata] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.update(sequence.to_be_bytes());
+    hash.update(event_id.as_bytes());
+    hash.finalize().into()
+}
+
+fn is_answer(error: &sqlx::Error) -> bool {
+    // Class 57 (operator intervention) and 08 come with a dying connection.
+    matches!(error, sqlx::Error::Database(e) if e.code().is_some_and(|code| !code.starts_with("57") && !code.starts_with("08")))
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(e) if e.downcast_ref::<PgDatabaseError>().code() == "55P03")
+}
+
+fn appended(row: &sqlx::postgres::PgRow) -> Result<Appended, sqlx::Error> {
+    let outcomes: Vec<i16> = row.try_get("o_outcomes")?;
+    Ok(Appended {
+        epoch: row.try_get("o_epoch")?,
+        batch: row.try_get("o_batch")?,
+        first_position: row.try_get("o_first_position")?,
+        last_position: row.try_get("o_last_position")?,
+        recorded_at: row.try_get("o_recorded_at")?,
+        outcomes: outcomes
+            .into_iter()
+            .map(|code| match code {
+                0 => Outcome::Landed,
+                2 => Outcome::Replayed,
+                3 => Outcome::KeyReused,
+                4 => Outcome::Confirmed,
+                _ => Outcome::Conflict,
+            })
+            .collect(),
+    })
+}
+
+/// A batch as the parallel arrays of `append`.
+#[derive(Default)]
+struct Columns<'a> {
+    cmd_key: Vec<Option<Uuid>>,
+    cmd_fingerprint: Vec<Option<&'a [u8]>>,
+    cmd_state: Vec<&'static str>,
+    cmd_status: Vec<i16>,
+    cmd_problem: Vec<Option<&'a str>>,
+    cmd_aggregate_type: Vec<Option<&'a str>>,
+    cmd_aggregate_id: Vec<Option<&'a str>>,
+    cmd_version: Vec<Option<i64>>,
+    cmd_completes: Vec<Option<Uuid>>,
+    cmd_events_end: Vec<i32>,
+    at_cmd: Vec<i32>,
+    at_type: Vec<&'a str>,
+    at_id: Vec<&'a str>,
+    at_version: Vec<i64>,
+    ev_cmd: Vec<i32>,
+    ev_type: Vec<&'a str>,
+    ev_id: Vec<&'a str>,
+    ev_sequence: Vec<i64>,
+    ev_event_id: Vec<Uuid>,
+    ev_event_type: Vec<&'a str>,
+    ev_event_version: Vec<String>,
+    ev_payload: Vec<&'a str>,
+    ev_metadata: Vec<&'a str>,
+    ev_partition: Vec<i16>,
+    ev_digest: Vec<Vec<u8>>,
+    dl_cmd: Vec<i32>,
+    dl_id: Vec<Uuid>,
+    dl_kind: Vec<&'a str>,
+    dl_type: Vec<&'a str>,
+    dl_aggregate: Vec<&'a str>,
+    dl_due: Vec<DateTime<Utc>>,
+}
+
+impl<'a> Columns<'a> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "a batch is bounded far below i32"
+    )]
+    fn of(commands: &'a [AppendCommand]) -> Self {
+        let mut columns = Self::default();
+        for (command, number) in commands.iter().zip(1_i32..) {
+            columns.push_command(command);
+            for at in &command.decided_on {
+                columns.at_cmd.push(number);
+                columns.at_type.push(at.stream.aggregate_type);
+                columns.at_id.push(&at.stream.aggregate_id);
+                columns.at_version.push(at.version);
+            }
+            for event in &command.events {
+                columns.ev_cmd.push(number);
+                columns.push_event(event);
+            }
+            for deadline in &command.deadlines {
+                columns.dl_cmd.push(number);
+                columns.dl_id.push(deadline.deadline_id);
+                columns.dl_kind.push(deadline.kind);
+                columns.dl_type.push(deadline.stream.aggregate_type);
+                columns.dl_aggregate.push(&deadline.stream.aggregate_id);
+                columns.dl_due.push(deadline.due_at);
+            }
+            columns.cmd_events_end.push(columns.ev_cmd.len() as i32);
+        }
+        columns
+    }
+
+    fn push_command(&mut self, command: &'a AppendCommand) {
+        let record = command.idempotency.as_ref();
+        let aggregate = record.and_then(|r| r.aggregate.as_ref());
+        self.cmd_key.push(record.map(|r| r.key));
+        self.cmd_fingerprint
+            .push(record.map(|r| r.fingerprint.as_slice()));
+        self.cmd_state.push(if record.is_some_and(|r| r.running) {
+            "running"
+        } else {
+            "done"
+        });
+        self.cmd_status
+            .push(record.map_or(0, |r| i16::try_from(r.status).unwrap_or(0)));
+        self.cmd_problem
+            .push(record.and_then(|r| r.problem.as_deref()));
+        self.cmd_aggregate_type
+            .push(aggregate.map(|a| a.stream.aggregate_type));
+        self.cmd_aggregate_id
+            .push(aggregate.map(|a| a.stream.aggregate_id.as_str()));
+        self.cmd_version.push(aggregate.map(|a| a.version));
+        self.cmd_completes.push(command.completes);
+    }
+
+    fn push_event(&mut self, event: &'a NewEvent) {
+        let version = event.event_version.to_string();
+        let stream = (
+            event.stream.aggregate_type,
+            event.stream.aggregate_id.as_str(),
+        );
+        let kind = (event.event_type, version.as_str());
+        let digest = event_digest(
+            stream,
+            event.sequence,
+            event.event_id,
+            kind,
+            &event.payload,
+            &event.metadata,
+        );
+        self.ev_type.push(stream.0);
+        self.ev_id.push(stream.1);
+        self.ev_sequence.push(event.sequence);
+        self.ev_event_id.push(event.event_id);
+        self.ev_event_type.push(event.event_type);
+        self.ev_event_version.push(version);
+        self.ev_payload.push(&event.payload);
+        self.ev_metadata.push(&event.metadata);
+        self.ev_partition.push(event.partition);
+        self.ev_digest.push(digest.to_vec());
+    }
+
+    async fn send(
+        self,
+        connection: &mut PgConnection,
+        writer_id: Uuid,
+        batch_no: i64,
+    ) -> Result<Appended, sqlx::Error> {
+        let row = sqlx::query(
+            "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                                  $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)",
+        )
+        .bind(writer_id)
+        .bind(batch_no)
+        .bind(self.cmd_key)
+        .bind(self.cmd_fingerprint)
+        .bind(self.cmd_state)
+        .bind(self.cmd_status)
+        .bind(self.cmd_problem)
+        .bind(self.cmd_aggregate_type)
+        .bind(self.cmd_aggregate_id)
+        .bind(self.cmd_version)
+        .bind(self.cmd_completes)
+        .bind(self.cmd_events_end)
+        .bind(self.at_cmd)
+        .bind(self.at_type)
+        .bind(self.at_id)
+        .bind(self.at_version)
+        .bind(self.ev_cmd)
+        .bind(self.ev_type)
+        .bind(self.ev_id)
+        .bind(self.ev_sequence)
+        .bind(self.ev_event_id)
+        .bind(self.ev_event_type)
+        .bind(self.ev_event_version)
+        .bind(self.ev_payload)
+        .bind(self.ev_metadata)
+        .bind(self.ev_partition)
+        .bind(self.ev_digest)
+        .bind(self.dl_cmd)
+        .bind(self.dl_id)
+        .bind(self.dl_kind)
+        .bind(self.dl_type)
+        .bind(self.dl_aggregate)
+        .bind(self.dl_due)
+        .fetch_one(connection)
+        .await?;
+        appended(&row)
+    }
+}

@@ -1,0 +1,48 @@
+//! Pools and migrations.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// The log's own migrations; read models bring theirs.
+pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+
+/// Longest wait for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest that a reader's statement may take, in milliseconds.
+const STATEMENT_TIMEOUT_MS: &str = "30000";
+
+/// Opens a pool; `search_path` names the schemas of the read models, the log's own comes last.
+pub async fn connect(
+    url: &str,
+    connections_max: u32,
+    search_path: &[&str],
+) -> Result<PgPool, sqlx::Error> {
+    let mut path: Vec<&str> = search_path.to_vec();
+    path.push("public");
+    let options = PgConnectOptions::from_str(url)?
+        .application_name("daybook")
+        .options([
+            ("search_path", path.join(",").as_str()),
+            ("statement_timeout", STATEMENT_TIMEOUT_MS),
+            ("timezone", "UTC"),
+        ]);
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await
+}
+
+/// The three settings without which an acknowledged event can be lost, as `(name, value)`.
+pub async fn durability(pool: &PgPool) -> Result<Vec<(String, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT name, setting FROM pg_settings
+         WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name",
+    )
+    .fetch_all(pool)
+    .await
+}

@@ -1,0 +1,450 @@
+//! Personal data in the log: sealed before the append, opened after the load.
+//!
+//! A personal field stands in a payload as `{"$personal": value}`; sealed it is `{"$sealed": "<key id>.<base64>"}`, and
+//! once its key is destroyed it opens as `{"$erased": true}`. AES-256-GCM; the associated data is stream, sequence and
+//! field, so that a sealed value cannot be moved. Keys belong to a subject and a purpose and are wrapped by the master key.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{hmac, rand};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// Most data keys held in memory.
+pub const KEYS_CACHED_MAX: usize = 100_000;
+/// Longest that a key may serve from memory after another process destroyed it.
+pub const KEY_CACHE_TTL: Duration = Duration::from_secs(5);
+
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error("the master key must be 32 bytes in base64")]
+    MasterKey,
+    #[error("the subject's data was erased; nothing more can be sealed for it")]
+    Erased,
+    #[error(
+        "a sealed value does not open: it was changed, moved, or sealed under another master key"
+    )]
+    Broken,
+    #[error("the payload is not JSON")]
+    Payload(#[from] serde_json::Error),
+    #[error("the key table can't be reached")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The whole shop's secret: wraps data keys and hashes bearer secrets.
+#[derive(Clone)]
+pub struct MasterKey([u8; 32]);
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+impl MasterKey {
+    pub fn parse(text: &str) -> Result<Self, SealError> {
+        let text = text.trim().trim_end_matches('=');
+        let bytes = BASE64.decode(text).map_err(|_| SealError::MasterKey)?;
+        Ok(Self(bytes.try_into().map_err(|_| SealError::MasterKey)?))
+    }
+
+    /// A fresh key as text.
+    pub fn generate() -> Result<String, SealError> {
+        let mut key = [0; 32];
+        rand::fill(&mut key).map_err(|_| SealError::MasterKey)?;
+        Ok(BASE64.encode(key))
+    }
+
+    /// The keyed hash (HMAC-SHA256, hex) under which a bearer secret is stored; `kind` separates the uses.
+    #[must_use]
+    pub fn hash_secret(&self, kind: &str, secret: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let tag = hmac::sign(&key, format!("{kind}\0{secret}").as_bytes());
+        tag.as_ref()
+            .iter()
+            .fold(String::with_capacity(64), |hex, byte| {
+                hex + &format!("{byte:02x}")
+            })
+    }
+
+    /// Seals a secret that a running process needs again, such as a provider's token.
+    pub fn seal_bytes(&self, secret: &[u8], bound_to: &str) -> Result<Vec<u8>, SealError> {
+        encrypt(&self.0, secret, bound_to)
+    }
+
+    pub fn open_bytes(&self, sealed: &[u8], bound_to: &str) -> Result<Vec<u8>, SealError> {
+        decrypt(&self.0, sealed, bound_to)
+    }
+}
+
+/// Whose data a payload holds, and what for; each pair has a key of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyScope {
+    pub subject_id: Uuid,
+    /// `account` or `order`.
+    pub purpose: &'static str,
+}
+
+#[derive(Clone)]
+pub struct DataKey {
+    key_id: Uuid,
+    key: [u8; 32],
+}
+
+/// What a key id or scope is known to be, and since when.
+struct Cached<T> {
+    value: T,
+    since: Instant,
+}
+
+impl<T> Cached<T> {
+    fn fresh(&self) -> Option<&T> {
+        (self.since.elapsed() < KEY_CACHE_TTL).then_some(&self.value)
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    by_id: HashMap<Uuid, Cached<Option<[u8; 32]>>>,
+    by_scope: HashMap<KeyScope, Cached<DataKey>>,
+}
+
+/// Seals and opens payloads. Cheap to clone.
+#[derive(Clone)]
+pub struct Sealer {
+    pool: PgPool,
+    master: MasterKey,
+    cache: Arc<Mutex<Cache>>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+impl Sealer {
+    #[must_use]
+    pub fn new(pool: PgPool, master: MasterKey) -> Self {
+        Self {
+            pool,
+            master,
+            cache: Arc::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn master(&self) -> &MasterKey {
+        &self.master
+    }
+
+    /// The data key of a scope, made on first use. An orphan, made for an append that then failed, harms nothing.
+    pub async fn key_for(&self, scope: KeyScope) -> Result<DataKey, SealError> {
+        if let Some(key) = self.cache().by_scope.get(&scope).and_then(Cached::fresh) {
+            return Ok(key.clone());
+        }
+        let mut fresh = [0; 32];
+        rand::fill(&mut fresh).map_err(|_| SealError::MasterKey)?;
+        let key_id = crate::clock::new_id();
+        let wrapped = encrypt(&self.master.0, &fresh, &key_id.to_string())?;
+        sqlx::query(
+            "INSERT INTO subject_key (key_id, subject_id, purpose, wrapped) VALUES ($1, $2, $3, $4)
+             ON CONFLICT ON CONSTRAINT subject_key_subject_unique DO NOTHING",
+        )
+        .bind(key_id)
+        .bind(scope.subject_id)
+        .bind(scope.purpose)
+        .bind(wrapped)
+        .execute(&self.pool)
+        .await?;
+        let (key_id, wrapped): (Uuid, Option<Vec<u8>>) = sqlx::query_as(
+            "SELECT key_id, wrapped FROM subject_key WHERE subject_id = $1 AND purpose = $2",
+        )
+        .bind(scope.subject_id)
+        .bind(scope.purpose)
+        .fetch_one(&self.pool)
+        .await?;
+        let key = DataKey {
+            key_id,
+            key: self.unwrap(key_id, &wrapped.ok_or(SealError::Erased)?)?,
+        };
+        let mut cache = self.cache();
+        if cache.by_scope.len() >= KEYS_CACHED_MAX {
+            cache.by_scope.clear();
+        }
+        cache.by_scope.insert(
+            scope,
+            Cached {
+                value: key.clone(),
+                since: Instant::now(),
+            },
+        );
+        Ok(key)
+    }
+
+    /// Replaces every personal field of a payload by its sealed form.
+    pub fn seal(
+        &self,
+        payload: &str,
+        key: &DataKey,
+        stream: &str,
+        sequence: i64,
+    ) -> Result<String, SealError> {
+        let mut value: Value = serde_json::from_str(payload)?;
+        walk(&mut value, &mut String::new(), &mut |field, object| {
+            let Some(known) = object.get("$personal") else {
+                return Ok(None);
+            };
+            let sealed = encrypt(
+                &key.key,
+                known.to_string().as_bytes(),
+                &bound_to(stream, sequence, field),
+            )?;
+            Ok(Some(
+                json!({ "$sealed": format!("{}.{}", key.key_id, BASE64.encode(sealed)) }),
+            ))
+        })?;
+        Ok(value.to_string())
+    }
+
+    /// Opens every sealed field of the payloads, each given with its stream and sequence; keys are fetched in one read.
+    pub async fn open_all(
+        &self,
+        events: &mut [crate::event_log::StoredEvent],
+    ) -> Result<(), SealError> {
+        let mut wanted: Vec<Uuid> = events.iter().flat_map(|e| key_ids(&e.payload)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let keys = self.keys(&wanted).await?;
+        for event in events
+            .iter_mut()
+            .filter(|e| e.payload.contains(SEALED_MARK))
+        {
+            let stream = format!("{}/{}", event.aggregate_type, event.aggregate_id);
+            event.payload = open(&event.payload, &keys, &stream, event.sequence)?;
+        }
+        Ok(())
+    }
+
+    /// Destroys a key: what it sealed can never be opened again, here or in any copy.
+    pub async fn destroy(&self, scope: KeyScope) -> Result<(), SealError> {
+        sqlx::query(
+            "INSERT INTO subject_key (key_id, subject_id, purpose, wrapped, destroyed_at) VALUES ($1, $2, $3, NULL, now())
+             ON CONFLICT ON CONSTRAINT subject_key_subject_unique
+             DO UPDATE SET wrapped = NULL, destroyed_at = coalesce(subject_key.destroyed_at, now())",
+        )
+        .bind(crate::clock::new_id())
+        .bind(scope.subject_id)
+        .bind(scope.purpose)
+        .execute(&self.pool)
+        .await?;
+        let mut cache = self.cache();
+        if let Some(key) = cache.by_scope.remove(&scope) {
+            cache.by_id.remove(&key.value.key_id);
+        }
+        cache.by_id.clear();
+        Ok(())
+    }
+
+    async fn keys(&self, wanted: &[Uuid]) -> Result<HashMap<Uuid, Option<[u8; 32]>>, SealError> {
+        let mut found = HashMap::with_capacity(wanted.len());
+        {
+            let cache = self.cache();
+            for id in wanted {
+                if let Some(key) = cache.by_id.get(id).and_then(Cached::fresh) {
+                    found.insert(*id, *key);
+                }
+            }
+        }
+        let missing: Vec<Uuid> = wanted
+            .iter()
+            .filter(|id| !found.contains_key(id))
+            .copied()
+            .collect();
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let rows: Vec<(Uuid, Option<Vec<u8>>)> =
+            sqlx::query_as("SELECT key_id, wrapped FROM subject_key WHERE key_id = ANY ($1)")
+                .bind(&missing)
+                .fetch_all(&self.pool)
+                .await?;
+        let mut loaded = HashMap::with_capacity(rows.len());
+        for (id, wrapped) in rows {
+            loaded.insert(id, wrapped.map(|w| self.unwrap(id, &w)).transpose()?);
+        }
+        let mut cache = self.cache();
+        if cache.by_id.len() + missing.len() > KEYS_CACHED_MAX {
+            cache.by_id.clear();
+        }
+        for id in missing {
+            // A key id without a row was deleted with its subject: what it sealed is gone.
+            let key = loaded.get(&id).copied().flatten();
+            cache.by_id.insert(
+                id,
+                Cached {
+                    value: key,
+                    since: Instant::now(),
+                },
+            );
+            found.insert(id, key);
+        }
+        Ok(found)
+    }
+
+    fn unwrap(&self, key_id: Uuid, wrapped: &[u8]) -> Result<[u8; 32], SealError> {
+        decrypt(&self.master.0, wrapped, &key_id.to_string())?
+            .try_into()
+            .map_err(|_| SealError::Broken)
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a payload with personal fields contains.
+pub const PERSONAL_MARK: &str = "\"$personal\"";
+const SEALED_MARK: &str = "\"$sealed\"";
+
+fn key_ids(payload: &str) -> impl Iterator<Item = Uuid> + '_ {
+    payload
+        .match_indices("{\"$sealed\":\"")
+        .filter_map(|(at, mark)| {
+            let start = at + mark.len();
+            payload
+                .get(start..start + 36)
+                .and_then(|id| id.parse().ok())
+        })
+}
+
+fn open(
+    payload: &str,
+    keys: &HashMap<Uuid, Option<[u8; 32]>>,
+    stream: &str,
+    sequence: i64,
+) -> Result<String, SealError> {
+    let mut value: Value = serde_json::from_str(payload)?;
+    walk(&mut value, &mut String::new(), &mut |field, object| {
+        let Some(sealed) = object.get("$sealed").and_then(Value::as_str) else {
+            return Ok(None);
+        };
+        let (key_id, text) = sealed.split_once('.').ok_or(SealError::Broken)?;
+        let key_id: Uuid = key_id.parse().map_err(|_| SealError::Broken)?;
+        let Some(key) = keys.get(&key_id).copied().flatten() else {
+            return Ok(Some(json!({ "$erased": true })));
+        };
+        let bytes = BASE64.decode(text).map_err(|_| SealError::Broken)?;
+        let clear = decrypt(&key, &bytes, &bound_to(stream, sequence, field))?;
+        Ok(Some(
+            json!({ "$personal": serde_json::from_slice::<Value>(&clear)? }),
+        ))
+    })?;
+    Ok(value.to_string())
+}
+
+fn bound_to(stream: &str, sequence: i64, field: &str) -> String {
+    format!("{stream}#{sequence}{field}")
+}
+
+/// Visits every object below `value`; where `replace` answers a value, it takes the object's place.
+fn walk(
+    value: &mut Value,
+    path: &mut String,
+    replace: &mut impl FnMut(&str, &serde_json::Map<String, Value>) -> Result<Option<Value>, SealError>,
+) -> Result<(), SealError> {
+    let before = path.len();
+    match value {
+        Value::Object(object) => {
+            if let Some(replaced) = replace(path, object)? {
+                *value = replaced;
+                return Ok(());
+            }
+            for (key, child) in object {
+                path.push('/');
+                path.push_str(key);
+                walk(child, path, replace)?;
+                path.truncate(before);
+            }
+        }
+        Value::Array(items) => {
+            for (index, child) in items.iter_mut().enumerate() {
+                path.push('/');
+                path.push_str(&index.to_string());
+                walk(child, path, replace)?;
+                path.truncate(before);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn encrypt(key: &[u8; 32], clear: &[u8], bound_to: &str) -> Result<Vec<u8>, SealError> {
+    let key =
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::MasterKey)?);
+    let mut nonce = [0; NONCE_LEN];
+    rand::fill(&mut nonce).map_err(|_| SealError::MasterKey)?;
+    let mut text = clear.to_vec();
+    key.seal_in_place_append_tag(
+        Nonce::assume_unique_for_key(nonce),
+        Aad::from(bound_to),
+        &mut text,
+    )
+    .map_err(|_| SealError::Broken)?;
+    Ok([nonce.as_slice(), &text].concat())
+}
+
+fn decrypt(key: &[u8; 32], sealed: &[u8], bound_to: &str) -> Result<Vec<u8>, SealError> {
+    let key =
+        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::MasterKey)?);
+    let (nonce, text) = sealed
+        .split_at_checked(NONCE_LEN)
+        .ok_or(SealError::Broken)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Broken)?;
+    let mut text = text.to_vec();
+    let length = key
+        .open_in_place(nonce, Aad::from(bound_to), &mut text)
+        .map_err(|_| SealError::Broken)?
+        .len();
+    text.truncate(length);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_value_opens_only_where_it_was_sealed() {
+        let key = [7; 32];
+        let sealed = encrypt(&key, b"\"mira@example.org\"", "order/1#1/email").unwrap();
+        assert_eq!(
+            decrypt(&key, &sealed, "order/1#1/email").unwrap(),
+            b"\"mira@example.org\""
+        );
+        assert!(matches!(
+            decrypt(&key, &sealed, "order/2#1/email"),
+            Err(SealError::Broken)
+        ));
+        assert!(!sealed.windows(4).any(|w| w == b"mira"));
+    }
+
+    #[test]
+    fn a_destroyed_key_opens_as_erased() {
+        let id = Uuid::from_u128(5);
+        let payload = format!(r#"{{"email":{{"$sealed":"{id}.AAAA"}},"total":3}}"#);
+        let opened = open(&payload, &HashMap::from([(id, None)]), "order/1", 1).unwrap();
+        assert_eq!(opened, r#"{"email":{"$erased":true},"total":3}"#);
+        assert_eq!(key_ids(&payload).collect::<Vec<_>>(), [id]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Read models: the projector that keeps them true to the log, their tables, and the search index.
+//! Knows no command; meets `commands` only in domain events.
+
+/// Follows the log and applies it, exactly once.
+pub mod projector;
+
+/// Tables that keep the aggregate itself.
+pub mod state;
+
+/// Products, variants, categories.
+pub mod product;
+
+/// What can be had of each variant.
+pub mod stock;
+
+/// Carts.
+pub mod cart;
+
+/// Orders and their payments.
+pub mod order;
+
+/// The index: documents in, answers out.
+pub mod search;
+
+/// The index kept true to the log, in one process.
+pub mod replica;
+
+use infra::feed::Feed;
+use infra::sealing::Sealer;
+use infra::task::TaskGroup;
+use sqlx::PgPool;
+
+use crate::cart::CartProjection;
+use crate::order::OrderProjection;
+use crate::product::ProductProjection;
+use crate::projector::{Projection, Projector};
+use crate::stock::StockProjection;
+
+/// The projections that have tables, in the order of their schemas. A new one is entered in each function below.
+pub const NAMES: [&str; 4] = [
+    ProductProjection::NAME,
+    StockProjection::NAME,
+    CartProjection::NAME,
+    OrderProjection::NAME,
+];
+
+/// Connections of the pool that [`spawn_all`] is given: one transaction to a projection, one to spare.
+pub const CONNECTIONS_MAX: u32 = 5;
+
+/// The schemas that hold the live versions of all read models.
+#[must_use]
+pub fn search_path() -> Vec<String> {
+    vec![
+        projector::schema::<ProductProjection>(),
+        projector::schema::<StockProjection>(),
+        projector::schema::<CartProjection>(),
+        projector::schema::<OrderProjection>(),
+    ]
+}
+
+/// Creates the schemas, tables and checkpoints that are missing.
+pub async fn migrate_all(pool: &PgPool) -> Result<(), sqlx::Error> {
+    projector::migrate::<ProductProjection>(pool).await?;
+    projector::migrate::<StockProjection>(pool).await?;
+    projector::migrate::<CartProjection>(pool).await?;
+    projector::migrate::<OrderProjection>(pool).await
+}
+
+/// Starts one task for each projection.
+pub fn spawn_all(group: &mut TaskGroup, pool: &PgPool, feed: &Feed, sealer: &Sealer) {
+    spawn(group, ProductProjection, pool, feed, sealer);
+    spawn(group, StockProjection, pool, feed, sealer);
+    spawn(group, CartProjection, pool, feed, sealer);
+    spawn(group, OrderProjection, pool, feed, sealer);
+}
+
+/// Sets a projection back to the log's beginning. `false`: there is none of this name.
+pub async fn rebuild(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
+    match name {
+        ProductProjection::NAME => projector::rebuild::<ProductProjection>(pool).await?,
+        StockProjection::NAME => projector::rebuild::<StockProjection>(pool).await?,
+        CartProjection::NAME => projector::rebuild::<CartProjection>(pool).await?,
+        OrderProjection::NAME => projector::rebuild::<OrderProjection>(pool).await?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn spawn<P: Projection>(
+    group: &mut TaskGroup,
+    projection: P,
+    pool: &PgPool,
+    feed: &Feed,
+    sealer: &Sealer,
+) {
+    let projector = Projector::new(projection, pool.clone(), feed.clone(), sealer.clone());
+    let stop = group.stop_signal();
+    group.spawn(P::NAME, projector.run(stop));
+}

@@ -1,0 +1,172 @@
+//! Orders as they are read, and the payments of each.
+
+use cqrs_es::Aggregate;
+use domain::order::Order;
+use domain::payment::Payment;
+use infra::event_log::StoredEvent;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::projector::{ApplyError, Projection};
+use crate::state::{self, Changed, Row, decode_row, erase_personal, erased_subjects, fold_onto};
+
+/// The tables `order` and `payment`, one row to each aggregate.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OrderProjection;
+
+impl Projection for OrderProjection {
+    const NAME: &'static str = "order";
+    const VERSION: i32 = 1;
+    const DDL: &'static str = include_str!("order.sql");
+
+    fn takes(aggregate_type: &str) -> bool {
+        matches!(aggregate_type, "order" | "payment" | "subject")
+    }
+
+    async fn apply(
+        &self,
+        events: &[StoredEvent],
+        connection: &mut PgConnection,
+    ) -> Result<(), ApplyError> {
+        put_orders(
+            &fold_onto::<Order>(events, connection, "\"order\"").await?,
+            connection,
+        )
+        .await?;
+        put_payments(
+            &fold_onto::<Payment>(events, connection, "payment").await?,
+            connection,
+        )
+        .await?;
+        let erased = erased_subjects(events, "order")?;
+        erase_personal(
+            connection,
+            Order::TYPE,
+            "SELECT id, state::text FROM \"order\" WHERE subject_id = ANY ($1)",
+            &erased,
+        )
+        .await
+    }
+}
+
+/// An order and its payments, the first attempt first, all read in one snapshot.
+#[derive(Debug, Clone)]
+pub struct OrderRow {
+    pub order: Row<Order>,
+    pub payments: Vec<Row<Payment>>,
+}
+
+/// An order by its id.
+pub async fn find(pool: &PgPool, id: &str) -> Result<Option<OrderRow>, sqlx::Error> {
+    let Some(order) = state::row::<Order>(pool, "\"order\"", id).await? else {
+        return Ok(None);
+    };
+    let payments: Vec<(String, i64, i64, String)> = sqlx::query_as(
+        "SELECT id, version, position, state::text FROM payment WHERE order_id = $1 ORDER BY id",
+    )
+    .bind(id)
+    .fetch_all(pool)
+    .await?;
+    let payments = payments
+        .into_iter()
+        .map(decode_row::<Payment>)
+        .collect::<Result<_, _>>()?;
+    Ok(Some(OrderRow { order, payments }))
+}
+
+/// One page of all orders, the newest first; `before` is the last id of the page before.
+pub async fn list(
+    pool: &PgPool,
+    status: Option<&str>,
+    before: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Row<Order>>, sqlx::Error> {
+    let rows: Vec<(String, i64, i64, String)> = sqlx::query_as(
+        "SELECT id, version, position, state::text FROM \"order\" o
+         WHERE ($1::text IS NULL OR status = $1)
+           AND ($2::text IS NULL OR (placed_at, id) < (SELECT b.placed_at, b.id FROM \"order\" b WHERE b.id = $2))
+         ORDER BY placed_at DESC, id DESC LIMIT $3",
+    )
+    .bind(status)
+    .bind(before)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(decode_row::<Order>).collect()
+}
+
+/// Whether a person has orders that are not ended.
+pub async fn has_open(pool: &PgPool, subject_id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM \"order\" WHERE subject_id = $1 AND status = 'pending_payment')")
+        .bind(subject_id)
+        .fetch_one(pool)
+        .await
+}
+
+async fn put_orders(
+    orders: &[Changed<Order>],
+    connection: &mut PgConnection,
+) -> Result<(), ApplyError> {
+    let placed: Vec<_> = orders
+        .iter()
+        .filter_map(|changed| Some((changed, changed.state.placed()?)))
+        .collect();
+    if placed.is_empty() {
+        return Ok(());
+    }
+    let states = placed
+        .iter()
+        .map(|(changed, _)| changed.state_json())
+        .collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "INSERT INTO \"order\" (id, version, position, state, number, subject_id, status, placed_at)
+         SELECT id, version, position, state::json, number, subject_id, status, placed_at
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::timestamptz[])
+              AS new (id, version, position, state, number, subject_id, status, placed_at)
+         ON CONFLICT ON CONSTRAINT order_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
+             state = EXCLUDED.state, status = EXCLUDED.status",
+    )
+    .bind(placed.iter().map(|(c, _)| c.id.as_str()).collect::<Vec<_>>())
+    .bind(placed.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
+    .bind(placed.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
+    .bind(states)
+    .bind(placed.iter().map(|(_, p)| p.facts.number.as_str()).collect::<Vec<_>>())
+    .bind(placed.iter().map(|(_, p)| p.facts.subject_id.uuid()).collect::<Vec<_>>())
+    .bind(placed.iter().map(|(c, _)| c.state.status()).collect::<Vec<_>>())
+    .bind(placed.iter().map(|(_, p)| p.facts.placed_at).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn put_payments(
+    payments: &[Changed<Payment>],
+    connection: &mut PgConnection,
+) -> Result<(), ApplyError> {
+    let created: Vec<_> = payments
+        .iter()
+        .filter_map(|changed| Some((changed, changed.state.created.as_ref()?)))
+        .collect();
+    if created.is_empty() {
+        return Ok(());
+    }
+    let states = created
+        .iter()
+        .map(|(changed, _)| changed.state_json())
+        .collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "INSERT INTO payment (id, version, position, state, order_id)
+         SELECT id, version, position, state::json, order_id
+         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS new (id, version, position, state, order_id)
+         ON CONFLICT ON CONSTRAINT payment_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
+             state = EXCLUDED.state",
+    )
+    .bind(created.iter().map(|(c, _)| c.id.as_str()).collect::<Vec<_>>())
+    .bind(created.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
+    .bind(created.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
+    .bind(states)
+    .bind(created.iter().map(|(_, p)| p.order_id.to_string()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! The projector: follows the log and keeps read models true to it.
+//!
+//! A batch of events and the checkpoint behind it are one transaction, so every event takes effect exactly once whatever
+//! dies. A stream whose event can't be applied is parked; all others go on. A projector of a second process is fenced by
+//! the checkpoint's own position. Partition leases will stand where [`Projector::begin`] reads the checkpoint today.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::time::Duration;
+
+use infra::event_log::StoredEvent;
+use infra::feed::{Feed, Tail};
+use infra::sealing::{SealError, Sealer};
+use infra::task::CancellationToken;
+use sqlx::{PgConnection, PgPool};
+
+/// Wait after a failure; doubled up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How often a paused projection looks whether it may go on.
+const PAUSE_POLL: Duration = Duration::from_millis(250);
+
+/// A read model: which events it takes, and what it makes of them.
+pub trait Projection: Send + Sync + 'static {
+    /// Also the first part of its schema's name.
+    const NAME: &'static str;
+    /// Counted up when its tables or their meaning change; the schema is `<name>_v<version>`.
+    const VERSION: i32;
+    /// Its tables, created in its schema.
+    const DDL: &'static str;
+
+    /// Whether it wants events of this aggregate type; others only move its checkpoint.
+    fn takes(aggregate_type: &str) -> bool;
+
+    /// Applies events of wanted types, in position order, within the transaction that also moves the checkpoint.
+    fn apply(
+        &self,
+        events: &[StoredEvent],
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The read model can't be written now; the batch is tried again.
+    #[error("the read model can't be written")]
+    Database(#[from] sqlx::Error),
+    #[error("personal data can't be opened")]
+    Seal(#[from] SealError),
+    /// One event can't be applied, ever, by this program: its stream is parked.
+    #[error("the event at position {position} can't be applied: {reason}")]
+    Poison { position: i64, reason: String },
+    /// Another projector moved the checkpoint.
+    #[error("another projector has the checkpoint at {0}")]
+    Fenced(i64),
+}
+
+/// Runs one projection.
+#[derive(Debug)]
+pub struct Projector<P> {
+    projection: P,
+    pool: PgPool,
+    feed: Feed,
+    sealer: Sealer,
+}
+
+/// The schema of a projection's version.
+#[must_use]
+pub fn schema<P: Projection>() -> String {
+    format!("{}_v{}", P::NAME, P::VERSION)
+}
+
+/// Creates a projection's schema, tables and checkpoint where they are missing.
+pub async fn migrate<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let schema = schema::<P>();
+    let mut transaction = pool.begin().await?;
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtext($1))").bind(&schema);
+    lock.execute(&mut *transaction).await?;
+    let known: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+            .bind(&schema)
+            .fetch_one(&mut *transaction)
+            .await?;
+    if !known {
+        sqlx::raw_sql(&format!(
+            "CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}; {}",
+            P::DDL
+        ))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("DELETE FROM public.checkpoint WHERE projection = $1")
+            .bind(P::NAME)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    sqlx::query("INSERT INTO public.checkpoint (projection, version, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING")
+        .bind(P::NAME)
+        .bind(P::VERSION)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+impl<P: Projection> Projector<P> {
+    pub fn new(projection: P, pool: PgPool, feed: Feed, sealer: Sealer) -> Self {
+        Self {
+            projection,
+            pool,
+            feed,
+            sealer,
+        }
+    }
+
+    /// Follows the log until `stop`; a batch that was begun is finished.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut wait = RETRY_MIN;
+        while !stop.is_cancelled() {
+            match self.follow(&stop, &mut wait).await {
+                Ok(()) => {}
+                Err(ApplyError::Poison { position, reason }) => {
+                    tracing::error!(projection = P::NAME, position, reason, "a stream is parked");
+                    if let Err(error) = self.park(position, &reason).await {
+                        tracing::error!(
+                            projection = P::NAME,
+                            error = &error as &dyn std::error::Error,
+                            "parking failed"
+                        );
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        projection = P::NAME,
+                        error = &error as &dyn std::error::Error,
+                        "the projection is behind; trying again"
+                    );
+                    tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(wait) => {} }
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        stop: &CancellationToken,
+        wait: &mut Duration,
+    ) -> Result<(), ApplyError> {
+        let Some((mut tail, parked)) = self.begin(stop).await? else {
+            return Ok(());
+        };
+        loop {
+            let before = tail.position();
+            let events = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                events = tail.next() => events?,
+            };
+            if !self.apply(&events, before, &parked).await? {
+                return Ok(());
+            }
+            *wait = RETRY_MIN;
+        }
+    }
+
+    /// The place to go on from, and the streams that are parked. `None`: asked to stop while paused.
+    async fn begin(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<Option<(Tail, HashSet<(String, String)>)>, ApplyError> {
+        self.until_resumed(stop).await?;
+        if stop.is_cancelled() {
+            return Ok(None);
+        }
+        let position: i64 =
+            sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1")
+                .bind(P::NAME)
+                .fetch_one(&self.pool)
+                .await?;
+        let parked: Vec<(String, String)> = sqlx::query_as(
+            "SELECT DISTINCT aggregate_type, aggregate_id FROM parked_event WHERE projection = $1",
+        )
+        .bind(P::NAME)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(Some((
+            self.feed.tail(position),
+            parked.into_iter().collect(),
+        )))
+    }
+
+    async fn until_resumed(&self, stop: &CancellationToken) -> Result<(), sqlx::Error> {
+        while !stop.is_cancelled() {
+            let status: String =
+                sqlx::query_scalar("SELECT status FROM checkpoint WHERE projection = $1")
+                    .bind(P::NAME)
+                    .fetch_one(&self.pool)
+                    .await?;
+            if status != "paused" {
+                return Ok(());
+            }
+            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(PAUSE_POLL) => {} }
+        }
+        Ok(())
+    }
+
+    /// Applies a batch and moves the checkpoint. `false`: the projection was paused or set back, begin anew.
+    async fn apply(
+        &self,
+        batch: &[StoredEvent],
+        before: i64,
+        parked: &HashSet<(String, String)>,
+    ) -> Result<bool, ApplyError> {
+        let Some(last) = batch.last() else {
+            return Ok(true);
+        };
+        let (mut wanted, waiting): (Vec<StoredEvent>, Vec<StoredEvent>) = batch
+            .iter()
+            .filter(|e| P::takes(&e.aggregate_type))
+            .cloned()
+            .partition(|e| {
+                parked.is_empty()
+                    || !parked.contains(&(e.aggregate_type.clone(), e.aggregate_id.clone()))
+            });
+        self.sealer.open_all(&mut wanted).await?;
+        let mut transaction = self.pool.begin().await?;
+        let moved = sqlx::query(
+            "UPDATE checkpoint SET position = $2, updated_at = $4,
+                                   status = CASE WHEN status = 'rebuilding' AND position >= $2 THEN 'live' ELSE status END
+             WHERE projection = $1 AND position = $3 AND status <> 'paused'",
+        )
+        .bind(P::NAME)
+        .bind(last.position)
+        .bind(before)
+        .bind(infra::clock::now())
+        .execute(&mut *transaction)
+        .await?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        for event in &waiting {
+            insert_parked(
+                &mut transaction,
+                P::NAME,
+                event,
+                "waits behind a parked event of its stream",
+            )
+            .await?;
+        }
+        if !wanted.is_empty() {
+            self.projection.apply(&wanted, &mut transaction).await?;
+        }
+        transaction.commit().await?;
+        metrics::gauge!("daybook_projection_position", "projection" => P::NAME)
+            .set(position_metric(last.position));
+        Ok(true)
+    }
+
+    async fn park(&self, position: i64, reason: &str) -> Result<(), sqlx::Error> {
+        let events = infra::event_log::page(&self.pool, position - 1, position, 1).await?;
+        let mut connection = self.pool.acquire().await?;
+        for event in &events {
+            insert_parked(&mut connection, P::NAME, event, reason).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn insert_parked(
+    connection: &mut PgConnection,
+    projection: &str,
+    event: &StoredEvent,
+    error: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO parked_event (projection, aggregate_type, aggregate_id, position, error) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT ON CONSTRAINT parked_event_pk DO NOTHING",
+    )
+    .bind(projection)
+    .bind(&event.aggregate_type)
+    .bind(&event.aggregate_id)
+    .bind(event.position)
+    .bind(error)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Empties a projection and sets it back to the log's beginning; its projector then reads the whole log anew.
+pub async fn rebuild<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("UPDATE checkpoint SET position = 0, status = 'rebuilding' WHERE projection = $1")
+        .bind(P::NAME)
+        .execute(&mut *transaction)
+        .await?;
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = $1")
+            .bind(schema::<P>())
+            .fetch_all(&mut *transaction)
+            .await?;
+    for table in tables {
+        sqlx::query(&format!("TRUNCATE {}.\"{table}\"", schema::<P>()))
+            .execute(&mut *transaction)
+            .await?;
+    }
+    sqlx::query("DELETE FROM parked_event WHERE projection = $1")
+        .bind(P::NAME)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge; positions stay below 2^53"
+)]
+fn position_metric(position: i64) -> f64 {
+    position as f64
+}

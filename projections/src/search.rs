@@ -1,0 +1,347 @@
+//! The search index: product documents in, answers out. It knows nothing of events; the projector
+//! translates them into [`SearchIndex::put`], [`SearchIndex::remove`] and the setters of [`Columns`].
+//!
+//! What changes slowly (texts, brand, categories, attributes) lives in a tantivy index on disk, and
+//! each commit carries the log position it was made from, so index and checkpoint are one atomic thing.
+//! What changes with every sale (price, stock, popularity) lives in memory and is joined when a query
+//! runs: selling the last unit shows at once, without a commit.
+//!
+//! Everything here is synchronous and uses the CPU: call it from a blocking thread.
+
+mod analysis;
+mod columns;
+mod facets;
+mod fuzzy;
+mod hits;
+mod query;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+};
+
+use serde::{Deserialize, Serialize};
+use tantivy::{
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, SegmentReader,
+    TantivyError, Term, index::SegmentId, indexer::LogMergePolicy,
+};
+use uuid::Uuid;
+
+pub use columns::Columns;
+pub use facets::FacetCount;
+pub use hits::Sort;
+
+use analysis::QueryAnalyser;
+use schema::Fields;
+
+/// Hits on one page.
+pub const LIMIT_MAX: usize = 200;
+/// Characters of `q` that are read; the rest is ignored.
+pub const QUERY_CHARS_MAX: usize = 256;
+/// Words of `q` that are read; the rest is ignored.
+pub const QUERY_WORDS_MAX: usize = 20;
+/// Facets of one request; the rest is ignored.
+pub const FACETS_MAX: usize = 20;
+/// Values answered for one facet, the most frequent first.
+pub const FACET_VALUES_MAX: usize = 100;
+/// Values accepted for one filter, and filters of one request; the rest is ignored.
+pub const FILTER_VALUES_MAX: usize = 100;
+
+/// One worker keeps the documents in the order they were put; analysis is most of its work.
+const WRITER_THREADS: usize = 1;
+const WRITER_MEMORY_BYTES: usize = 64 << 20;
+const MERGE_SEGMENTS_MIN: usize = 5;
+const MERGE_DELETED_RATIO: f32 = 0.25;
+
+/// What a shopper can find a product by. Texts are by language (`en`, `de-AT`, `zh`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductDocument {
+    pub product_id: Uuid,
+    pub handle: String,
+    pub title: BTreeMap<String, String>,
+    pub description: BTreeMap<String, String>,
+    pub brand: Option<String>,
+    pub kind: Option<String>,
+    pub tags: Vec<String>,
+    /// Handles, the ancestors' included: the filter on a category then finds its descendants.
+    pub categories: Vec<String>,
+    /// Key and value; a key may repeat.
+    pub attributes: Vec<(String, String)>,
+    pub skus: Vec<String>,
+    pub created_at_us: i64,
+}
+
+/// What a shopper asks. Without a text and filters it browses.
+#[derive(Clone, Debug, Default)]
+pub struct SearchRequest {
+    /// Any text is valid; nothing but white space browses.
+    pub q: Option<String>,
+    /// What the shopper speaks. Words of every language are found; this one's commonest words ("the")
+    /// aren't insisted on.
+    pub lang: String,
+    /// A handle; its descendants' products carry it too.
+    pub category: Option<String>,
+    pub brands: Vec<String>,
+    /// Values of one attribute are alternatives, different attributes must all match.
+    pub attributes: BTreeMap<String, Vec<String>>,
+    /// Minor units of `currency`, inclusive.
+    pub price_min: Option<i64>,
+    /// Minor units of `currency`, inclusive.
+    pub price_max: Option<i64>,
+    pub currency: String,
+    pub in_stock: Option<bool>,
+    pub sort: Sort,
+    /// `brand`, `category`, `price`, `in_stock`, `attr.<key>`; unknown names are left out of the answer.
+    pub facets: Vec<String>,
+    /// The `next_cursor` of an earlier answer to the same request.
+    pub cursor: Option<String>,
+    /// 1 to [`LIMIT_MAX`]; other values are clamped.
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SearchAnswer {
+    pub product_ids: Vec<Uuid>,
+    /// How many products all pages together hold.
+    pub total: usize,
+    /// Few products have all the words, so those with some of them follow.
+    pub relaxed: bool,
+    pub facets: BTreeMap<String, Vec<FacetCount>>,
+    pub next_cursor: Option<String>,
+    pub did_you_mean: Option<String>,
+    /// Epoch and log position of the commit that answered; the columns may be ahead of it.
+    pub position: (i32, i64),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The client sent a cursor that this request never got.
+    #[error("cursor is not one of this search")]
+    Cursor,
+    /// tantivy stopped; its writer may be dead, so drop the index and open it again.
+    #[error("search index failed")]
+    Index(#[from] TantivyError),
+    #[error("search index directory failed")]
+    Directory(#[from] std::io::Error),
+}
+
+/// The index of one process; a lock in its directory keeps a second one out.
+pub struct SearchIndex {
+    fields: Fields,
+    /// Cloned for each query: its parts are shared, its buffers are not.
+    analyser: QueryAnalyser,
+    /// Documents and commits are rare next to queries, which never take this lock.
+    writer: Mutex<IndexWriter>,
+    reader: IndexReader,
+    columns: Columns,
+    /// Replaced as a whole at a commit, so that a query sees one commit and its position.
+    view: RwLock<Arc<View>>,
+    /// Of schema and analysis: an index with another one is of no use to this program.
+    format: String,
+}
+
+impl SearchIndex {
+    /// Opens the index in `dir`, or creates it. A directory that another version of the schema or of
+    /// the analysis wrote, or that cannot be read, is emptied: [`SearchIndex::position`] is then 0 and
+    /// the caller puts everything again.
+    pub fn open(dir: &Path) -> Result<Self, SearchError> {
+        let (schema, fields) = schema::build();
+        let format = schema::fingerprint(&schema)?;
+        fs::create_dir_all(dir)?;
+        let (index, position) = match open_existing(dir, &format) {
+            Ok(opened) => opened,
+            Err(reason) => {
+                empty(dir)?;
+                tracing::info!(reason, "search index starts empty");
+                let index = Index::builder()
+                    .schema(schema)
+                    .settings(IndexSettings::default())
+                    .create_in_dir(dir)?;
+                (index, (0, 0))
+            }
+        };
+        analysis::register(index.tokenizers());
+
+        let writer = index.writer_with_num_threads(WRITER_THREADS, WRITER_MEMORY_BYTES)?;
+        let mut merging = LogMergePolicy::default();
+        merging.set_min_num_segments(MERGE_SEGMENTS_MIN);
+        merging.set_del_docs_ratio_before_merge(MERGE_DELETED_RATIO);
+        writer.set_merge_policy(Box::new(merging));
+
+        let reader = index
+            .reader_builder()
+            .reload_policy(ReloadPolicy::Manual)
+            .try_into()?;
+        let columns = Columns::default();
+        let view = View::of(&reader, &columns, None, position)?;
+        Ok(Self {
+            fields,
+            analyser: QueryAnalyser::new(),
+            writer: Mutex::new(writer),
+            reader,
+            columns,
+            view: RwLock::new(Arc::new(view)),
+            format,
+        })
+    }
+
+    /// Epoch and log position of the last commit, (0, 0) before the first.
+    pub fn position(&self) -> (i32, i64) {
+        self.view().position
+    }
+
+    /// Products in the last commit.
+    pub fn product_count(&self) -> u64 {
+        self.view().searcher.num_docs()
+    }
+
+    /// Price, stock and popularity, visible to queries as soon as they are set.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// Replaces the product's document at the next commit. Waits while the writer is full.
+    pub fn put(&self, product: &ProductDocument) -> Result<(), SearchError> {
+        let document = self.fields.document(product);
+        let writer = self.writer();
+        writer.delete_term(self.term_of(product.product_id));
+        writer.add_document(document)?;
+        Ok(())
+    }
+
+    /// Takes the product out at the next commit; its columns stay, should it come back.
+    pub fn remove(&self, product_id: Uuid) {
+        self.writer().delete_term(self.term_of(product_id));
+    }
+
+    /// Makes what was put and removed durable and visible, as of `position` of the log.
+    pub fn commit(&self, epoch: i32, position: i64) -> Result<(), SearchError> {
+        let payload = Payload {
+            epoch,
+            position,
+            format: self.format.clone(),
+        };
+        let payload = serde_json::to_string(&payload).map_err(std::io::Error::from)?;
+        let mut writer = self.writer();
+        let mut prepared = writer.prepare_commit()?;
+        prepared.set_payload(&payload);
+        prepared.commit()?;
+        self.reader.reload()?;
+        let earlier = self.view();
+        let view = View::of(
+            &self.reader,
+            &self.columns,
+            Some(&earlier),
+            (epoch, position),
+        )?;
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        Ok(())
+    }
+
+    pub fn search(&self, request: &SearchRequest) -> Result<SearchAnswer, SearchError> {
+        query::search(self, request)
+    }
+
+    /// Finishes the merges under way; what was put since the last commit is dropped.
+    pub fn close(self) -> Result<(), SearchError> {
+        let writer = self.writer.into_inner();
+        let writer = writer.unwrap_or_else(PoisonError::into_inner);
+        Ok(writer.wait_merging_threads()?)
+    }
+
+    fn term_of(&self, product_id: Uuid) -> Term {
+        Term::from_field_bytes(self.fields.product_id, product_id.as_bytes())
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A writer whose last user panicked holds whole documents only, so the poison says nothing.
+    fn writer(&self) -> MutexGuard<'_, IndexWriter> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One commit as queries see it.
+struct View {
+    searcher: Searcher,
+    /// By segment, the place in the columns of each document.
+    slots: HashMap<SegmentId, Arc<[u32]>>,
+    position: (i32, i64),
+}
+
+impl View {
+    /// Segments never change, so the slots of those that `earlier` knew are taken from it.
+    fn of(
+        reader: &IndexReader,
+        columns: &Columns,
+        earlier: Option<&View>,
+        position: (i32, i64),
+    ) -> Result<Self, SearchError> {
+        let searcher = reader.searcher();
+        let mut slots = HashMap::new();
+        for segment in searcher.segment_readers() {
+            let id = segment.segment_id();
+            let known = earlier.and_then(|view| view.slots.get(&id));
+            let of_segment = match known {
+                Some(known) => Arc::clone(known),
+                None => schema::ProductIds::of(segment)?
+                    .iter(segment.max_doc())
+                    .map(|product_id| columns.slot(product_id))
+                    .collect(),
+            };
+            slots.insert(id, of_segment);
+        }
+        Ok(Self {
+            searcher,
+            slots,
+            position,
+        })
+    }
+
+    fn slots_of(&self, segment: &SegmentReader) -> Arc<[u32]> {
+        let slots = self.slots.get(&segment.segment_id());
+        slots.map(Arc::clone).unwrap_or_default()
+    }
+}
+
+/// What a commit says of itself.
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    epoch: i32,
+    position: i64,
+    format: String,
+}
+
+/// The index and its position, or why the directory holds none that this program can use.
+fn open_existing(dir: &Path, format: &str) -> Result<(Index, (i32, i64)), String> {
+    let index = Index::open_in_dir(dir).map_err(|error| error.to_string())?;
+    let metas = index.load_metas().map_err(|error| error.to_string())?;
+    let payload: Payload = metas
+        .payload
+        .as_deref()
+        .and_then(|payload| serde_json::from_str(payload).ok())
+        .ok_or("nothing was committed yet")?;
+    if payload.format != format {
+        return Err("schema or analysis changed".to_owned());
+    }
+    Ok((index, (payload.epoch, payload.position)))
+}
+
+/// The directory itself stays: it may be a mount point.
+fn empty(dir: &Path) -> Result<(), std::io::Error> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

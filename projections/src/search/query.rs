@@ -1,0 +1,240 @@
+//! Answers a request: text, filters, facets, one page of hits.
+
+use std::{collections::BTreeMap, iter};
+
+use tantivy::{
+    DocSet, Searcher, TERMINATED,
+    query::{AllQuery, BooleanQuery, ConstScoreQuery, EnableScoring, Occur, Query, TermSetQuery},
+};
+
+use super::{
+    FACETS_MAX, FILTER_VALUES_MAX, LIMIT_MAX, SearchAnswer, SearchError, SearchIndex,
+    SearchRequest, Sort, View,
+    columns::Facts,
+    facets::{Facet, FacetCount, Tally},
+    hits::{FactFilter, Page, Pass, PassAnswer, Rank},
+    schema::Fields,
+    text,
+};
+
+/// With fewer products that have all the words, those with some of them follow. A fixed number and not
+/// the page's limit, and counted before filters: what is found must not depend on how much of it is
+/// asked for, or a facet would promise other counts than its filter then gives.
+const STRICT_ENOUGH: usize = 10;
+
+pub(super) fn search(
+    index: &SearchIndex,
+    request: &SearchRequest,
+) -> Result<SearchAnswer, SearchError> {
+    let view = &*index.view();
+    let (fields, analyser) = (&index.fields, &index.analyser);
+    let text = match &request.q {
+        Some(q) => text::plan(&view.searcher, fields, analyser, q, &request.lang)?,
+        None => None,
+    };
+    let sort = match request.sort {
+        Sort::Relevance if text.is_none() => Sort::Popular,
+        sort => sort,
+    };
+    let after = request.cursor.as_deref();
+    let page = Page {
+        sort,
+        after: after
+            .map(|cursor| Rank::from_cursor(sort, cursor))
+            .transpose()?,
+        limit: request.limit.clamp(1, LIMIT_MAX),
+    };
+
+    let (text, relaxed, did_you_mean) = match text {
+        Some(plan) => {
+            let (query, relaxed) = chosen(&view.searcher, plan.strict, plan.relaxed, sort)?;
+            (Some(query), relaxed, plan.did_you_mean)
+        }
+        None => (None, false, None),
+    };
+    let walk = Walk {
+        view,
+        text: text.as_deref(),
+        filters: filters(fields, request),
+        facts: index.columns.facts(&request.currency),
+    };
+
+    let facets: Vec<(String, Facet)> = request
+        .facets
+        .iter()
+        .take(FACETS_MAX)
+        .filter_map(|name| Some((name.clone(), Facet::parse(name)?)))
+        .collect();
+    // A facet without a filter of its own is counted over the hits themselves.
+    let (filtered, unfiltered): (Vec<_>, Vec<_>) = facets
+        .into_iter()
+        .partition(|(_, facet)| walk.filters_by(facet));
+    let hits = walk.pass(None, Some(page), &unfiltered)?;
+    let mut facets = counts(&unfiltered, hits.tallies);
+    for facet in filtered {
+        let own = [facet];
+        let pass = walk.pass(Some(&own[0].1), None, &own)?;
+        facets.extend(counts(&own, pass.tallies));
+    }
+
+    let last = hits
+        .ranks
+        .last()
+        .filter(|_| hits.remaining > hits.ranks.len());
+    Ok(SearchAnswer {
+        next_cursor: last.map(|rank| rank.to_cursor(sort)),
+        product_ids: hits.ranks.iter().map(Rank::product_id).collect(),
+        total: hits.total,
+        relaxed,
+        facets,
+        did_you_mean,
+        position: view.position,
+    })
+}
+
+/// An index without documents has tallied nothing.
+fn counts(facets: &[(String, Facet)], tallies: Vec<Tally>) -> BTreeMap<String, Vec<FacetCount>> {
+    let counts = tallies.into_iter().map(Tally::into_counts);
+    let names = facets.iter().map(|(name, _)| name.clone());
+    names.zip(counts.chain(iter::repeat(Vec::new()))).collect()
+}
+
+/// The strict query, or the relaxed one where the strict one finds too little. Sorted by anything but
+/// relevance, products with some of the words would bury those with all of them, so there they stand in
+/// only for nothing at all.
+fn chosen(
+    searcher: &Searcher,
+    strict: Box<dyn Query>,
+    relaxed: Option<Box<dyn Query>>,
+    sort: Sort,
+) -> tantivy::Result<(Box<dyn Query>, bool)> {
+    let enough = if sort == Sort::Relevance {
+        STRICT_ENOUGH
+    } else {
+        1
+    };
+    match relaxed {
+        Some(relaxed) if !finds_at_least(searcher, &*strict, enough)? => Ok((relaxed, true)),
+        _ => Ok((strict, false)),
+    }
+}
+
+fn finds_at_least(searcher: &Searcher, query: &dyn Query, wanted: usize) -> tantivy::Result<bool> {
+    let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
+    let mut found = 0;
+    for segment in searcher.segment_readers() {
+        let mut matches = weight.scorer(segment, 1.0)?;
+        let mut document = matches.doc();
+        while document != TERMINATED {
+            if !segment.is_deleted(document) {
+                found += 1;
+                if found >= wanted {
+                    return Ok(true);
+                }
+            }
+            document = matches.advance();
+        }
+    }
+    Ok(false)
+}
+
+/// A condition, known by the facet it belongs to.
+struct Filter {
+    facet: Facet,
+    condition: Condition,
+}
+
+enum Condition {
+    Indexed(TermSetQuery),
+    Price { min: Option<i64>, max: Option<i64> },
+    InStock(bool),
+}
+
+fn filters(fields: &Fields, request: &SearchRequest) -> Vec<Filter> {
+    let mut filters = Vec::new();
+    let mut push = |facet, condition| filters.push(Filter { facet, condition });
+    if let Some(category) = &request.category {
+        let term = fields.category_term(category);
+        push(
+            Facet::Category,
+            Condition::Indexed(TermSetQuery::new([term])),
+        );
+    }
+    if !request.brands.is_empty() {
+        let brands = request.brands.iter().take(FILTER_VALUES_MAX);
+        let terms = brands.map(|brand| fields.brand_term(brand));
+        push(Facet::Brand, Condition::Indexed(TermSetQuery::new(terms)));
+    }
+    for (key, values) in request.attributes.iter().take(FILTER_VALUES_MAX) {
+        let values = values.iter().take(FILTER_VALUES_MAX);
+        let terms = values.map(|value| fields.attribute_term(key, value));
+        let facet = Facet::Attribute(key.clone());
+        push(facet, Condition::Indexed(TermSetQuery::new(terms)));
+    }
+    if request.price_min.is_some() || request.price_max.is_some() {
+        let (min, max) = (request.price_min, request.price_max);
+        push(Facet::Price, Condition::Price { min, max });
+    }
+    if let Some(in_stock) = request.in_stock {
+        push(Facet::InStock, Condition::InStock(in_stock));
+    }
+    filters
+}
+
+/// What all passes of one request share.
+struct Walk<'a> {
+    view: &'a View,
+    text: Option<&'a dyn Query>,
+    filters: Vec<Filter>,
+    facts: Facts,
+}
+
+impl Walk<'_> {
+    fn filters_by(&self, facet: &Facet) -> bool {
+        self.filters.iter().any(|filter| filter.facet == *facet)
+    }
+
+    /// Walks over what text and filters match, the filter of one facet left out.
+    fn pass(
+        &self,
+        without: Option<&Facet>,
+        page: Option<Page>,
+        facets: &[(String, Facet)],
+    ) -> tantivy::Result<PassAnswer> {
+        let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
+        if let Some(text) = self.text {
+            clauses.push((Occur::Must, text.box_clone()));
+        }
+        let mut fact_filter = FactFilter::default();
+        for filter in self
+            .filters
+            .iter()
+            .filter(|filter| Some(&filter.facet) != without)
+        {
+            match &filter.condition {
+                Condition::Indexed(terms) => {
+                    let unscored = ConstScoreQuery::new(Box::new(terms.clone()), 0.0);
+                    clauses.push((Occur::Must, Box::new(unscored)));
+                }
+                Condition::Price { min, max } => {
+                    fact_filter.price_min = *min;
+                    fact_filter.price_max = *max;
+                }
+                Condition::InStock(in_stock) => fact_filter.in_stock = Some(*in_stock),
+            }
+        }
+        if clauses.is_empty() {
+            clauses.push((Occur::Must, Box::new(AllQuery)));
+        }
+        let pass = Pass {
+            view: self.view,
+            facts: &self.facts,
+            filter: fact_filter,
+            page,
+            facets: facets.iter().map(|(_, facet)| facet).collect(),
+        };
+        self.view
+            .searcher
+            .search(&BooleanQuery::new(clauses), &pass)
+    }
+}

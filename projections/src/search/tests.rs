@@ -1,0 +1,404 @@
+//! The story of the index: what finds what, what is counted, what survives.
+
+mod brute_force;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use uuid::Uuid;
+
+use super::{
+    FacetCount, ProductDocument, SearchAnswer, SearchError, SearchIndex, SearchRequest, Sort,
+};
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let name = format!("daybook-search-{}", Uuid::new_v4().simple());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn product(number: u128, title: &str) -> ProductDocument {
+    ProductDocument {
+        product_id: Uuid::from_u128(number),
+        handle: format!("product-{number}"),
+        title: BTreeMap::from([("en".to_owned(), title.to_owned())]),
+        ..ProductDocument::default()
+    }
+}
+
+fn index_of(products: &[ProductDocument]) -> (Scratch, SearchIndex) {
+    let scratch = Scratch::new();
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    for product in products {
+        index.put(product).unwrap();
+    }
+    index.commit(1, 100).unwrap();
+    (scratch, index)
+}
+
+fn request(q: &str) -> SearchRequest {
+    SearchRequest {
+        q: Some(q.to_owned()),
+        lang: "en".to_owned(),
+        currency: "EUR".to_owned(),
+        limit: 50,
+        ..SearchRequest::default()
+    }
+}
+
+fn numbers(answer: &SearchAnswer) -> Vec<u128> {
+    answer.product_ids.iter().map(Uuid::as_u128).collect()
+}
+
+fn found(index: &SearchIndex, q: &str) -> Vec<u128> {
+    numbers(&index.search(&request(q)).unwrap())
+}
+
+fn small_shop() -> (Scratch, SearchIndex) {
+    let mut lamp = product(1, "Brass Desk Lamp");
+    lamp.title.insert(
+        "de".to_owned(),
+        "Schreibtischleuchte aus Messing".to_owned(),
+    );
+    lamp.title.insert("zh".to_owned(), "黄铜台灯".to_owned());
+    lamp.brand = Some("Lumière".to_owned());
+    lamp.kind = Some("Lighting".to_owned());
+    lamp.skus = vec!["LMP-001/A".to_owned(), "LMP 002 desk".to_owned()];
+    let mut socks = product(2, "Running Socks, Merino");
+    socks
+        .title
+        .insert("de".to_owned(), "Laufsocken für kalte Häuser".to_owned());
+    socks.attributes = vec![("colour".to_owned(), "Midnight".to_owned())];
+    let mut earphones = product(3, "Wireless Earphones");
+    earphones
+        .title
+        .insert("zh".to_owned(), "无线蓝牙耳机".to_owned());
+    earphones
+        .description
+        .insert("en".to_owned(), "Pairs with every telephone.".to_owned());
+    index_of(&[lamp, socks, earphones, product(4, "Desk Organiser")])
+}
+
+#[test]
+fn words_find_products_in_every_field() {
+    let (_scratch, index) = small_shop();
+    assert_eq!(found(&index, "organiser"), [4]);
+    assert_eq!(
+        found(&index, "LUMIERE"),
+        [1],
+        "brand, case and accent folded"
+    );
+    assert_eq!(found(&index, "lighting"), [1], "kind");
+    assert_eq!(found(&index, "midnight"), [2], "attribute value");
+    assert_eq!(found(&index, "telephone"), [3], "description");
+    assert_eq!(found(&index, "lmp-001/a"), [1], "article number");
+    assert_eq!(found(&index, "lmp 002 Desk"), [1], "one with spaces");
+    assert_eq!(found(&index, "product-4"), [4], "handle");
+    assert_eq!(
+        found(&index, "LMP-001/A lamp"),
+        [1],
+        "article number and word"
+    );
+}
+
+#[test]
+fn stems_find_other_forms_of_a_word() {
+    let (_scratch, index) = small_shop();
+    assert_eq!(found(&index, "lamps "), [1]);
+    assert_eq!(found(&index, "sock "), [2]);
+    assert_eq!(found(&index, "runs "), [2]);
+    assert_eq!(
+        found(&index, "Haus "),
+        [2],
+        "German, although the request is English"
+    );
+}
+
+#[test]
+fn a_typo_is_found_and_corrected() {
+    let (_scratch, index) = small_shop();
+    let answer = index.search(&request("brss lamp")).unwrap();
+    assert_eq!(numbers(&answer), [1]);
+    assert_eq!(answer.did_you_mean.as_deref(), Some("brass lamp"));
+    let answer = index.search(&request("Wireles  Erphonse!")).unwrap();
+    assert_eq!(numbers(&answer), [3]);
+    assert_eq!(answer.did_you_mean.as_deref(), Some("wireless  earphones!"));
+    assert_eq!(index.search(&request("lamp")).unwrap().did_you_mean, None);
+}
+
+#[test]
+fn the_last_word_may_be_unfinished() {
+    let (_scratch, index) = small_shop();
+    assert_eq!(found(&index, "wirel"), [3]);
+    assert_eq!(found(&index, "desk org")[0], 4);
+    assert_eq!(found(&index, "lum"), [1], "brands too");
+    assert_eq!(found(&index, "wirel "), [0; 0], "a space ends the word");
+}
+
+#[test]
+fn chinese_is_found_by_any_part_of_a_title() {
+    let (_scratch, index) = small_shop();
+    assert_eq!(found(&index, "台灯"), [1]);
+    assert_eq!(found(&index, "蓝牙耳机"), [3]);
+    assert_eq!(found(&index, "耳机 蓝牙"), [3]);
+    assert_eq!(found(&index, "灯"), [1]);
+    assert_eq!(found(&index, "手机"), [0; 0]);
+}
+
+#[test]
+fn products_with_all_words_come_before_those_with_some() {
+    let (_scratch, index) = small_shop();
+    let answer = index.search(&request("desk lamp")).unwrap();
+    assert_eq!(numbers(&answer), [1, 4]);
+    assert!(answer.relaxed);
+    let by_price = SearchRequest {
+        sort: Sort::PriceAsc,
+        ..request("desk lamp")
+    };
+    let answer = index.search(&by_price).unwrap();
+    assert_eq!(
+        numbers(&answer),
+        [1],
+        "sorted by price, only what was asked for"
+    );
+    assert!(!answer.relaxed);
+    assert_eq!(
+        found(&index, "the desk with an organiser")[0],
+        4,
+        "stop words don't matter"
+    );
+    let german = SearchRequest {
+        lang: "de-AT".to_owned(),
+        ..request("die Laufsocken und der Rest")
+    };
+    let answer = index.search(&german).unwrap();
+    assert_eq!(numbers(&answer), [2]);
+    assert_eq!(found(&index, "with "), [3], "but alone they are looked for");
+}
+
+#[test]
+fn any_text_is_a_valid_query() {
+    let (_scratch, index) = small_shop();
+    let long = "lamp ".repeat(10_000);
+    let odd = [
+        "",
+        "  \t",
+        "\"",
+        "AND OR NOT",
+        "title:(",
+        "+-!{}[]^~*?:\\/",
+        "🎧",
+        "\0",
+        "a\u{301}",
+        &long,
+    ];
+    for q in odd {
+        index.search(&request(q)).unwrap();
+    }
+    assert_eq!(
+        index.search(&request(" ")).unwrap().total,
+        4,
+        "white space browses"
+    );
+    assert_eq!(index.search(&request("🎧")).unwrap().total, 0);
+    assert_eq!(found(&index, &long), [1]);
+}
+
+#[test]
+fn price_and_stock_show_without_a_commit() {
+    let (_scratch, index) = small_shop();
+    let lamp = Uuid::from_u128(1);
+    let in_stock = SearchRequest {
+        in_stock: Some(true),
+        ..request("lamp")
+    };
+    assert_eq!(index.search(&in_stock).unwrap().total, 0);
+    index.columns().set_stock(lamp, true);
+    assert_eq!(index.search(&in_stock).unwrap().total, 1);
+    index.columns().set_stock(lamp, false);
+    assert_eq!(index.search(&in_stock).unwrap().total, 0);
+
+    let cheap = SearchRequest {
+        price_max: Some(1_000),
+        ..request("lamp")
+    };
+    index.columns().set_price(lamp, "EUR", Some(1_001));
+    assert_eq!(index.search(&cheap).unwrap().total, 0);
+    index.columns().set_price(lamp, "EUR", Some(1_000));
+    assert_eq!(index.search(&cheap).unwrap().total, 1);
+    index.columns().set_price(lamp, "EUR", None);
+    assert_eq!(index.search(&cheap).unwrap().total, 0);
+}
+
+#[test]
+fn a_product_is_replaced_and_removed() {
+    let (_scratch, index) = small_shop();
+    index.put(&product(4, "Pencil Tray")).unwrap();
+    index.remove(Uuid::from_u128(3));
+    assert_eq!(found(&index, "organiser"), [4], "not before the commit");
+    index.commit(1, 101).unwrap();
+    assert_eq!(found(&index, "organiser"), [0; 0]);
+    assert_eq!(found(&index, "pencil"), [4]);
+    assert_eq!(found(&index, "earphones"), [0; 0]);
+    assert_eq!(index.product_count(), 3);
+}
+
+#[test]
+fn reopening_keeps_position_and_products() {
+    let scratch = Scratch::new();
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    assert_eq!(index.position(), (0, 0));
+    index.put(&product(1, "Kettle")).unwrap();
+    index.commit(2, 77).unwrap();
+    index.put(&product(2, "Lost Kettle")).unwrap();
+    drop(index);
+
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    assert_eq!(index.position(), (2, 77));
+    let answer = index.search(&request("kettle")).unwrap();
+    assert_eq!(
+        numbers(&answer),
+        [1],
+        "what was not committed is put again by its events"
+    );
+    assert_eq!(answer.position, (2, 77));
+    index.commit(2, 78).unwrap();
+    drop(index);
+    assert_eq!(
+        SearchIndex::open(scratch.path()).unwrap().position(),
+        (2, 78)
+    );
+}
+
+#[test]
+fn an_index_of_another_format_starts_again() {
+    let scratch = Scratch::new();
+    let mut index = SearchIndex::open(scratch.path()).unwrap();
+    "an older program".clone_into(&mut index.format);
+    index.put(&product(1, "Kettle")).unwrap();
+    index.commit(2, 77).unwrap();
+    drop(index);
+
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    assert_eq!((index.position(), index.product_count()), ((0, 0), 0));
+    drop(index);
+
+    std::fs::write(scratch.path().join("meta.json"), "torn").unwrap();
+    assert_eq!(
+        SearchIndex::open(scratch.path()).unwrap().position(),
+        (0, 0)
+    );
+}
+
+#[test]
+fn an_empty_index_answers() {
+    let scratch = Scratch::new();
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    let request = SearchRequest {
+        brands: vec!["Alder".to_owned()],
+        facets: vec!["brand".to_owned(), "price".to_owned()],
+        ..request("lamp")
+    };
+    let answer = index.search(&request).unwrap();
+    assert_eq!((answer.total, answer.next_cursor), (0, None));
+    let nothing = |facet: &str| (facet.to_owned(), Vec::new());
+    assert_eq!(answer.facets, [nothing("brand"), nothing("price")].into());
+}
+
+#[test]
+fn a_foreign_cursor_is_refused() {
+    let (_scratch, index) = small_shop();
+    for cursor in ["", "r", "rubbish", &"é".repeat(30), &format!("p{:048}", 0)] {
+        let request = SearchRequest {
+            cursor: Some(cursor.to_owned()),
+            ..request("lamp")
+        };
+        assert!(matches!(index.search(&request), Err(SearchError::Cursor)));
+    }
+}
+
+#[test]
+fn price_ranges_start_at_round_prices_and_share_the_hits() {
+    let products: Vec<_> = (1..=100).map(|number| product(number, "Rug")).collect();
+    let (_scratch, index) = index_of(&products);
+    let with_prices = SearchRequest {
+        facets: vec!["price".to_owned()],
+        ..request("rug")
+    };
+    let ranges = || {
+        let answer = index.search(&with_prices).unwrap();
+        answer.facets["price"].clone()
+    };
+    assert_eq!(ranges(), [], "nothing has a price");
+    for number in 1..=100 {
+        let amount = i64::try_from(number * 137).unwrap();
+        let product_id = Uuid::from_u128(number);
+        index.columns().set_price(product_id, "EUR", Some(amount));
+    }
+    let shown: Vec<_> = ranges()
+        .into_iter()
+        .map(|range| (range.value, range.count))
+        .collect();
+    let expected = [
+        ("137-2799", 20),
+        ("2800-5499", 20),
+        ("5500-8299", 20),
+        ("8300-10999", 20),
+        ("11000-13700", 20),
+    ];
+    assert_eq!(
+        shown,
+        expected.map(|(value, count)| (value.to_owned(), count))
+    );
+    for number in 1..=100 {
+        let product_id = Uuid::from_u128(number);
+        index.columns().set_price(product_id, "EUR", Some(999));
+    }
+    let all = FacetCount {
+        value: "999-999".to_owned(),
+        count: 100,
+    };
+    assert_eq!(ranges(), [all]);
+}
+
+#[test]
+fn a_product_added_meanwhile_moves_no_other_between_pages() {
+    let (_scratch, index) = index_of(&[product(2, "Rug"), product(4, "Rug"), product(6, "Rug")]);
+    for number in [2, 4, 6] {
+        index
+            .columns()
+            .set_price(Uuid::from_u128(number), "EUR", Some(500));
+    }
+    let mut request = SearchRequest {
+        sort: Sort::PriceAsc,
+        limit: 2,
+        ..request("rug")
+    };
+    let first = index.search(&request).unwrap();
+    assert_eq!(numbers(&first), [2, 4]);
+    index
+        .columns()
+        .set_price(Uuid::from_u128(1), "EUR", Some(1));
+    index.put(&product(1, "Rug")).unwrap();
+    index.commit(1, 101).unwrap();
+    request.cursor = first.next_cursor;
+    let second = index.search(&request).unwrap();
+    assert_eq!((numbers(&second), second.total), (vec![6], 4));
+    assert_eq!(second.next_cursor, None);
+}

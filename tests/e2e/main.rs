@@ -1,0 +1,10 @@
+//! End to end: the program that ships, real Postgres, real JetStream; and the rules of the house.
+
+mod crash;
+mod durability;
+mod log_store;
+mod personal;
+mod races;
+mod sale;
+mod shop;
+mod tidy;

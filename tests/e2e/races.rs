@@ -1,0 +1,95 @@
+//! Many at once: no unit is sold twice, no cart becomes two orders.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::join_all;
+
+use crate::shop::Shop;
+
+/// `make test` runs few rounds, `make soak` all ten.
+fn rounds() -> usize {
+    std::env::var("DAYBOOK_TEST_ROUNDS").map_or(2, |n| n.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_shoppers_want_fifty_units_and_fifty_get_one() {
+    let shop = Arc::new(Shop::empty().await);
+    for round in 0..rounds() {
+        let sku = format!("HOT-{round}");
+        shop.product(&sku, "25.00", 50).await;
+        let began = Instant::now();
+        let shoppers = (0..200).map(|_| {
+            let (shop, sku) = (Arc::clone(&shop), sku.clone());
+            async move {
+                let cart = shop.cart(&[(&sku, 1)]).await;
+                shop.checkout(&cart, "tok_approve").await
+            }
+        });
+        let answers = join_all(shoppers).await;
+        let took = began.elapsed();
+        let confirmed = answers
+            .iter()
+            .filter(|a| a.status == 201 && a.body["status"] == "confirmed")
+            .count();
+        let refused = answers
+            .iter()
+            .filter(|a| a.status == 409 && a.body["code"] == "insufficient_stock")
+            .count();
+        println!("round {round}: {confirmed} confirmed, {refused} refused in {took:?}");
+        assert_eq!(
+            (confirmed, refused),
+            (50, 150),
+            "{:?}",
+            answers
+                .iter()
+                .map(|a| a.status.as_u16())
+                .collect::<Vec<_>>()
+        );
+        let stock = shop
+            .staff(
+                reqwest::Method::GET,
+                &format!("/v1/admin/stock/{sku}"),
+                None,
+            )
+            .await
+            .expect(200);
+        assert_eq!(
+            (
+                stock.int("/on_hand"),
+                stock.int("/allocated"),
+                stock.int("/reserved"),
+                stock.int("/available")
+            ),
+            (50, 50, 0, 0)
+        );
+    }
+    let verified = shop.cli_code(&["verify"]);
+    assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_checkouts_of_one_cart_make_one_order() {
+    let shop = Arc::new(Shop::empty().await);
+    shop.product("ONCE-1", "12.00", 500).await;
+    for round in 0..rounds() {
+        let cart = shop.cart(&[("ONCE-1", 1)]).await;
+        let calls = (0..200).map(|_| {
+            let (shop, cart) = (Arc::clone(&shop), cart.clone());
+            async move { shop.checkout(&cart, "tok_approve").await.expect(201) }
+        });
+        let answers = join_all(calls).await;
+        let orders: BTreeSet<String> = answers.iter().map(|a| a.str("/id")).collect();
+        assert_eq!(orders.len(), 1, "round {round}");
+        assert!(
+            answers.iter().all(|a| a.body["status"] == "confirmed"),
+            "round {round}"
+        );
+    }
+    let stock = shop
+        .staff(reqwest::Method::GET, "/v1/admin/stock/ONCE-1", None)
+        .await
+        .expect(200);
+    assert_eq!(stock.int("/allocated"), i64::try_from(rounds()).unwrap());
+}

@@ -1,0 +1,231 @@
+//! One sale, from search to the order's history; and the errors that a shopper meets on the way.
+
+use std::process::Command;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::shop::Shop;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shopper_finds_buys_and_sees_the_order_while_an_analyst_follows_the_log() {
+    let shop = Shop::with_demo().await;
+
+    // The script in the documents, as it stands.
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/first-sale.sh");
+    let token = shop.token.clone();
+    let output = Command::new("bash")
+        .arg(script)
+        .env("SHOP", &shop.url)
+        .env("STAFF_TOKEN", token)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{}", shop.log());
+    assert!(said.contains("confirmed"), "{said}");
+
+    // A sold-out unit is no longer offered.
+    shop.product("LAST-ONE", "19.99", 1).await;
+    let found = shop
+        .get("/v1/products?q=LAST-ONE&in_stock=true")
+        .await
+        .expect(200);
+    assert_eq!(found.int("/total"), 1, "{}", found.text);
+    let cart = shop.cart(&[("LAST-ONE", 1)]).await;
+    let order = shop.checkout(&cart, "tok_approve").await.expect(201);
+    assert_eq!(order.str("/status"), "confirmed");
+    let token = order.token.clone().unwrap();
+    let left = shop
+        .get_after("/v1/products?q=LAST-ONE&in_stock=true", &token)
+        .await
+        .expect(200);
+    assert_eq!(left.int("/total"), 0, "{}", left.text);
+
+    // The second shopper is told what is left.
+    let late = shop.cart(&[("LAST-ONE", 1)]).await;
+    let refused = shop.checkout(&late, "tok_approve").await.expect(409);
+    assert_eq!(refused.str("/code"), "insufficient_stock");
+    assert_eq!(refused.int("/lines/0/available"), 0);
+
+    // The order's own history: everything has one cause.
+    let id = order.str("/id");
+    let history = shop
+        .get(&format!(
+            "/v1/orders/{id}/events?token={}",
+            order.str("/order_token")
+        ))
+        .await
+        .expect(200);
+    let types: Vec<&str> = history.body["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["type"].as_str().unwrap())
+        .collect();
+    assert!(
+        types.contains(&"order.OrderPlaced") && types.contains(&"order.OrderConfirmed"),
+        "{types:?}"
+    );
+
+    // A guest without the token, and somebody else, find nothing.
+    shop.get(&format!("/v1/orders/{id}")).await.expect(404);
+    shop.get(&format!("/v1/orders/{id}?token=wrong"))
+        .await
+        .expect(404);
+
+    // What the shop holds is what the log says.
+    let verified = shop.cli_code(&["verify"]);
+    assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declined_card_leaves_the_stock_and_lets_the_shopper_try_again() {
+    let shop = Shop::empty().await;
+    shop.product("LAMP-1", "40.00", 2).await;
+    let cart = shop.cart(&[("LAMP-1", 1)]).await;
+    let declined = shop.checkout(&cart, "tok_decline").await.expect(201);
+    assert_eq!(declined.str("/status"), "pending_payment");
+    assert_eq!(declined.str("/payment_status"), "failed");
+    // The same cart with another card: the same order, now paid.
+    let paid = shop.checkout(&cart, "tok_approve").await.expect(201);
+    assert_eq!(paid.str("/id"), declined.str("/id"));
+    assert_eq!(paid.str("/status"), "confirmed", "{}", paid.text);
+    let stock = shop
+        .staff(Method::GET, "/v1/admin/stock/LAMP-1", None)
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            stock.int("/on_hand"),
+            stock.int("/allocated"),
+            stock.int("/reserved")
+        ),
+        (2, 1, 0),
+        "{}",
+        stock.text
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_gets_an_error_that_says_the_fix() {
+    let shop = Shop::empty().await;
+    shop.product("MUG-1", "9.50", 5).await;
+    let cart = shop
+        .post("/v1/carts", json!({ "currency": "EUR" }))
+        .await
+        .expect(201)
+        .str("/id");
+    let lines = format!("/v1/carts/{cart}/lines");
+
+    let cases = [
+        (shop.post("/v1/carts", json!({ "currency": "XXQ" })).await, 422, "unsupported_currency"),
+        (shop.post(&lines, json!({ "sku": "NOPE", "quantity": 1 })).await, 404, "not_found"),
+        (shop.post(&lines, json!({ "sku": "MUG-1", "quantity": 0 })).await, 422, "validation_failed"),
+        (shop.post(&lines, json!({ "sku": "MUG-1", "quantity": 1000 })).await, 422, "validation_failed"),
+        (shop.post(&lines, json!({ "sku": 7 })).await, 422, "validation_failed"),
+        (shop.post(&format!("/v1/carts/{cart}/checkout"), json!({})).await, 422, "cart_incomplete"),
+        (shop.get("/v1/carts/unknown").await, 404, "not_found"),
+        (shop.get("/v1/nowhere").await, 404, "not_found"),
+        (shop.get("/v1/ops/status").await, 401, "unauthenticated"),
+        (shop.send(Method::DELETE, "/v1/store", None, &[]).await.unwrap(), 405, "method_not_allowed"),
+        (shop.send(Method::GET, "/v1/store", None, &[("authorization", "Bearer x")]).await.unwrap(), 401, "invalid_token"),
+        (shop.get_after("/v1/products", "1.999999999").await, 409, "position_unknown"),
+        (shop.put(&format!("/v1/carts/{cart}/contact"), json!({ "email": "no", "shipping_address": { "name": "", "line1": "", "city": "", "postal_code": "", "country": "Germany" } })).await, 422, "validation_failed"),
+    ];
+    for (answer, status, code) in cases {
+        assert_eq!(
+            (answer.status.as_u16(), answer.body["code"].as_str()),
+            (status, Some(code)),
+            "{}",
+            answer.text
+        );
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert!(answer.body["request_id"].is_string(), "{}", answer.text);
+        shop.get(&format!("/problems/{code}")).await.expect(200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_with_a_key_is_done_once() {
+    let shop = Shop::empty().await;
+    shop.product("PEN-1", "3.20", 5).await;
+    let cart = shop
+        .post("/v1/carts", json!({ "currency": "EUR" }))
+        .await
+        .expect(201)
+        .str("/id");
+    let path = format!("/v1/carts/{cart}/lines");
+    let key = [("idempotency-key", "one-line")];
+    let body = json!({ "sku": "PEN-1", "quantity": 2 });
+    let first = shop
+        .send(Method::POST, &path, Some(body.clone()), &key)
+        .await
+        .unwrap()
+        .expect(200);
+    let again = shop
+        .send(Method::POST, &path, Some(body), &key)
+        .await
+        .unwrap()
+        .expect(200);
+    assert!(again.replayed && !first.replayed);
+    assert_eq!(first.text, again.text);
+    assert_eq!(again.int("/lines/0/quantity"), 2);
+    let other = shop
+        .send(
+            Method::POST,
+            &path,
+            Some(json!({ "sku": "PEN-1", "quantity": 1 })),
+            &key,
+        )
+        .await
+        .unwrap()
+        .expect(422);
+    assert_eq!(other.str("/code"), "idempotency_key_reused");
+
+    // A refusal is repeated too, even when the stock has come meanwhile.
+    let cart = shop.cart(&[("PEN-1", 9)]).await;
+    let checkout = format!("/v1/carts/{cart}/checkout");
+    let key = [("idempotency-key", "one-order")];
+    let body = json!({ "payment": { "provider": "sandbox", "token": "tok_approve" } });
+    let refused = shop
+        .send(Method::POST, &checkout, Some(body.clone()), &key)
+        .await
+        .unwrap()
+        .expect(409);
+    shop.staff(
+        Method::POST,
+        "/v1/admin/stock/PEN-1/receive",
+        Some(json!({ "quantity": 20 })),
+    )
+    .await
+    .expect(200);
+    let again = shop
+        .send(Method::POST, &checkout, Some(body.clone()), &key)
+        .await
+        .unwrap()
+        .expect(409);
+    assert_eq!(refused.body["lines"], again.body["lines"]);
+    assert!(again.replayed);
+    let placed = shop
+        .send(
+            Method::POST,
+            &checkout,
+            Some(body.clone()),
+            &[("idempotency-key", "another")],
+        )
+        .await
+        .unwrap()
+        .expect(201);
+    let repeated = shop
+        .send(
+            Method::POST,
+            &checkout,
+            Some(body),
+            &[("idempotency-key", "another")],
+        )
+        .await
+        .unwrap()
+        .expect(201);
+    assert_eq!(placed.text, repeated.text);
+}
