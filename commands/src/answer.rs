@@ -24,10 +24,7 @@ impl std::str::FromStr for Position {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (epoch, position) = text.split_once('.').unwrap_or((text, ""));
-        Ok(Self {
-            epoch: epoch.parse()?,
-            position: position.parse()?,
-        })
+        Ok(Self { epoch: epoch.parse()?, position: position.parse()? })
     }
 }
 
@@ -53,12 +50,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            code: code.to_owned(),
-            detail: detail.into(),
-            facts: Map::new(),
-            errors: Vec::new(),
-        }
+        Self { code: code.to_owned(), detail: detail.into(), facts: Map::new(), errors: Vec::new() }
     }
 
     #[must_use]
@@ -70,10 +62,7 @@ impl Refusal {
     /// Somebody's object, or nobody's: the caller learns no difference.
     #[must_use]
     pub fn not_found(what: &str) -> Self {
-        Self::new(
-            "not_found",
-            format!("there is no such {what}; check the id"),
-        )
+        Self::new("not_found", format!("there is no such {what}; check the id"))
     }
 }
 
@@ -157,17 +146,7 @@ impl Origin {
     /// A command that Daybook gives itself, in consequence of an event.
     #[must_use]
     pub fn system(name: &str, command_id: Uuid, correlation_id: Uuid, causation_id: Uuid) -> Self {
-        let actor = Actor {
-            kind: "system",
-            id: name.to_owned(),
-        };
-        Self {
-            actor,
-            command_id,
-            correlation_id,
-            causation_id,
-            request_id: None,
-            traceparent: None,
-        }
+        let actor = Actor { kind: "system", id: name.to_owned() };
+        Self { actor, command_id, correlation_id, causation_id, request_id: None, traceparent: None }
     }
 }

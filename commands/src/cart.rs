@@ -1,8 +1,6 @@
 //! Carts: what the shopper wants. Each function is a decision, to be run by the writer.
 
-use domain::cart::{
-    Cart, CartCommand, CartCreated, CartLimits, CartLine, CartRejection, ContactDraft,
-};
+use domain::cart::{Cart, CartCommand, CartCreated, CartLimits, CartLine, CartRejection, ContactDraft};
 use domain::catalog::{Price, Product, STOREFRONT, Variant};
 use domain::id::{CartKey, LineId, ProductId, SubjectId, VariantId};
 use domain::money::Currency;
@@ -35,10 +33,7 @@ pub struct CartAt {
 }
 
 pub fn create(streams: &mut Streams<'_>, key: &CartKey, created: &CartCreated) -> Result<(), Stop> {
-    let events = streams
-        .create::<Cart>(key.as_str())?
-        .decide(CartCommand::Create(created.clone()))
-        .map_err(refusal)?;
+    let events = streams.create::<Cart>(key.as_str())?.decide(CartCommand::Create(created.clone())).map_err(refusal)?;
     emit(streams, key, created.subject_id, events)?;
     streams.answer_with::<Cart>(201, key.as_str());
     Ok(())
@@ -71,38 +66,17 @@ pub fn add_line(
 }
 
 /// Sets a line's quantity; 0 removes it.
-pub fn set_quantity(
-    streams: &mut Streams<'_>,
-    cart: &CartAt,
-    line: &LineRef,
-    quantity: u32,
-    limits: CartLimits,
-) -> Result<(), Stop> {
+pub fn set_quantity(streams: &mut Streams<'_>, cart: &CartAt, line: &LineRef, quantity: u32, limits: CartLimits) -> Result<(), Stop> {
     let line_id = find_line(streams.get::<Cart>(cart.key.as_str())?, line)?;
     let command = match quantity {
-        0 => CartCommand::RemoveLine {
-            line_id,
-            reason: "shopper".to_owned(),
-        },
-        quantity => CartCommand::SetQuantity {
-            line_id,
-            quantity,
-            limits,
-        },
+        0 => CartCommand::RemoveLine { line_id, reason: "shopper".to_owned() },
+        quantity => CartCommand::SetQuantity { line_id, quantity, limits },
     };
     change(streams, cart, command)
 }
 
-pub fn set_contact(
-    streams: &mut Streams<'_>,
-    cart: &CartAt,
-    contact: &ContactDraft,
-) -> Result<(), Stop> {
-    change(
-        streams,
-        cart,
-        CartCommand::SetContact(Box::new(contact.clone())),
-    )
+pub fn set_contact(streams: &mut Streams<'_>, cart: &CartAt, contact: &ContactDraft) -> Result<(), Stop> {
+    change(streams, cart, CartCommand::SetContact(Box::new(contact.clone())))
 }
 
 /// Runs one command of the cart's own on a cart that is there.
@@ -124,18 +98,13 @@ pub(crate) fn emit(
     subject_id: SubjectId,
     events: Vec<domain::cart::CartEvent>,
 ) -> Result<(), Stop> {
-    let scope = KeyScope {
-        subject_id: subject_id.uuid(),
-        purpose: Purpose::Account.as_str(),
-    };
+    let scope = KeyScope { subject_id: subject_id.uuid(), purpose: Purpose::Account.as_str() };
     streams.emit::<Cart>(key.as_str(), events, Some(scope))
 }
 
 fn currency_of(streams: &mut Streams<'_>, cart: &CartAt) -> Result<Currency, Stop> {
     let state = streams.get::<Cart>(cart.key.as_str())?;
-    state
-        .currency
-        .ok_or_else(|| Refusal::not_found("cart").into())
+    state.currency.ok_or_else(|| Refusal::not_found("cart").into())
 }
 
 /// The line that a caller means.
@@ -146,10 +115,7 @@ pub fn find_line(cart: &Cart, line: &LineRef) -> Result<LineId, Refusal> {
             let mut found = cart.lines.iter().filter(|l| l.sku.as_deref() == Some(sku));
             match (found.next(), found.next()) {
                 (Some(line), None) => Ok(line.line_id),
-                (Some(_), Some(_)) => Err(Refusal::new(
-                    "ambiguous_line",
-                    format!("several lines have the SKU {sku}; use the line's id"),
-                )),
+                (Some(_), Some(_)) => Err(Refusal::new("ambiguous_line", format!("several lines have the SKU {sku}; use the line's id"))),
                 (None, _) => Err(Refusal::not_found("line")),
             }
         }
@@ -157,37 +123,18 @@ pub fn find_line(cart: &Cart, line: &LineRef) -> Result<LineId, Refusal> {
 }
 
 /// A variant that shoppers may buy: of a published product.
-pub(crate) fn sellable_variant(
-    product: &Product,
-    variant_id: VariantId,
-) -> Result<&Variant, Refusal> {
+pub(crate) fn sellable_variant(product: &Product, variant_id: VariantId) -> Result<&Variant, Refusal> {
     let published = product.channels.contains(STOREFRONT);
-    product
-        .variant(variant_id)
-        .filter(|_| published)
-        .ok_or_else(|| Refusal::not_found("product on sale"))
+    product.variant(variant_id).filter(|_| published).ok_or_else(|| Refusal::not_found("product on sale"))
 }
 
 /// The price in a currency, of the prices that hold now.
-pub fn price_of(
-    variant: &Variant,
-    currency: Currency,
-    quantity: u32,
-    now: chrono::DateTime<chrono::Utc>,
-) -> Result<&Price, Refusal> {
-    let in_currency = variant
-        .prices
-        .iter()
-        .filter(|p| p.price.currency() == currency && p.min_quantity <= quantity.max(1));
-    let price = in_currency
-        .filter(|p| p.holds_at(now))
-        .max_by_key(|p| p.min_quantity);
+pub fn price_of(variant: &Variant, currency: Currency, quantity: u32, now: chrono::DateTime<chrono::Utc>) -> Result<&Price, Refusal> {
+    let in_currency = variant.prices.iter().filter(|p| p.price.currency() == currency && p.min_quantity <= quantity.max(1));
+    let price = in_currency.filter(|p| p.holds_at(now)).max_by_key(|p| p.min_quantity);
     price.ok_or_else(|| {
         let sku = variant.sku.as_deref().unwrap_or("this variant");
-        Refusal::new(
-            "unsupported_currency",
-            format!("{sku} has no price in {currency}; choose another currency"),
-        )
+        Refusal::new("unsupported_currency", format!("{sku} has no price in {currency}; choose another currency"))
     })
 }
 
@@ -195,56 +142,31 @@ pub fn price_of(
 pub fn refusal(rejection: CartRejection) -> Refusal {
     let detail = rejection.to_string();
     let invalid = |pointer: &str, code: &str| {
-        let error = FieldError {
-            pointer: pointer.to_owned(),
-            code: code.to_owned(),
-            detail: detail.clone(),
-        };
-        Refusal {
-            errors: vec![error],
-            ..Refusal::new("validation_failed", format!("{pointer}: {detail}"))
-        }
+        let error = FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.clone() };
+        Refusal { errors: vec![error], ..Refusal::new("validation_failed", format!("{pointer}: {detail}")) }
     };
     match rejection {
         CartRejection::NotFound => Refusal::not_found("cart"),
         CartRejection::LineNotFound { .. } => Refusal::not_found("line"),
         CartRejection::CheckoutInProgress { order_id } | CartRejection::Completed { order_id } => {
-            Refusal::new("cart_closed", format!("{detail}; start a new cart"))
-                .fact("order_id", order_id.to_string())
+            Refusal::new("cart_closed", format!("{detail}; start a new cart")).fact("order_id", order_id.to_string())
         }
-        CartRejection::Expired => {
-            Refusal::new("cart_closed", format!("{detail}; start a new cart"))
-        }
-        CartRejection::Exists | CartRejection::LineExists { .. } => {
-            Refusal::new("already_exists", detail)
-        }
-        CartRejection::QuantityZero | CartRejection::QuantityLimit { .. } => {
-            invalid("/quantity", rejection.code())
-        }
+        CartRejection::Expired => Refusal::new("cart_closed", format!("{detail}; start a new cart")),
+        CartRejection::Exists | CartRejection::LineExists { .. } => Refusal::new("already_exists", detail),
+        CartRejection::QuantityZero | CartRejection::QuantityLimit { .. } => invalid("/quantity", rejection.code()),
         CartRejection::LineLimit { .. } => invalid("", rejection.code()),
-        CartRejection::CurrencyMismatch { .. } | CartRejection::CurrencyFixed => {
-            invalid("/currency", rejection.code())
-        }
+        CartRejection::CurrencyMismatch { .. } | CartRejection::CurrencyFixed => invalid("/currency", rejection.code()),
         CartRejection::CountryInvalid { .. } => invalid("/country", rejection.code()),
         CartRejection::ContactInvalid { errors } => {
-            let errors = errors.into_iter().map(|e| FieldError {
-                pointer: e.pointer,
-                code: e.code,
-                detail: e.detail,
-            });
+            let errors = errors.into_iter().map(|e| FieldError { pointer: e.pointer, code: e.code, detail: e.detail });
             Refusal {
                 errors: errors.collect(),
-                ..Refusal::new(
-                    "validation_failed",
-                    "some fields of the contact are missing or wrong; see errors",
-                )
+                ..Refusal::new("validation_failed", "some fields of the contact are missing or wrong; see errors")
             }
         }
-        CartRejection::CheckoutIncomplete { missing } => Refusal::new(
-            "cart_incomplete",
-            format!("{detail}; supply it, then check out"),
-        )
-        .fact("missing", missing),
+        CartRejection::CheckoutIncomplete { missing } => {
+            Refusal::new("cart_incomplete", format!("{detail}; supply it, then check out")).fact("missing", missing)
+        }
         CartRejection::OtherCustomer => Refusal::not_found("cart"),
         CartRejection::OtherOrder { .. } => Refusal::new("invalid_state", detail),
     }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::catalog::{
-    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand,
-    ProductDraft, ProductEvent, ProductRejection, category_claims, claims,
+    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand, ProductDraft, ProductEvent,
+    ProductRejection, category_claims, claims,
 };
 use domain::claim::{Claim, ClaimChanges, ClaimCommand, ClaimKey, ClaimRejection};
 use domain::event::Event;
@@ -132,12 +132,7 @@ impl Put {
 /// Makes a product what its draft says; an import that is equal to the last one appends nothing.
 pub fn put_product(streams: &mut Streams<'_>, put: &PutProduct) -> Result<Put, Stop> {
     let id = put.draft.product_id.to_string();
-    let before = if put.known {
-        streams.get::<Product>(&id)?
-    } else {
-        streams.create::<Product>(&id)?
-    }
-    .clone();
+    let before = if put.known { streams.get::<Product>(&id)? } else { streams.create::<Product>(&id)? }.clone();
     let hash = put.draft.source.as_ref().map(|source| &source.hash);
     let same_row = hash.is_some() && hash == before.import_hash.as_ref();
     if same_row && !put.overwrite_stock {
@@ -150,40 +145,16 @@ pub fn put_product(streams: &mut Streams<'_>, put: &PutProduct) -> Result<Put, S
 }
 
 /// Sets one price of a variant; equal prices append nothing.
-pub fn set_price(
-    streams: &mut Streams<'_>,
-    product: Existing,
-    variant_id: VariantId,
-    price: &Price,
-) -> Result<Put, Stop> {
-    change_existing(
-        streams,
-        product,
-        ProductCommand::SetPrice {
-            variant_id,
-            price: price.clone(),
-        },
-    )
+pub fn set_price(streams: &mut Streams<'_>, product: Existing, variant_id: VariantId, price: &Price) -> Result<Put, Stop> {
+    change_existing(streams, product, ProductCommand::SetPrice { variant_id, price: price.clone() })
 }
 
 pub fn publish(streams: &mut Streams<'_>, product: Existing, channel: &str) -> Result<Put, Stop> {
-    change_existing(
-        streams,
-        product,
-        ProductCommand::Publish {
-            channel: channel.to_owned(),
-        },
-    )
+    change_existing(streams, product, ProductCommand::Publish { channel: channel.to_owned() })
 }
 
 pub fn unpublish(streams: &mut Streams<'_>, product: Existing, channel: &str) -> Result<Put, Stop> {
-    change_existing(
-        streams,
-        product,
-        ProductCommand::Unpublish {
-            channel: channel.to_owned(),
-        },
-    )
+    change_existing(streams, product, ProductCommand::Unpublish { channel: channel.to_owned() })
 }
 
 /// Takes a product out of the shop for good; its handle and skus are free again.
@@ -199,26 +170,14 @@ pub struct Existing {
 }
 
 /// Any change of a product that is there.
-pub fn change_existing(
-    streams: &mut Streams<'_>,
-    product: Existing,
-    command: ProductCommand,
-) -> Result<Put, Stop> {
+pub fn change_existing(streams: &mut Streams<'_>, product: Existing, command: ProductCommand) -> Result<Put, Stop> {
     let id = product.product_id.to_string();
     let version = streams.version::<Product>(&id)?;
     check_version(product.expected_version, version)?;
     let before = streams.get::<Product>(&id)?.clone();
     let (after, mut events) = change_product(streams, &before, command)?;
-    for variant in after
-        .variants
-        .iter()
-        .filter(|variant| before.variant(variant.variant_id).is_none())
-    {
-        let opening = OpeningStock {
-            variant_id: variant.variant_id,
-            policy: StockPolicy::default(),
-            quantity: None,
-        };
+    for variant in after.variants.iter().filter(|variant| before.variant(variant.variant_id).is_none()) {
+        let opening = OpeningStock { variant_id: variant.variant_id, policy: StockPolicy::default(), quantity: None };
         events += inventory::open(streams, &opening, false)?;
     }
     Ok(Put::new(true, events))
@@ -233,21 +192,13 @@ pub fn put_category(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result
     let mut events = Vec::new();
     let commands = match &before {
         Category::Live(_) => vec![
-            CategoryCommand::Change {
-                handle: wanted.handle.clone(),
-                title: wanted.title.clone(),
-            },
-            CategoryCommand::Move {
-                parent_id: wanted.parent_id,
-                position: wanted.position,
-            },
+            CategoryCommand::Change { handle: wanted.handle.clone(), title: wanted.title.clone() },
+            CategoryCommand::Move { parent_id: wanted.parent_id, position: wanted.position },
         ],
         Category::Absent | Category::Archived(_) => vec![CategoryCommand::Create(wanted.clone())],
     };
     for command in commands {
-        let decided = after
-            .decide(command)
-            .map_err(|rejection| category_refusal(&rejection))?;
+        let decided = after.decide(command).map_err(|rejection| category_refusal(&rejection))?;
         for event in &decided {
             after.apply(event);
         }
@@ -261,10 +212,7 @@ pub fn put_category(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result
 }
 
 /// What a put would come to. Decides as [`put_product`] does, on what the log has now, and appends nothing.
-pub async fn rehearse_put(
-    loader: &Loader,
-    put: &PutProduct,
-) -> Result<Result<Put, Box<Refusal>>, Failure> {
+pub async fn rehearse_put(loader: &Loader, put: &PutProduct) -> Result<Result<Put, Box<Refusal>>, Failure> {
     let mut cache = Cache::new(REHEARSAL_AGGREGATES_MAX);
     for _ in 0..REHEARSAL_ROUNDS_MAX {
         let mut streams = Streams::new(&mut cache, infra::clock::now(), "{}", true);
@@ -280,16 +228,11 @@ pub async fn rehearse_put(
             cache.insert(wanted.stream, entry);
         }
     }
-    Err(Failure::Repository(
-        "a decision asks for more and more streams".to_owned(),
-    ))
+    Err(Failure::Repository("a decision asks for more and more streams".to_owned()))
 }
 
 /// Those of the given products that the log has, as they stand there. One read, however many.
-pub async fn stored(
-    loader: &Loader,
-    ids: &[ProductId],
-) -> Result<HashMap<ProductId, Product>, Failure> {
+pub async fn stored(loader: &Loader, ids: &[ProductId]) -> Result<HashMap<ProductId, Product>, Failure> {
     let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let rows: Vec<(String, String, String, String)> = sqlx::query_as(
         "SELECT aggregate_id, event_type, event_version, payload::text
@@ -298,11 +241,7 @@ pub async fn stored(
     .bind(&names)
     .fetch_all(loader.pool())
     .await?;
-    let by_name: HashMap<&str, ProductId> = names
-        .iter()
-        .map(String::as_str)
-        .zip(ids.iter().copied())
-        .collect();
+    let by_name: HashMap<&str, ProductId> = names.iter().map(String::as_str).zip(ids.iter().copied()).collect();
     let mut products: HashMap<ProductId, Product> = HashMap::new();
     for (name, event_type, event_version, payload) in &rows {
         let event = ProductEvent::from_payload(event_type, version_number(event_version), payload)?;
@@ -325,19 +264,13 @@ pub(crate) fn check_version(expected: Option<i64>, version: i64) -> Result<(), R
 }
 
 /// Decides, takes and releases the keys, and adds the events; returns the product after them and how many there are.
-fn change_product(
-    streams: &mut Streams<'_>,
-    before: &Product,
-    command: ProductCommand,
-) -> Result<(Product, usize), Stop> {
+fn change_product(streams: &mut Streams<'_>, before: &Product, command: ProductCommand) -> Result<(Product, usize), Stop> {
     let draft_id = match &command {
         ProductCommand::Put(draft) => draft.product_id,
         _ => before.product_id,
     };
     let id = draft_id.to_string();
-    let events = before
-        .decide(command)
-        .map_err(|rejection| product_refusal(&rejection))?;
+    let events = before.decide(command).map_err(|rejection| product_refusal(&rejection))?;
     let mut after = before.clone();
     for event in &events {
         after.apply(event);
@@ -350,32 +283,18 @@ fn change_product(
 }
 
 /// Keys that are taken are most likely free, so they are not read before the append says otherwise.
-fn change_claims(
-    streams: &mut Streams<'_>,
-    changes: &ClaimChanges,
-    holder: &str,
-) -> Result<usize, Stop> {
+fn change_claims(streams: &mut Streams<'_>, changes: &ClaimChanges, holder: &str) -> Result<usize, Stop> {
     streams.need::<Claim>(changes.release.iter().map(ClaimKey::stream_id))?;
     let mut count = 0;
     for key in &changes.release {
-        let command = ClaimCommand::Release {
-            by: holder.to_owned(),
-        };
-        let events = streams
-            .get::<Claim>(&key.stream_id())?
-            .decide(command)
-            .map_err(|taken| claim_refusal(key, &taken))?;
+        let command = ClaimCommand::Release { by: holder.to_owned() };
+        let events = streams.get::<Claim>(&key.stream_id())?.decide(command).map_err(|taken| claim_refusal(key, &taken))?;
         count += events.len();
         streams.emit::<Claim>(&key.stream_id(), events, None)?;
     }
     for key in &changes.take {
-        let command = ClaimCommand::Take {
-            by: holder.to_owned(),
-        };
-        let events = streams
-            .create::<Claim>(&key.stream_id())?
-            .decide(command)
-            .map_err(|taken| claim_refusal(key, &taken))?;
+        let command = ClaimCommand::Take { by: holder.to_owned() };
+        let events = streams.create::<Claim>(&key.stream_id())?.decide(command).map_err(|taken| claim_refusal(key, &taken))?;
         count += events.len();
         streams.emit::<Claim>(&key.stream_id(), events, None)?;
     }
@@ -383,32 +302,16 @@ fn change_claims(
 }
 
 /// Opens the stock of new variants; changes that of others only as far as the row itself changed or overwrites it.
-fn put_stock(
-    streams: &mut Streams<'_>,
-    put: &PutProduct,
-    before: &Product,
-    after: &Product,
-    same_row: bool,
-) -> Result<usize, Stop> {
+fn put_stock(streams: &mut Streams<'_>, put: &PutProduct, before: &Product, after: &Product, same_row: bool) -> Result<usize, Stop> {
     let fresh = !before.exists();
     let mut openings = Vec::with_capacity(after.variants.len());
     for variant in &after.variants {
         let wanted = stock_of(put, variant.variant_id, variant.sku.as_deref());
-        let (policy, quantity) = wanted.map_or((StockPolicy::default(), None), |stock| {
-            (stock.policy, stock.quantity)
-        });
-        openings.push(OpeningStock {
-            variant_id: variant.variant_id,
-            policy,
-            quantity,
-        });
+        let (policy, quantity) = wanted.map_or((StockPolicy::default(), None), |stock| (stock.policy, stock.quantity));
+        openings.push(OpeningStock { variant_id: variant.variant_id, policy, quantity });
     }
     if !fresh {
-        streams.need::<StockItem>(
-            openings
-                .iter()
-                .map(|opening| opening.variant_id.to_string()),
-        )?;
+        streams.need::<StockItem>(openings.iter().map(|opening| opening.variant_id.to_string()))?;
     }
     let mut count = 0;
     for opening in &openings {
@@ -428,27 +331,13 @@ fn put_stock(
 }
 
 /// The draft's entry for a variant of the product, which may have an older id than the draft gave it.
-fn stock_of<'a>(
-    put: &'a PutProduct,
-    variant_id: VariantId,
-    sku: Option<&str>,
-) -> Option<&'a VariantStock> {
-    let by_id = put
-        .stock
-        .iter()
-        .find(|stock| stock.variant_id == variant_id);
+fn stock_of<'a>(put: &'a PutProduct, variant_id: VariantId, sku: Option<&str>) -> Option<&'a VariantStock> {
+    let by_id = put.stock.iter().find(|stock| stock.variant_id == variant_id);
     by_id.or_else(|| {
         let key = ClaimKey::sku(sku?);
-        let has_sku =
-            |sku: &Option<String>| sku.as_deref().is_some_and(|sku| ClaimKey::sku(sku) == key);
-        let drafted = put
-            .draft
-            .variants
-            .iter()
-            .find(|variant| has_sku(&variant.sku))?;
-        put.stock
-            .iter()
-            .find(|stock| stock.variant_id == drafted.variant_id)
+        let has_sku = |sku: &Option<String>| sku.as_deref().is_some_and(|sku| ClaimKey::sku(sku) == key);
+        let drafted = put.draft.variants.iter().find(|variant| has_sku(&variant.sku))?;
+        put.stock.iter().find(|stock| stock.variant_id == drafted.variant_id)
     })
 }
 
@@ -458,28 +347,13 @@ fn check_ancestors(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result<
     let mut seen = BTreeSet::from([wanted.category_id]);
     while let Some(parent_id) = above {
         if !seen.insert(parent_id) {
-            return Err(invalid(
-                "/parent_id",
-                "category_cycle",
-                "a category can't lie below itself",
-            )
-            .into());
+            return Err(invalid("/parent_id", "category_cycle", "a category can't lie below itself").into());
         }
         if seen.len() > CATEGORY_DEPTH_MAX {
-            return Err(invalid(
-                "/parent_id",
-                "category_too_deep",
-                "the categories are nested too deep",
-            )
-            .into());
+            return Err(invalid("/parent_id", "category_too_deep", "the categories are nested too deep").into());
         }
         let Category::Live(parent) = streams.get::<Category>(&parent_id.to_string())? else {
-            return Err(invalid(
-                "/parent_id",
-                "category_not_found",
-                "there is no such parent category",
-            )
-            .into());
+            return Err(invalid("/parent_id", "category_not_found", "there is no such parent category").into());
         };
         above = parent.parent_id;
     }
@@ -487,25 +361,15 @@ fn check_ancestors(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result<
 }
 
 fn invalid(pointer: &str, code: &str, detail: &str) -> Refusal {
-    let error = FieldError {
-        pointer: pointer.to_owned(),
-        code: code.to_owned(),
-        detail: detail.to_owned(),
-    };
-    Refusal {
-        errors: vec![error],
-        ..Refusal::new("validation_failed", detail)
-    }
+    let error = FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.to_owned() };
+    Refusal { errors: vec![error], ..Refusal::new("validation_failed", detail) }
 }
 
 fn product_refusal(rejection: &ProductRejection) -> Refusal {
     let pointer = match rejection {
         ProductRejection::NotFound => return Refusal::not_found("product"),
         ProductRejection::Archived => {
-            return Refusal::new(
-                "invalid_state",
-                "the product is archived for good; make a new one under another handle",
-            );
+            return Refusal::new("invalid_state", "the product is archived for good; make a new one under another handle");
         }
         ProductRejection::VariantNotFound { .. } => return Refusal::not_found("variant"),
         ProductRejection::VariantExists { .. } => {
@@ -514,9 +378,7 @@ fn product_refusal(rejection: &ProductRejection) -> Refusal {
         ProductRejection::TitleMissing => "/title",
         ProductRejection::HandleInvalid { .. } => "/handle",
         ProductRejection::SkuDuplicate { .. } => "/variants/sku",
-        ProductRejection::OptionsDuplicate { .. } | ProductRejection::OptionUnknown { .. } => {
-            "/variants/options"
-        }
+        ProductRejection::OptionsDuplicate { .. } | ProductRejection::OptionUnknown { .. } => "/variants/options",
         ProductRejection::PriceNegative { .. } => "/variants/price",
         ProductRejection::PriceCurrencies { .. } => "/variants/compare_at",
     };
@@ -527,10 +389,7 @@ fn category_refusal(rejection: &CategoryRejection) -> Refusal {
     let pointer = match rejection {
         CategoryRejection::NotFound => return Refusal::not_found("category"),
         CategoryRejection::Archived => {
-            return Refusal::new(
-                "invalid_state",
-                "the category is archived for good; make a new one under another handle",
-            );
+            return Refusal::new("invalid_state", "the category is archived for good; make a new one under another handle");
         }
         CategoryRejection::Exists => return Refusal::new("already_exists", rejection.to_string()),
         CategoryRejection::TitleMissing => "/title",
@@ -542,24 +401,9 @@ fn category_refusal(rejection: &CategoryRejection) -> Refusal {
 
 fn claim_refusal(key: &ClaimKey, rejection: &ClaimRejection) -> Refusal {
     let ClaimRejection::Taken { by } = rejection;
-    let pointer = if key.kind == "sku" {
-        "/variants/sku"
-    } else {
-        "/handle"
-    };
+    let pointer = if key.kind == "sku" { "/variants/sku" } else { "/handle" };
     let kind = if key.kind == "sku" { "sku" } else { "handle" };
-    let detail = format!(
-        "the {kind} {} belongs to another object; choose another one",
-        key.key
-    );
-    let error = FieldError {
-        pointer: pointer.to_owned(),
-        code: rejection.code().to_owned(),
-        detail: detail.clone(),
-    };
-    Refusal {
-        errors: vec![error],
-        ..Refusal::new("already_exists", detail)
-    }
-    .fact("held_by", by.as_str())
+    let detail = format!("the {kind} {} belongs to another object; choose another one", key.key);
+    let error = FieldError { pointer: pointer.to_owned(), code: rejection.code().to_owned(), detail: detail.clone() };
+    Refusal { errors: vec![error], ..Refusal::new("already_exists", detail) }.fact("held_by", by.as_str())
 }

@@ -9,14 +9,10 @@ use std::sync::Arc;
 use domain::cart::{Cart, CartCommand, CartContactSet, CartStage};
 use domain::catalog::Product;
 use domain::claim::{Claim, ClaimCommand, ClaimKey};
-use domain::id::{
-    CartKey, HoldId, OperationId, OrderId, PaymentId, ProductId, TenderId, VariantId,
-};
+use domain::id::{CartKey, HoldId, OperationId, OrderId, PaymentId, ProductId, TenderId, VariantId};
 use domain::inventory::{HoldOwner, Reserve, StockCommand, StockEvent, StockItem, StockRejection};
 use domain::money::Money;
-use domain::order::{
-    LineOption, Order, OrderCommand, OrderHold, OrderItem, OrderLine, OrderPlaced, PREPAID, Tender,
-};
+use domain::order::{LineOption, Order, OrderCommand, OrderHold, OrderItem, OrderLine, OrderPlaced, PREPAID, Tender};
 use domain::personal::Purpose;
 use infra::sealing::KeyScope;
 use serde_json::json;
@@ -91,18 +87,12 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
     for (variant_id, events) in stock_events {
         streams.emit::<StockItem>(&variant_id.to_string(), events, None)?;
     }
-    let frozen = CartCommand::StartCheckout {
-        order_id: checkout.order_id,
-        total,
-        requires_shipping,
-    };
+    let frozen = CartCommand::StartCheckout { order_id: checkout.order_id, total, requires_shipping };
     let mut after = cart.clone();
     let mut cart_events = cart.decide(frozen).map_err(cart::refusal)?;
     let subject_id = cart.subject_id;
     let order_scope = scope(subject_id.uuid());
-    let placed = streams
-        .create::<Order>(&order_key(checkout.order_id))?
-        .decide(OrderCommand::Place(Box::new(facts.clone())));
+    let placed = streams.create::<Order>(&order_key(checkout.order_id))?.decide(OrderCommand::Place(Box::new(facts.clone())));
     let mut order_events = placed.map_err(payment::order_refusal)?;
     let mut order = Order::Absent;
     for event in &order_events {
@@ -113,46 +103,23 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
         for event in &cart_events {
             after.apply(event);
         }
-        cart_events.extend(
-            after
-                .decide(CartCommand::Complete {
-                    order_id: checkout.order_id,
-                })
-                .map_err(cart::refusal)?,
-        );
+        cart_events.extend(after.decide(CartCommand::Complete { order_id: checkout.order_id }).map_err(cart::refusal)?);
         payment::allocate(streams, &facts)?;
     } else if let Some(attempt) = &checkout.attempt {
-        order_events.extend(payment::open(
-            streams,
-            &order,
-            checkout.order_id,
-            attempt,
-            total,
-        )?);
+        order_events.extend(payment::open(streams, &order, checkout.order_id, attempt, total)?);
         started = Some(attempt.payment_id);
     }
     cart::emit(streams, &checkout.cart.key, subject_id, cart_events)?;
-    streams.emit::<Order>(
-        &order_key(checkout.order_id),
-        order_events,
-        Some(order_scope),
-    )?;
+    streams.emit::<Order>(&order_key(checkout.order_id), order_events, Some(order_scope))?;
     if let Some(due_at) = facts.payment_deadline {
         streams.deadline::<Order>(PAYMENT_DEADLINE, &order_key(checkout.order_id), due_at);
     }
     streams.answer_with::<Order>(201, &order_key(checkout.order_id));
-    Ok(Placed {
-        order_id: checkout.order_id,
-        started,
-    })
+    Ok(Placed { order_id: checkout.order_id, started })
 }
 
 /// A second call: the same order; if nothing is being paid, a new attempt.
-fn retry(
-    streams: &mut Streams<'_>,
-    checkout: &Checkout,
-    order_id: OrderId,
-) -> Result<Placed, Stop> {
+fn retry(streams: &mut Streams<'_>, checkout: &Checkout, order_id: OrderId) -> Result<Placed, Stop> {
     let started = match &checkout.attempt {
         Some(attempt) => payment::start_again(streams, order_id, attempt)?,
         None => None,
@@ -174,48 +141,28 @@ fn priced(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result
             products.insert(line.variant_id, product);
         }
     }
-    let by_variant = products
-        .iter()
-        .map(|(variant_id, product)| (*variant_id, product))
-        .collect();
+    let by_variant = products.iter().map(|(variant_id, product)| (*variant_id, product)).collect();
     let quoted = quote::quote(cart, &by_variant, &checkout.terms, streams.now)?;
     let missing = cart.missing(quoted.requires_shipping);
     if !missing.is_empty() {
-        let detail = format!(
-            "the cart lacks {}; supply it, then check out",
-            missing.join(", ")
-        );
-        return Err(Refusal::new("cart_incomplete", detail)
-            .fact("missing", missing)
-            .into());
+        let detail = format!("the cart lacks {}; supply it, then check out", missing.join(", "));
+        return Err(Refusal::new("cart_incomplete", detail).fact("missing", missing).into());
     }
     if !quoted.gone.is_empty() {
         let lines: Vec<_> = unavailable(cart, &quoted.gone);
-        return Err(Refusal::new(
-            "insufficient_stock",
-            "some lines are not sold any more; remove them",
-        )
-        .fact("lines", lines)
-        .into());
+        return Err(Refusal::new("insufficient_stock", "some lines are not sold any more; remove them").fact("lines", lines).into());
     }
     if quoted.requires_shipping && quoted.shipping.is_none() {
-        return Err(Refusal::new(
-            "shipping_unavailable",
-            "the chosen shipping option is not offered to this address; choose another",
-        )
-        .into());
+        return Err(
+            Refusal::new("shipping_unavailable", "the chosen shipping option is not offered to this address; choose another").into()
+        );
     }
     Ok(quoted)
 }
 
 fn unavailable(cart: &Cart, gone: &[VariantId]) -> Vec<serde_json::Value> {
-    let lines = cart
-        .lines
-        .iter()
-        .filter(|line| gone.contains(&line.variant_id));
-    lines
-        .map(|line| json!({ "sku": line.sku, "line_id": line.line_id, "available": 0 }))
-        .collect()
+    let lines = cart.lines.iter().filter(|line| gone.contains(&line.variant_id));
+    lines.map(|line| json!({ "sku": line.sku, "line_id": line.line_id, "available": 0 })).collect()
 }
 
 /// Refuses a total that the shopper has not agreed to: another than expected, or above the one that was seen.
@@ -229,8 +176,7 @@ fn agreed(quoted: &Quoted, expected: Option<i64>) -> Result<(), Refusal> {
         return Ok(());
     }
     let current = json!({ "amount": total.amount(), "currency": total.currency().as_str(), "exponent": total.currency().exponent() });
-    let detail =
-        "the cart's total has changed; show current_total and check out with it as expected_total";
+    let detail = "the cart's total has changed; show current_total and check out with it as expected_total";
     Err(Refusal::new("cart_changed", detail).fact("current_total", current))
 }
 
@@ -239,18 +185,11 @@ type Reserved = (Vec<OrderHold>, Vec<(VariantId, Vec<StockEvent>)>);
 /// Reserves every line, or says of all that fall short what is left.
 fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result<Reserved, Stop> {
     streams.need::<StockItem>(cart.lines.iter().map(|line| line.variant_id.to_string()))?;
-    let (mut holds, mut written, mut short) = (
-        Vec::new(),
-        Vec::<(VariantId, Vec<StockEvent>)>::new(),
-        Vec::new(),
-    );
+    let (mut holds, mut written, mut short) = (Vec::new(), Vec::<(VariantId, Vec<StockEvent>)>::new(), Vec::new());
     for line in &cart.lines {
         let now = streams.now;
         let stock = streams.get::<StockItem>(&line.variant_id.to_string())?;
-        let hold_id = HoldId::new(Uuid::new_v5(
-            &checkout.order_id.uuid(),
-            line.line_id.uuid().as_bytes(),
-        ));
+        let hold_id = HoldId::new(Uuid::new_v5(&checkout.order_id.uuid(), line.line_id.uuid().as_bytes()));
         let reserve = Reserve {
             hold_id,
             owner: HoldOwner::order(checkout.order_id, line.line_id),
@@ -260,9 +199,7 @@ fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Resul
             now,
         };
         // Two lines of one variant: the second is decided on what the first has left.
-        let earlier = written
-            .iter()
-            .position(|(variant_id, _)| *variant_id == line.variant_id);
+        let earlier = written.iter().position(|(variant_id, _)| *variant_id == line.variant_id);
         let decided = match earlier {
             None => stock.decide(StockCommand::Reserve(reserve)),
             Some(index) => {
@@ -276,16 +213,10 @@ fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Resul
         match decided {
             Ok(events) => {
                 let parts = events.iter().find_map(|event| match event {
-                    StockEvent::StockReserved(reserved) if reserved.hold_id == hold_id => {
-                        Some(reserved.parts.clone())
-                    }
+                    StockEvent::StockReserved(reserved) if reserved.hold_id == hold_id => Some(reserved.parts.clone()),
                     _ => None,
                 });
-                holds.push(OrderHold {
-                    line_id: line.line_id,
-                    hold_id,
-                    parts: parts.unwrap_or_default(),
-                });
+                holds.push(OrderHold { line_id: line.line_id, hold_id, parts: parts.unwrap_or_default() });
                 match earlier {
                     None => written.push((line.variant_id, events)),
                     Some(index) => written[index].1.extend(events),
@@ -294,9 +225,7 @@ fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Resul
             Err(StockRejection::InsufficientStock { available }) => {
                 short.push(json!({ "sku": line.sku, "line_id": line.line_id, "available": available.max(0) }));
             }
-            Err(StockRejection::NotFound) => {
-                short.push(json!({ "sku": line.sku, "line_id": line.line_id, "available": 0 }))
-            }
+            Err(StockRejection::NotFound) => short.push(json!({ "sku": line.sku, "line_id": line.line_id, "available": 0 })),
             Err(rejection) => {
                 return Err(Refusal::new("validation_failed", rejection.to_string()).into());
             }
@@ -305,22 +234,14 @@ fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Resul
     if short.is_empty() {
         return Ok((holds, written));
     }
-    Err(Refusal::new(
-        "insufficient_stock",
-        "not enough in stock; lower the quantities of the lines named",
-    )
-    .fact("lines", short)
-    .into())
+    Err(Refusal::new("insufficient_stock", "not enough in stock; lower the quantities of the lines named").fact("lines", short).into())
 }
 
 fn claim_number(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<String, Stop> {
     for number in &checkout.numbers {
         let key = ClaimKey::order_number(number).stream_id();
         let by = checkout.order_id.to_string();
-        if let Ok(events) = streams
-            .create::<Claim>(&key)?
-            .decide(ClaimCommand::Take { by })
-        {
+        if let Ok(events) = streams.create::<Claim>(&key)?.decide(ClaimCommand::Take { by }) {
             streams.emit::<Claim>(&key, events, None)?;
             return Ok(number.clone());
         }
@@ -336,37 +257,17 @@ fn facts(
     holds: Vec<OrderHold>,
     number: String,
 ) -> Result<OrderPlaced, Stop> {
-    let contact = cart
-        .contact
-        .as_ref()
-        .ok_or_else(|| Refusal::new("cart_incomplete", "the cart lacks contact"))?;
-    let language = cart
-        .language
-        .clone()
-        .unwrap_or_else(|| checkout.terms.language.clone());
+    let contact = cart.contact.as_ref().ok_or_else(|| Refusal::new("cart_incomplete", "the cart lacks contact"))?;
+    let language = cart.language.clone().unwrap_or_else(|| checkout.terms.language.clone());
     let mut lines = Vec::with_capacity(quoted.quote.lines.len());
     for quote_line in quoted.quote.lines {
-        let wanted = cart
-            .line(quote_line.line_id)
-            .ok_or_else(|| Refusal::not_found("line"))?;
+        let wanted = cart.line(quote_line.line_id).ok_or_else(|| Refusal::not_found("line"))?;
         let item = item(streams, checkout, wanted.variant_id, &language)?;
         lines.push(OrderLine::new(item, quote_line));
     }
     let total = quoted.quote.totals.total;
-    let CartContactSet {
-        ship_to,
-        email,
-        phone,
-        shipping_address,
-        billing_address,
-        ..
-    } = contact.clone();
-    let tender = Tender {
-        tender_id: checkout.tender_id,
-        kind: "payment".to_owned(),
-        reference: provider(checkout),
-        amount: total,
-    };
+    let CartContactSet { ship_to, email, phone, shipping_address, billing_address, .. } = contact.clone();
+    let tender = Tender { tender_id: checkout.tender_id, kind: "payment".to_owned(), reference: provider(checkout), amount: total };
     Ok(OrderPlaced {
         order_id: checkout.order_id,
         number,
@@ -405,42 +306,19 @@ fn needs_payment(total: Money) -> bool {
 }
 
 fn provider(checkout: &Checkout) -> String {
-    checkout
-        .attempt
-        .as_ref()
-        .map_or_else(|| "none".to_owned(), |attempt| attempt.provider.clone())
+    checkout.attempt.as_ref().map_or_else(|| "none".to_owned(), |attempt| attempt.provider.clone())
 }
 
 /// What a line says of its variant, for ever: later changes of the product do not reach the order.
-fn item(
-    streams: &mut Streams<'_>,
-    checkout: &Checkout,
-    variant_id: VariantId,
-    language: &str,
-) -> Result<OrderItem, Stop> {
-    let product_id = *checkout
-        .products
-        .get(&variant_id)
-        .ok_or_else(|| Refusal::not_found("product"))?;
+fn item(streams: &mut Streams<'_>, checkout: &Checkout, variant_id: VariantId, language: &str) -> Result<OrderItem, Stop> {
+    let product_id = *checkout.products.get(&variant_id).ok_or_else(|| Refusal::not_found("product"))?;
     let product = streams.get::<Product>(&product_id.to_string())?;
     let variant = sellable_variant(product, variant_id)?;
-    let text = |texts: &domain::catalog::Text| {
-        texts
-            .get(language)
-            .or_else(|| texts.values().next())
-            .cloned()
-            .unwrap_or_default()
-    };
+    let text = |texts: &domain::catalog::Text| texts.get(language).or_else(|| texts.values().next()).cloned().unwrap_or_default();
     let options = product.options.iter().filter_map(|option| {
         let value_id = variant.option_values.get(&option.option_id)?;
-        let value = option
-            .values
-            .iter()
-            .find(|value| value.value_id == *value_id)?;
-        Some(LineOption {
-            name: text(&option.name),
-            value: text(&value.label),
-        })
+        let value = option.values.iter().find(|value| value.value_id == *value_id)?;
+        Some(LineOption { name: text(&option.name), value: text(&value.label) })
     });
     Ok(OrderItem {
         kind: "product".to_owned(),
@@ -456,10 +334,7 @@ fn item(
 
 /// The scope of an order's personal data.
 pub(crate) fn scope(subject_id: Uuid) -> KeyScope {
-    KeyScope {
-        subject_id,
-        purpose: Purpose::Order.as_str(),
-    }
+    KeyScope { subject_id, purpose: Purpose::Order.as_str() }
 }
 
 pub(crate) fn order_key(order_id: OrderId) -> String {

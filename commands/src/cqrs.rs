@@ -7,9 +7,7 @@ use std::collections::HashMap;
 
 use cqrs_es::{AggregateContext, AggregateError, EventEnvelope, EventStore};
 use domain::event::{Event, Root};
-use infra::event_store::{
-    AppendCommand, AppendError, NewEvent, Outcome, StreamVersion, partition_of,
-};
+use infra::event_store::{AppendCommand, AppendError, NewEvent, Outcome, StreamVersion, partition_of};
 use infra::sealing::{KeyScope, PERSONAL_MARK};
 use tokio::sync::Mutex;
 
@@ -26,38 +24,21 @@ pub struct CqrsEventStore {
 
 impl CqrsEventStore {
     #[must_use]
-    pub fn new(
-        loader: Loader,
-        store: infra::event_store::EventStore,
-        scope: Option<KeyScope>,
-    ) -> Self {
-        Self {
-            loader,
-            store: Mutex::new(store),
-            scope,
-        }
+    pub fn new(loader: Loader, store: infra::event_store::EventStore, scope: Option<KeyScope>) -> Self {
+        Self { loader, store: Mutex::new(store), scope }
     }
 
-    async fn sealed<E>(
-        &self,
-        payload: String,
-        stream: &str,
-        sequence: i64,
-    ) -> Result<String, AggregateError<E>>
+    async fn sealed<E>(&self, payload: String, stream: &str, sequence: i64) -> Result<String, AggregateError<E>>
     where
         E: std::error::Error,
     {
         if !payload.contains(PERSONAL_MARK) {
             return Ok(payload);
         }
-        let scope = self
-            .scope
-            .ok_or_else(|| unexpected("personal data of nobody"))?;
+        let scope = self.scope.ok_or_else(|| unexpected("personal data of nobody"))?;
         let sealer = self.loader.sealer();
         let key = sealer.key_for(scope).await.map_err(unexpected)?;
-        sealer
-            .seal(&payload, &key, stream, sequence)
-            .map_err(unexpected)
+        sealer.seal(&payload, &key, stream, sequence).map_err(unexpected)
     }
 }
 
@@ -78,27 +59,15 @@ impl<A: Root> AggregateContext<A> for CqrsContext<A> {
 impl<A: Root> EventStore<A> for CqrsEventStore {
     type AC = CqrsContext<A>;
 
-    async fn load_events(
-        &self,
-        id: &str,
-    ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
+    async fn load_events(&self, id: &str) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
         let events = self.loader.events::<A>(id).await.map_err(unexpected)?;
-        let envelope = |(payload, sequence)| EventEnvelope {
-            aggregate_id: id.to_owned(),
-            sequence,
-            payload,
-            metadata: HashMap::new(),
-        };
+        let envelope = |(payload, sequence)| EventEnvelope { aggregate_id: id.to_owned(), sequence, payload, metadata: HashMap::new() };
         Ok(events.into_iter().zip(1..).map(envelope).collect())
     }
 
     async fn load_aggregate(&self, id: &str) -> Result<Self::AC, AggregateError<A::Error>> {
         let (aggregate, version) = self.loader.load::<A>(id).await.map_err(unexpected)?;
-        Ok(CqrsContext {
-            id: id.to_owned(),
-            aggregate,
-            version,
-        })
+        Ok(CqrsContext { id: id.to_owned(), aggregate, version })
     }
 
     /// The context's aggregate has the events applied already: `cqrs_es` does it while it handles the command.
@@ -112,10 +81,7 @@ impl<A: Root> EventStore<A> for CqrsEventStore {
         let partition = partition_of(&context.aggregate.partition_key(&context.id));
         let metadata_text = serde_json::to_string(&metadata).map_err(unexpected)?;
         let mut command = AppendCommand {
-            decided_on: vec![StreamVersion {
-                stream: stream.clone(),
-                version: context.version,
-            }],
+            decided_on: vec![StreamVersion { stream: stream.clone(), version: context.version }],
             ..AppendCommand::default()
         };
         let mut envelopes = Vec::with_capacity(events.len());
@@ -132,12 +98,7 @@ impl<A: Root> EventStore<A> for CqrsEventStore {
                 partition,
             });
             let sequence = usize::try_from(sequence).map_err(unexpected)?;
-            envelopes.push(EventEnvelope {
-                aggregate_id: context.id.clone(),
-                sequence,
-                payload,
-                metadata: metadata.clone(),
-            });
+            envelopes.push(EventEnvelope { aggregate_id: context.id.clone(), sequence, payload, metadata: metadata.clone() });
         }
         let mut store = self.store.lock().await;
         let appended = match store.append(&[command]).await {
@@ -152,8 +113,6 @@ impl<A: Root> EventStore<A> for CqrsEventStore {
     }
 }
 
-fn unexpected<E: std::error::Error>(
-    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> AggregateError<E> {
+fn unexpected<E: std::error::Error>(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AggregateError<E> {
     AggregateError::UnexpectedError(error.into())
 }

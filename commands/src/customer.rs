@@ -12,14 +12,8 @@ use crate::streams::{Stop, Streams};
 pub fn erase(streams: &mut Streams<'_>, subject_id: SubjectId) -> Result<(), Stop> {
     let id = subject_id.to_string();
     for purpose in [Purpose::Account, Purpose::Order] {
-        let events = streams
-            .get::<Subject>(&id)?
-            .decide(SubjectCommand::Erase { purpose });
-        streams.emit::<Subject>(
-            &id,
-            events.map_err(|e| Refusal::new("subject_erased", e.to_string()))?,
-            None,
-        )?;
+        let events = streams.get::<Subject>(&id)?.decide(SubjectCommand::Erase { purpose });
+        streams.emit::<Subject>(&id, events.map_err(|e| Refusal::new("subject_erased", e.to_string()))?, None)?;
     }
     Ok(())
 }

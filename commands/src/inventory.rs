@@ -36,56 +36,19 @@ pub struct Target {
 }
 
 /// Goods have come in.
-pub fn receive(
-    streams: &mut Streams<'_>,
-    at: &Target,
-    receipt_id: ReceiptId,
-    quantity: u32,
-) -> Result<(), Stop> {
+pub fn receive(streams: &mut Streams<'_>, at: &Target, receipt_id: ReceiptId, quantity: u32) -> Result<(), Stop> {
     let location_id = at.location_id;
-    move_stock(
-        streams,
-        at,
-        StockCommand::Receive {
-            receipt_id,
-            location_id,
-            quantity,
-            unit_cost: None,
-        },
-    )
+    move_stock(streams, at, StockCommand::Receive { receipt_id, location_id, quantity, unit_cost: None })
 }
 
 /// Somebody has counted what lies there. A count is a fact even when it finds what was expected.
-pub fn count(
-    streams: &mut Streams<'_>,
-    at: &Target,
-    counted: u32,
-    reason: &str,
-) -> Result<(), Stop> {
-    move_stock(
-        streams,
-        at,
-        StockCommand::Count {
-            location_id: at.location_id,
-            counted,
-            reason: reason.to_owned(),
-        },
-    )
+pub fn count(streams: &mut Streams<'_>, at: &Target, counted: u32, reason: &str) -> Result<(), Stop> {
+    move_stock(streams, at, StockCommand::Count { location_id: at.location_id, counted, reason: reason.to_owned() })
 }
 
 /// Units were found or lost, for a reason.
-pub fn adjust(
-    streams: &mut Streams<'_>,
-    at: &Target,
-    delta: i64,
-    reason: &str,
-) -> Result<(), Stop> {
-    let command = StockCommand::Adjust {
-        location_id: at.location_id,
-        delta,
-        reason: reason.to_owned(),
-        note: None,
-    };
+pub fn adjust(streams: &mut Streams<'_>, at: &Target, delta: i64, reason: &str) -> Result<(), Stop> {
+    let command = StockCommand::Adjust { location_id: at.location_id, delta, reason: reason.to_owned(), note: None };
     move_stock(streams, at, command)
 }
 
@@ -98,41 +61,19 @@ pub(crate) struct OpeningStock {
 }
 
 /// Opens a variant's stock unless it is open; `fresh` ones are not even looked for. Returns the number of events.
-pub(crate) fn open(
-    streams: &mut Streams<'_>,
-    opening: &OpeningStock,
-    fresh: bool,
-) -> Result<usize, Stop> {
+pub(crate) fn open(streams: &mut Streams<'_>, opening: &OpeningStock, fresh: bool) -> Result<usize, Stop> {
     let id = opening.variant_id.to_string();
-    let item = if fresh {
-        streams.create::<StockItem>(&id)?
-    } else {
-        streams.get::<StockItem>(&id)?
-    };
+    let item = if fresh { streams.create::<StockItem>(&id)? } else { streams.get::<StockItem>(&id)? };
     if item.opened {
         return Ok(0);
     }
     let mut item = item.clone();
-    let mut events = decide_onto(
-        &mut item,
-        StockCommand::Open {
-            policy: opening.policy,
-            low_stock_threshold: None,
-        },
-    )?;
+    let mut events = decide_onto(&mut item, StockCommand::Open { policy: opening.policy, low_stock_threshold: None })?;
     if let Some(quantity @ 1..) = opening.quantity {
         // Made from the variant's id: a decision that is run again decides the same.
         let receipt_id = named_id("opening_receipt", &id).into();
         let location_id = first_location();
-        events.extend(decide_onto(
-            &mut item,
-            StockCommand::Receive {
-                receipt_id,
-                location_id,
-                quantity,
-                unit_cost: None,
-            },
-        )?);
+        events.extend(decide_onto(&mut item, StockCommand::Receive { receipt_id, location_id, quantity, unit_cost: None })?);
     }
     let number = events.len();
     streams.emit::<StockItem>(&id, events, None)?;
@@ -140,43 +81,19 @@ pub(crate) fn open(
 }
 
 /// Changes whether a variant may be sold beyond what is there. Returns the number of events.
-pub(crate) fn set_policy(
-    streams: &mut Streams<'_>,
-    variant_id: VariantId,
-    policy: StockPolicy,
-) -> Result<usize, Stop> {
-    let command = StockCommand::ChangePolicy {
-        policy,
-        safety: vec![],
-        low_stock_threshold: None,
-    };
+pub(crate) fn set_policy(streams: &mut Streams<'_>, variant_id: VariantId, policy: StockPolicy) -> Result<usize, Stop> {
+    let command = StockCommand::ChangePolicy { policy, safety: vec![], low_stock_threshold: None };
     emit(streams, variant_id, command)
 }
 
 /// Makes the first location's stock what an import says; nothing when it is that already. Returns the number of events.
-pub(crate) fn overwrite(
-    streams: &mut Streams<'_>,
-    variant_id: VariantId,
-    quantity: u32,
-) -> Result<usize, Stop> {
+pub(crate) fn overwrite(streams: &mut Streams<'_>, variant_id: VariantId, quantity: u32) -> Result<usize, Stop> {
     let location_id = first_location();
-    let on_hand = streams
-        .get::<StockItem>(&variant_id.to_string())?
-        .levels
-        .at(location_id)
-        .on_hand;
+    let on_hand = streams.get::<StockItem>(&variant_id.to_string())?.levels.at(location_id).on_hand;
     if on_hand == i64::from(quantity) {
         return Ok(0);
     }
-    emit(
-        streams,
-        variant_id,
-        StockCommand::Count {
-            location_id,
-            counted: quantity,
-            reason: IMPORT_REASON.to_owned(),
-        },
-    )
+    emit(streams, variant_id, StockCommand::Count { location_id, counted: quantity, reason: IMPORT_REASON.to_owned() })
 }
 
 fn move_stock(streams: &mut Streams<'_>, at: &Target, command: StockCommand) -> Result<(), Stop> {
@@ -188,25 +105,16 @@ fn move_stock(streams: &mut Streams<'_>, at: &Target, command: StockCommand) -> 
     Ok(())
 }
 
-fn emit(
-    streams: &mut Streams<'_>,
-    variant_id: VariantId,
-    command: StockCommand,
-) -> Result<usize, Stop> {
+fn emit(streams: &mut Streams<'_>, variant_id: VariantId, command: StockCommand) -> Result<usize, Stop> {
     let id = variant_id.to_string();
-    let events = streams
-        .get::<StockItem>(&id)?
-        .decide(command)
-        .map_err(|rejection| refusal(&rejection))?;
+    let events = streams.get::<StockItem>(&id)?.decide(command).map_err(|rejection| refusal(&rejection))?;
     let number = events.len();
     streams.emit::<StockItem>(&id, events, None)?;
     Ok(number)
 }
 
 fn decide_onto(item: &mut StockItem, command: StockCommand) -> Result<Vec<StockEvent>, Refusal> {
-    let events = item
-        .decide(command)
-        .map_err(|rejection| refusal(&rejection))?;
+    let events = item.decide(command).map_err(|rejection| refusal(&rejection))?;
     for event in &events {
         item.apply(event);
     }
@@ -217,8 +125,7 @@ fn refusal(rejection: &StockRejection) -> Refusal {
     let pointer = match rejection {
         StockRejection::NotFound => return Refusal::not_found("stock item"),
         StockRejection::InsufficientStock { available } => {
-            return Refusal::new("insufficient_stock", rejection.to_string())
-                .fact("available", *available);
+            return Refusal::new("insufficient_stock", rejection.to_string()).fact("available", *available);
         }
         StockRejection::NotOnHand { on_hand, .. } => {
             return invalid("/delta", rejection).fact("on_hand", *on_hand);
@@ -244,13 +151,6 @@ fn refusal(rejection: &StockRejection) -> Refusal {
 
 fn invalid(pointer: &str, rejection: &StockRejection) -> Refusal {
     let detail = rejection.to_string();
-    let error = FieldError {
-        pointer: pointer.to_owned(),
-        code: rejection.code().to_owned(),
-        detail: detail.clone(),
-    };
-    Refusal {
-        errors: vec![error],
-        ..Refusal::new("validation_failed", detail)
-    }
+    let error = FieldError { pointer: pointer.to_owned(), code: rejection.code().to_owned(), detail: detail.clone() };
+    Refusal { errors: vec![error], ..Refusal::new("validation_failed", detail) }
 }

@@ -44,30 +44,19 @@ impl Loader {
         let mut stored = event_log::stream(&self.pool, (A::TYPE, id), 0, position).await?;
         self.sealer.open_all(&mut stored).await?;
         let version = stored.last().map_or(0, |e| e.sequence);
-        let events: Result<Vec<A::Event>, _> = stored
-            .iter()
-            .map(|e| {
-                A::Event::from_payload(&e.event_type, version_number(&e.event_version), &e.payload)
-            })
-            .collect();
+        let events: Result<Vec<A::Event>, _> =
+            stored.iter().map(|e| A::Event::from_payload(&e.event_type, version_number(&e.event_version), &e.payload)).collect();
         Ok((fold(events?), version))
     }
 
     /// All events of a stream, opened and upcast.
     pub async fn events<A: Root>(&self, id: &str) -> Result<Vec<A::Event>, Failure> {
         let repository = PostgresEventRepository::new(self.pool.clone());
-        let serialized = repository
-            .get_events::<A>(id)
-            .await
-            .map_err(|error| Failure::Repository(error.to_string()))?;
+        let serialized = repository.get_events::<A>(id).await.map_err(|error| Failure::Repository(error.to_string()))?;
         let mut stored: Vec<StoredEvent> = serialized.into_iter().map(stored).collect();
         self.sealer.open_all(&mut stored).await?;
-        let decoded: Result<Vec<A::Event>, _> = stored
-            .iter()
-            .map(|e| {
-                A::Event::from_payload(&e.event_type, version_number(&e.event_version), &e.payload)
-            })
-            .collect();
+        let decoded: Result<Vec<A::Event>, _> =
+            stored.iter().map(|e| A::Event::from_payload(&e.event_type, version_number(&e.event_version), &e.payload)).collect();
         Ok(decoded?)
     }
 }

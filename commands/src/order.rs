@@ -22,48 +22,25 @@ pub fn expire(streams: &mut Streams<'_>, order_id: OrderId) -> Result<bool, Stop
     if placed.live_payment.is_some() {
         return Ok(false);
     }
-    end(
-        streams,
-        order_id,
-        OrderCommand::Expire {
-            reason: "payment_deadline".to_owned(),
-        },
-        "expired",
-    )?;
+    end(streams, order_id, OrderCommand::Expire { reason: "payment_deadline".to_owned() }, "expired")?;
     Ok(true)
 }
 
 /// The shopper gives up an order that is not paid.
-pub fn cancel(
-    streams: &mut Streams<'_>,
-    order_id: OrderId,
-    by: &str,
-    reason: &str,
-) -> Result<(), Stop> {
+pub fn cancel(streams: &mut Streams<'_>, order_id: OrderId, by: &str, reason: &str) -> Result<(), Stop> {
     let order = streams.get::<Order>(&order_key(order_id))?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     if placed.live_payment.is_some() {
-        return Err(Refusal::new(
-            "payment_in_progress",
-            "a payment of this order is in progress; wait for its outcome",
-        )
-        .into());
+        return Err(Refusal::new("payment_in_progress", "a payment of this order is in progress; wait for its outcome").into());
     }
     match placed.stage {
         OrderStage::Cancelled { .. } => {}
         OrderStage::PendingPayment => {
-            let command = OrderCommand::Cancel {
-                reason: reason.to_owned(),
-                by: by.to_owned(),
-                shipped: std::collections::BTreeMap::new(),
-            };
+            let command = OrderCommand::Cancel { reason: reason.to_owned(), by: by.to_owned(), shipped: std::collections::BTreeMap::new() };
             end(streams, order_id, command, "cancelled")?;
         }
         _ => {
-            let detail = format!(
-                "the order is {}; only unpaid orders can be cancelled here",
-                placed.stage.as_str()
-            );
+            let detail = format!("the order is {}; only unpaid orders can be cancelled here", placed.stage.as_str());
             return Err(Refusal::new("invalid_state", detail).into());
         }
     }
@@ -72,12 +49,7 @@ pub fn cancel(
 }
 
 /// Ends a pending order: its stock is free again, its cart open.
-fn end(
-    streams: &mut Streams<'_>,
-    order_id: OrderId,
-    command: OrderCommand,
-    reason: &str,
-) -> Result<(), Stop> {
+fn end(streams: &mut Streams<'_>, order_id: OrderId, command: OrderCommand, reason: &str) -> Result<(), Stop> {
     let id = order_key(order_id);
     let order = streams.get::<Order>(&id)?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
@@ -87,12 +59,7 @@ fn end(
     if let Some(key) = &placed.facts.cart {
         let state = streams.get::<Cart>(key.as_str())?;
         let subject_id = state.subject_id;
-        let events = state
-            .decide(CartCommand::Reopen {
-                order_id,
-                reason: reason.to_owned(),
-            })
-            .map_err(cart::refusal)?;
+        let events = state.decide(CartCommand::Reopen { order_id, reason: reason.to_owned() }).map_err(cart::refusal)?;
         cart::emit(streams, key, subject_id, events)?;
     }
     Ok(())

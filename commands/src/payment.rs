@@ -9,12 +9,9 @@ use domain::cart::{Cart, CartCommand};
 use domain::id::{AllocationId, OperationId, OrderId, PaymentId, RefundId};
 use domain::inventory::{StockCommand, StockItem};
 use domain::money::{Currency, Money};
-use domain::order::{
-    Cover, Order, OrderCommand, OrderEvent, OrderPlaced, OrderRejection, OrderStage, PlacedOrder,
-};
+use domain::order::{Cover, Order, OrderCommand, OrderEvent, OrderPlaced, OrderRejection, OrderStage, PlacedOrder};
 use domain::payment::{
-    CaptureMode, Evidence, Payment, PaymentCommand, PaymentEvent, PaymentMethod, PaymentRejection,
-    ProviderFact, RefundRequested, Start,
+    CaptureMode, Evidence, Payment, PaymentCommand, PaymentEvent, PaymentMethod, PaymentRejection, ProviderFact, RefundRequested, Start,
 };
 use domain::personal::Personal;
 use infra::sealing::KeyScope;
@@ -34,17 +31,10 @@ pub(crate) fn open(
     attempt: &Attempt,
     amount: Money,
 ) -> Result<Vec<OrderEvent>, Stop> {
-    let opening = OrderCommand::OpenPayment {
-        payment_id: attempt.payment_id,
-        amount,
-    };
+    let opening = OrderCommand::OpenPayment { payment_id: attempt.payment_id, amount };
     let order_events = order.decide(opening).map_err(order_refusal)?;
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
-    let tender = placed
-        .facts
-        .tenders
-        .first()
-        .ok_or_else(|| Refusal::new("invalid_state", "the order needs no payment"))?;
+    let tender = placed.facts.tenders.first().ok_or_else(|| Refusal::new("invalid_state", "the order needs no payment"))?;
     let start = Start {
         payment_id: attempt.payment_id,
         order_id,
@@ -56,29 +46,20 @@ pub(crate) fn open(
         idempotency_key: attempt.operation_id.to_string(),
     };
     let key = attempt.payment_id.to_string();
-    let events = streams
-        .create::<Payment>(&key)?
-        .decide(PaymentCommand::Start(start))
-        .map_err(payment_refusal)?;
+    let events = streams.create::<Payment>(&key)?.decide(PaymentCommand::Start(start)).map_err(payment_refusal)?;
     streams.emit::<Payment>(&key, events, None)?;
     Ok(order_events)
 }
 
 /// A new attempt for a pending order that has no live one; otherwise nothing.
-pub(crate) fn start_again(
-    streams: &mut Streams<'_>,
-    order_id: OrderId,
-    attempt: &Attempt,
-) -> Result<Option<PaymentId>, Stop> {
+pub(crate) fn start_again(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> Result<Option<PaymentId>, Stop> {
     let key = order_key(order_id);
     let order = streams.get::<Order>(&key)?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     if placed.stage != OrderStage::PendingPayment || placed.live_payment.is_some() {
         return Ok(None);
     }
-    let amount = placed
-        .amount_owed()
-        .map_err(|e| Refusal::new("invalid_state", e.to_string()))?;
+    let amount = placed.amount_owed().map_err(|e| Refusal::new("invalid_state", e.to_string()))?;
     let subject_id = placed.facts.subject_id.uuid();
     let events = open(streams, &order, order_id, attempt, amount)?;
     streams.emit::<Order>(&key, events, Some(scope(subject_id)))?;
@@ -86,29 +67,16 @@ pub(crate) fn start_again(
 }
 
 /// `POST /orders/{id}/payments`: another attempt, unless one is live.
-pub fn pay(
-    streams: &mut Streams<'_>,
-    order_id: OrderId,
-    attempt: &Attempt,
-) -> Result<PaymentId, Stop> {
+pub fn pay(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> Result<PaymentId, Stop> {
     let key = order_key(order_id);
     let order = streams.get::<Order>(&key)?;
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     if placed.live_payment.is_some() {
-        return Err(Refusal::new(
-            "payment_in_progress",
-            "a payment of this order is in progress; wait for its outcome",
-        )
-        .into());
+        return Err(Refusal::new("payment_in_progress", "a payment of this order is in progress; wait for its outcome").into());
     }
     let status = order.status();
     let started = start_again(streams, order_id, attempt)?;
-    let started = started.ok_or_else(|| {
-        Refusal::new(
-            "invalid_state",
-            format!("the order is {status}; it needs no payment"),
-        )
-    })?;
+    let started = started.ok_or_else(|| Refusal::new("invalid_state", format!("the order is {status}; it needs no payment")))?;
     streams.answer_with::<Order>(201, &key);
     Ok(started)
 }
@@ -122,27 +90,15 @@ pub(crate) fn allocate(streams: &mut Streams<'_>, facts: &OrderPlaced) -> Result
         let Some(variant_id) = line.and_then(|line| line.variant_id) else {
             continue;
         };
-        let allocation_id = AllocationId::new(Uuid::new_v5(
-            &facts.order_id.uuid(),
-            format!("allocation:{}", hold.line_id).as_bytes(),
-        ));
-        let command = StockCommand::Allocate {
-            allocation_id,
-            hold_id: hold.hold_id,
-            order_id: facts.order_id,
-            line_id: hold.line_id,
-        };
+        let allocation_id = AllocationId::new(Uuid::new_v5(&facts.order_id.uuid(), format!("allocation:{}", hold.line_id).as_bytes()));
+        let command = StockCommand::Allocate { allocation_id, hold_id: hold.hold_id, order_id: facts.order_id, line_id: hold.line_id };
         stock(streams, &variant_id.to_string(), command)?;
     }
     Ok(())
 }
 
 /// Gives an order's holds back.
-pub(crate) fn release(
-    streams: &mut Streams<'_>,
-    facts: &OrderPlaced,
-    reason: &str,
-) -> Result<(), Stop> {
+pub(crate) fn release(streams: &mut Streams<'_>, facts: &OrderPlaced, reason: &str) -> Result<(), Stop> {
     let variants = facts.lines.iter().filter_map(|line| line.variant_id);
     streams.need::<StockItem>(variants.map(|variant_id| variant_id.to_string()))?;
     for hold in &facts.holds {
@@ -150,29 +106,18 @@ pub(crate) fn release(
         let Some(variant_id) = line.and_then(|line| line.variant_id) else {
             continue;
         };
-        let command = StockCommand::ReleaseReservation {
-            hold_id: hold.hold_id,
-            reason: reason.to_owned(),
-        };
+        let command = StockCommand::ReleaseReservation { hold_id: hold.hold_id, reason: reason.to_owned() };
         stock(streams, &variant_id.to_string(), command)?;
     }
     Ok(())
 }
 
 fn stock(streams: &mut Streams<'_>, id: &str, command: StockCommand) -> Result<(), Stop> {
-    let invalid = |e: domain::inventory::StockRejection| {
-        Stop::Failed(Failure::Repository(format!("stock/{id}: {e}")))
-    };
+    let invalid = |e: domain::inventory::StockRejection| Stop::Failed(Failure::Repository(format!("stock/{id}: {e}")));
     let events = if streams.touched::<StockItem>(id) {
-        streams
-            .after::<StockItem>(id)?
-            .decide(command)
-            .map_err(invalid)?
+        streams.after::<StockItem>(id)?.decide(command).map_err(invalid)?
     } else {
-        streams
-            .get::<StockItem>(id)?
-            .decide(command)
-            .map_err(invalid)?
+        streams.get::<StockItem>(id)?.decide(command).map_err(invalid)?
     };
     streams.emit::<StockItem>(id, events, None)
 }
@@ -195,10 +140,7 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
         return Err(Refusal::not_found("payment").into());
     };
     let mut payment = payment.clone();
-    let command = PaymentCommand::Record {
-        evidence: reported.evidence.clone(),
-        fact: reported.fact.clone(),
-    };
+    let command = PaymentCommand::Record { evidence: reported.evidence.clone(), fact: reported.fact.clone() };
     let mut events = payment.decide(command).map_err(payment_refusal)?;
     if events.is_empty() {
         return Ok(());
@@ -209,18 +151,10 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     let people = scope(placed.facts.subject_id.uuid());
     let more = match &reported.fact {
-        ProviderFact::Authorized { .. } => {
-            authorized(streams, placed, &payment, reported.payment_id, people)?
-        }
-        ProviderFact::Captured { .. } => {
-            captured(streams, placed, &payment, reported.payment_id, people)?
-        }
-        ProviderFact::AuthorizationFailed { .. } => {
-            close(streams, placed, reported.payment_id, "failed", people)?
-        }
-        ProviderFact::Voided { .. } => {
-            close(streams, placed, reported.payment_id, "voided", people)?
-        }
+        ProviderFact::Authorized { .. } => authorized(streams, placed, &payment, reported.payment_id, people)?,
+        ProviderFact::Captured { .. } => captured(streams, placed, &payment, reported.payment_id, people)?,
+        ProviderFact::AuthorizationFailed { .. } => close(streams, placed, reported.payment_id, "failed", people)?,
+        ProviderFact::Voided { .. } => close(streams, placed, reported.payment_id, "voided", people)?,
         _ => Vec::new(),
     };
     events.extend(more);
@@ -238,34 +172,18 @@ fn authorized(
     payment_id: PaymentId,
     people: KeyScope,
 ) -> Result<Vec<PaymentEvent>, Stop> {
-    let live = order
-        .live_payment
-        .as_ref()
-        .is_some_and(|live| live.payment_id == payment_id);
-    let operation =
-        |kind: &str| OperationId::new(Uuid::new_v5(&payment_id.uuid(), kind.as_bytes()));
+    let live = order.live_payment.as_ref().is_some_and(|live| live.payment_id == payment_id);
+    let operation = |kind: &str| OperationId::new(Uuid::new_v5(&payment_id.uuid(), kind.as_bytes()));
     if live && order.stage == OrderStage::PendingPayment {
         confirm(streams, order, payment, people)?;
         let operation_id = operation("capture");
-        let amount = order
-            .live_payment
-            .as_ref()
-            .map_or(order.facts.totals.total, |live| live.amount);
-        let capture = PaymentCommand::RequestCapture {
-            operation_id,
-            idempotency_key: operation_id.to_string(),
-            amount,
-            is_final: true,
-        };
+        let amount = order.live_payment.as_ref().map_or(order.facts.totals.total, |live| live.amount);
+        let capture = PaymentCommand::RequestCapture { operation_id, idempotency_key: operation_id.to_string(), amount, is_final: true };
         return Ok(payment.decide(capture).map_err(payment_refusal)?);
     }
     let operation_id = operation("void");
     let reason = format!("the order is {}", order.stage.as_str());
-    let void = PaymentCommand::RequestVoid {
-        operation_id,
-        idempotency_key: operation_id.to_string(),
-        reason,
-    };
+    let void = PaymentCommand::RequestVoid { operation_id, idempotency_key: operation_id.to_string(), reason };
     Ok(payment.decide(void).unwrap_or_default())
 }
 
@@ -277,14 +195,9 @@ fn captured(
     payment_id: PaymentId,
     people: KeyScope,
 ) -> Result<Vec<PaymentEvent>, Stop> {
-    let live = order
-        .live_payment
-        .as_ref()
-        .is_some_and(|live| live.payment_id == payment_id);
+    let live = order.live_payment.as_ref().is_some_and(|live| live.payment_id == payment_id);
     match order.stage {
-        OrderStage::Confirmed { .. } | OrderStage::Completed { .. } if live => {
-            close(streams, order, payment_id, "captured", people)
-        }
+        OrderStage::Confirmed { .. } | OrderStage::Completed { .. } if live => close(streams, order, payment_id, "captured", people),
         OrderStage::PendingPayment if live => {
             confirm(streams, order, payment, people)?;
             Ok(Vec::new())
@@ -304,42 +217,25 @@ fn captured(
                 reason: format!("the order is {}", order.stage.as_str()),
                 allocation: Vec::new(),
             };
-            Ok(payment
-                .decide(PaymentCommand::RequestRefund(refund))
-                .unwrap_or_default())
+            Ok(payment.decide(PaymentCommand::RequestRefund(refund)).unwrap_or_default())
         }
     }
 }
 
 /// Confirmed, its stock allocated, its cart done: one append with the outcome that allows it.
-fn confirm(
-    streams: &mut Streams<'_>,
-    order: &PlacedOrder,
-    payment: &Payment,
-    people: KeyScope,
-) -> Result<(), Stop> {
+fn confirm(streams: &mut Streams<'_>, order: &PlacedOrder, payment: &Payment, people: KeyScope) -> Result<(), Stop> {
     let Some(created) = &payment.created else {
         return Err(Refusal::not_found("payment").into());
     };
-    let covered_by = vec![Cover {
-        tender_id: created.tender_id,
-        amount: created.amount,
-    }];
+    let covered_by = vec![Cover { tender_id: created.tender_id, amount: created.amount }];
     let id = order_key(order.facts.order_id);
-    let events = streams
-        .get::<Order>(&id)?
-        .decide(OrderCommand::Confirm { covered_by })
-        .map_err(order_refusal)?;
+    let events = streams.get::<Order>(&id)?.decide(OrderCommand::Confirm { covered_by }).map_err(order_refusal)?;
     streams.emit::<Order>(&id, events, Some(people))?;
     allocate(streams, &order.facts)?;
     if let Some(key) = &order.facts.cart {
         let state = streams.get::<Cart>(key.as_str())?;
         let subject_id = state.subject_id;
-        let events = state
-            .decide(CartCommand::Complete {
-                order_id: order.facts.order_id,
-            })
-            .map_err(cart::refusal)?;
+        let events = state.decide(CartCommand::Complete { order_id: order.facts.order_id }).map_err(cart::refusal)?;
         cart::emit(streams, key, subject_id, events)?;
     }
     Ok(())
@@ -353,14 +249,8 @@ fn close(
     people: KeyScope,
 ) -> Result<Vec<PaymentEvent>, Stop> {
     let id = order_key(order.facts.order_id);
-    let command = OrderCommand::ClosePayment {
-        payment_id,
-        outcome: outcome.to_owned(),
-    };
-    let events = streams
-        .after::<Order>(&id)?
-        .decide(command)
-        .map_err(order_refusal)?;
+    let command = OrderCommand::ClosePayment { payment_id, outcome: outcome.to_owned() };
+    let events = streams.after::<Order>(&id)?.decide(command).map_err(order_refusal)?;
     streams.emit::<Order>(&id, events, Some(people))?;
     Ok(Vec::new())
 }
@@ -377,43 +267,18 @@ pub fn reported(fact: &Fact, source: &str, completes: Option<Uuid>) -> Option<Re
     let currency: Currency = fact.currency.parse().ok()?;
     let amount = Money::new(fact.amount, currency).ok()?;
     let code = || fact.code.clone().unwrap_or_else(|| "unknown".to_owned());
-    let refund_id = || {
-        fact.refund_reference
-            .as_ref()
-            .and_then(|text| text.parse::<RefundId>().ok())
-    };
+    let refund_id = || fact.refund_reference.as_ref().and_then(|text| text.parse::<RefundId>().ok());
     let domain_fact = match fact.kind {
-        FactKind::Authorized => ProviderFact::Authorized {
-            amount,
-            expires_at: fact.expires_at,
-            method: method(fact),
-            last4: last4(fact),
-        },
-        FactKind::Declined => ProviderFact::AuthorizationFailed {
-            code: code(),
-            category: "declined".to_owned(),
-        },
+        FactKind::Authorized => ProviderFact::Authorized { amount, expires_at: fact.expires_at, method: method(fact), last4: last4(fact) },
+        FactKind::Declined => ProviderFact::AuthorizationFailed { code: code(), category: "declined".to_owned() },
         FactKind::ActionRequired => action(fact, fact.expires_at),
-        FactKind::Captured => ProviderFact::Captured {
-            amount,
-            is_final: true,
-        },
+        FactKind::Captured => ProviderFact::Captured { amount, is_final: true },
         FactKind::CaptureFailed => ProviderFact::CaptureFailed { code: code() },
         FactKind::Voided => ProviderFact::Voided { amount },
         FactKind::VoidFailed => ProviderFact::VoidFailed { code: code() },
-        FactKind::RefundSucceeded => ProviderFact::RefundSucceeded {
-            refund_id: refund_id()?,
-            amount,
-        },
-        FactKind::RefundPending => ProviderFact::RefundPending {
-            refund_id: refund_id()?,
-            amount,
-        },
-        FactKind::RefundFailed => ProviderFact::RefundFailed {
-            refund_id: refund_id()?,
-            amount,
-            code: fact.code.clone(),
-        },
+        FactKind::RefundSucceeded => ProviderFact::RefundSucceeded { refund_id: refund_id()?, amount },
+        FactKind::RefundPending => ProviderFact::RefundPending { refund_id: refund_id()?, amount },
+        FactKind::RefundFailed => ProviderFact::RefundFailed { refund_id: refund_id()?, amount, code: fact.code.clone() },
         FactKind::AuthorizationPending | FactKind::CapturePending | FactKind::VoidPending => {
             return None;
         }
@@ -424,29 +289,16 @@ pub fn reported(fact: &Fact, source: &str, completes: Option<Uuid>) -> Option<Re
         provider_event_id: fact.provider_event_id.clone(),
         provider_ref: Some(fact.provider_ref.clone()),
     };
-    Some(Reported {
-        payment_id: PaymentId::new(fact.merchant_reference),
-        evidence,
-        fact: domain_fact,
-        completes,
-    })
+    Some(Reported { payment_id: PaymentId::new(fact.merchant_reference), evidence, fact: domain_fact, completes })
 }
 
 fn action(fact: &Fact, expires_at: Option<DateTime<Utc>>) -> ProviderFact {
-    let kind = fact
-        .next_action
-        .as_ref()
-        .map_or_else(|| "redirect".to_owned(), |action| action.kind.clone());
+    let kind = fact.next_action.as_ref().map_or_else(|| "redirect".to_owned(), |action| action.kind.clone());
     ProviderFact::ActionRequired { kind, expires_at }
 }
 
 fn method(fact: &Fact) -> PaymentMethod {
-    fact.method
-        .as_ref()
-        .map_or_else(PaymentMethod::default, |m| PaymentMethod {
-            kind: m.kind.clone(),
-            brand: m.brand.clone(),
-        })
+    fact.method.as_ref().map_or_else(PaymentMethod::default, |m| PaymentMethod { kind: m.kind.clone(), brand: m.brand.clone() })
 }
 
 fn last4(fact: &Fact) -> Option<Personal<String>> {

@@ -18,12 +18,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use self::webhook::{
-    WEBHOOK_TOLERANCE, WebhookError, WebhookEvent, WebhookHeaders, verify_webhook,
-};
+pub use self::webhook::{WEBHOOK_TOLERANCE, WebhookError, WebhookEvent, WebhookHeaders, verify_webhook};
 use self::wire::{
-    AuthorizeBody, CaptureBody, ErrorBody, FoundBody, FoundItem, ListedBody, NotOurs, OpenedBody,
-    OperatedBody, OperationBody, RefundBody, VoidBody, fact,
+    AuthorizeBody, CaptureBody, ErrorBody, FoundBody, FoundItem, ListedBody, NotOurs, OpenedBody, OperatedBody, OperationBody, RefundBody,
+    VoidBody, fact,
 };
 
 /// How long a call may take until its outcome is [`ProviderError::Unknown`].
@@ -206,9 +204,7 @@ impl FoundPayment {
     /// The outcome of the operation that was sent with this key; `None`: the provider never carried it out.
     #[must_use]
     pub fn fact_of(&self, idempotency_key: &str) -> Option<&ProviderFact> {
-        self.facts
-            .iter()
-            .find(|fact| fact.idempotency_key == idempotency_key)
+        self.facts.iter().find(|fact| fact.idempotency_key == idempotency_key)
     }
 }
 
@@ -257,16 +253,10 @@ impl PaymentProvider {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self {
-            base_url: base_url.trim_end_matches('/').to_owned(),
-            http,
-        })
+        Ok(Self { base_url: base_url.trim_end_matches('/').to_owned(), http })
     }
 
-    pub async fn authorize(
-        &self,
-        request: &AuthorizeRequest,
-    ) -> Result<ProviderAnswer, ProviderError> {
+    pub async fn authorize(&self, request: &AuthorizeRequest) -> Result<ProviderAnswer, ProviderError> {
         let body = AuthorizeBody {
             merchant_reference: request.payment_id,
             token: &request.token,
@@ -275,96 +265,46 @@ impl PaymentProvider {
             capture: request.capture,
             return_url: request.return_url.as_deref(),
         };
-        let opened: OpenedBody = self
-            .command("/v1/payments", &request.idempotency_key, &body)
-            .await?;
+        let opened: OpenedBody = self.command("/v1/payments", &request.idempotency_key, &body).await?;
         answer(opened.payment, opened.operation)
     }
 
     pub async fn capture(&self, request: &CaptureRequest) -> Result<ProviderAnswer, ProviderError> {
-        let body = CaptureBody {
-            amount: request.amount,
-            is_final: request.is_final,
-        };
-        self.operate(
-            &request.provider_ref,
-            "capture",
-            &request.idempotency_key,
-            &body,
-        )
-        .await
+        let body = CaptureBody { amount: request.amount, is_final: request.is_final };
+        self.operate(&request.provider_ref, "capture", &request.idempotency_key, &body).await
     }
 
     pub async fn void(&self, request: &VoidRequest) -> Result<ProviderAnswer, ProviderError> {
-        self.operate(
-            &request.provider_ref,
-            "void",
-            &request.idempotency_key,
-            &VoidBody {},
-        )
-        .await
+        self.operate(&request.provider_ref, "void", &request.idempotency_key, &VoidBody {}).await
     }
 
     pub async fn refund(&self, request: &RefundRequest) -> Result<ProviderAnswer, ProviderError> {
-        let body = RefundBody {
-            amount: request.amount,
-            refund_reference: request.refund_id,
-        };
-        self.operate(
-            &request.provider_ref,
-            "refunds",
-            &request.idempotency_key,
-            &body,
-        )
-        .await
+        let body = RefundBody { amount: request.amount, refund_reference: request.refund_id };
+        self.operate(&request.provider_ref, "refunds", &request.idempotency_key, &body).await
     }
 
     /// What the provider has under our payment id; `None`: it never carried out an authorisation of it.
     /// A call that timed out is resolved by this. An error here only means: ask again.
-    pub async fn find_by_reference(
-        &self,
-        payment_id: Uuid,
-    ) -> Result<Option<FoundPayment>, ProviderError> {
+    pub async fn find_by_reference(&self, payment_id: Uuid) -> Result<Option<FoundPayment>, ProviderError> {
         let path = format!("/v1/payments?merchant_reference={payment_id}");
         let found: FoundBody = self.query(&path).await?;
         if found.items.len() > 1 {
             // Two payments under one reference: the list of operations shows the second as one that we never asked for.
             tracing::error!(payment.id = %payment_id, payments = found.items.len(), "the provider has several payments for one reference");
         }
-        let Some(FoundItem {
-            payment,
-            operations,
-        }) = found.items.into_iter().next()
-        else {
+        let Some(FoundItem { payment, operations }) = found.items.into_iter().next() else {
             return Ok(None);
         };
-        let facts = operations
-            .into_iter()
-            .map(|operation| fact(&payment, operation))
-            .collect::<Result<_, _>>();
-        Ok(Some(FoundPayment {
-            facts: facts.map_err(|NotOurs| not_understood())?,
-            payment,
-        }))
+        let facts = operations.into_iter().map(|operation| fact(&payment, operation)).collect::<Result<_, _>>();
+        Ok(Some(FoundPayment { facts: facts.map_err(|NotOurs| not_understood())?, payment }))
     }
 
     /// Outcomes after `cursor` (0: from the start), at most `limit` (1 to [`OPERATIONS_PAGE_MAX`]).
     /// `Rejected { code: "cursor_unknown" }`: the provider's list is shorter than that; it isn't the one we read before.
-    pub async fn operations_after(
-        &self,
-        cursor: u64,
-        limit: u32,
-    ) -> Result<OperationsPage, ProviderError> {
+    pub async fn operations_after(&self, cursor: u64, limit: u32) -> Result<OperationsPage, ProviderError> {
         let limit = limit.clamp(1, OPERATIONS_PAGE_MAX);
-        let listed: ListedBody = self
-            .query(&format!("/v1/operations?after={cursor}&limit={limit}"))
-            .await?;
-        let mut page = OperationsPage {
-            facts: Vec::new(),
-            foreign: Vec::new(),
-            next_cursor: listed.next_after,
-            has_more: listed.has_more,
-        };
+        let listed: ListedBody = self.query(&format!("/v1/operations?after={cursor}&limit={limit}")).await?;
+        let mut page = OperationsPage { facts: Vec::new(), foreign: Vec::new(), next_cursor: listed.next_after, has_more: listed.has_more };
         for item in listed.items {
             match fact(&item.payment, item.operation) {
                 Ok(fact) => page.facts.push(fact),
@@ -391,24 +331,13 @@ impl PaymentProvider {
         answer(operated.payment, operated.operation)
     }
 
-    async fn command<A: DeserializeOwned>(
-        &self,
-        path: &str,
-        key: &str,
-        body: &impl Serialize,
-    ) -> Result<A, ProviderError> {
-        let request = self
-            .http
-            .request(Method::POST, format!("{}{path}", self.base_url));
+    async fn command<A: DeserializeOwned>(&self, path: &str, key: &str, body: &impl Serialize) -> Result<A, ProviderError> {
+        let request = self.http.request(Method::POST, format!("{}{path}", self.base_url));
         exchange(request.header("idempotency-key", key).json(body)).await
     }
 
     async fn query<A: DeserializeOwned>(&self, path: &str) -> Result<A, ProviderError> {
-        exchange(
-            self.http
-                .request(Method::GET, format!("{}{path}", self.base_url)),
-        )
-        .await
+        exchange(self.http.request(Method::GET, format!("{}{path}", self.base_url))).await
     }
 }
 
@@ -428,9 +357,7 @@ impl fmt::Debug for AuthorizeRequest {
 async fn exchange<A: DeserializeOwned>(request: RequestBuilder) -> Result<A, ProviderError> {
     let response = request.send().await.map_err(|error| {
         if error.is_builder() {
-            ProviderError::Rejected {
-                code: "unsendable".to_owned(),
-            }
+            ProviderError::Rejected { code: "unsendable".to_owned() }
         } else if error.is_connect() {
             ProviderError::Unreachable(Some(error.without_url()))
         } else {
@@ -451,17 +378,11 @@ fn refusal(status: StatusCode, body: &[u8]) -> ProviderError {
     }
     // A 408, a redirect or a 5xx may come from something between us and a provider that did it.
     if !status.is_client_error() || status == StatusCode::REQUEST_TIMEOUT {
-        return ProviderError::Unknown {
-            reason: format!("HTTP {}", status.as_u16()),
-        };
+        return ProviderError::Unknown { reason: format!("HTTP {}", status.as_u16()) };
     }
     match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(refused) => ProviderError::Rejected {
-            code: refused.error.code,
-        },
-        Err(_) => ProviderError::Rejected {
-            code: format!("http_{}", status.as_u16()),
-        },
+        Ok(refused) => ProviderError::Rejected { code: refused.error.code },
+        Err(_) => ProviderError::Rejected { code: format!("http_{}", status.as_u16()) },
     }
 }
 
@@ -469,9 +390,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, ProviderError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unknown(&error))? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(ProviderError::Unknown {
-                reason: "the answer is too long".to_owned(),
-            });
+            return Err(ProviderError::Unknown { reason: "the answer is too long".to_owned() });
         }
         body.extend_from_slice(&chunk);
     }
@@ -479,26 +398,15 @@ async fn read(mut response: Response) -> Result<Vec<u8>, ProviderError> {
 }
 
 fn unknown(error: &reqwest::Error) -> ProviderError {
-    let reason = if error.is_timeout() {
-        "no answer within the time-out"
-    } else {
-        "the connection was lost"
-    };
-    ProviderError::Unknown {
-        reason: reason.to_owned(),
-    }
+    let reason = if error.is_timeout() { "no answer within the time-out" } else { "the connection was lost" };
+    ProviderError::Unknown { reason: reason.to_owned() }
 }
 
 fn not_understood() -> ProviderError {
-    ProviderError::Unknown {
-        reason: "the answer was not understood".to_owned(),
-    }
+    ProviderError::Unknown { reason: "the answer was not understood".to_owned() }
 }
 
-fn answer(
-    payment: ProviderPayment,
-    operation: OperationBody,
-) -> Result<ProviderAnswer, ProviderError> {
+fn answer(payment: ProviderPayment, operation: OperationBody) -> Result<ProviderAnswer, ProviderError> {
     let fact = fact(&payment, operation).map_err(|NotOurs| not_understood())?;
     Ok(ProviderAnswer { fact, payment })
 }

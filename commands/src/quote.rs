@@ -30,12 +30,7 @@ pub struct Quoted {
 /// The products of a cart's lines, by variant.
 pub type Products<'a> = HashMap<VariantId, &'a Product>;
 
-pub fn quote(
-    cart: &Cart,
-    products: &Products<'_>,
-    terms: &Terms,
-    now: DateTime<Utc>,
-) -> Result<Quoted, Refusal> {
+pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<Utc>) -> Result<Quoted, Refusal> {
     let currency = cart.currency.ok_or_else(|| Refusal::not_found("cart"))?;
     let ship_to = ship_to(cart);
     let mut gone = Vec::new();
@@ -43,8 +38,7 @@ pub fn quote(
     for line in &cart.lines {
         let product = products.get(&line.variant_id);
         let found = product.and_then(|p| p.variant(line.variant_id).map(|variant| (*p, variant)));
-        let priced = found
-            .and_then(|(p, v)| Some((p, v, price_of(v, currency, line.quantity, now).ok()?.price)));
+        let priced = found.and_then(|(p, v)| Some((p, v, price_of(v, currency, line.quantity, now).ok()?.price)));
         let Some((product, variant, price)) = priced else {
             gone.push(line.variant_id);
             continue;
@@ -68,84 +62,40 @@ pub fn quote(
         _ => Vec::new(),
     };
     let chosen = cart.shipping_option.as_ref();
-    let shipping = chosen.and_then(|chosen| {
-        options
-            .into_iter()
-            .find(|option| option.method_id == chosen.option_id)
-    });
+    let shipping = chosen.and_then(|chosen| options.into_iter().find(|option| option.method_id == chosen.option_id));
     request.shipping.clone_from(&shipping);
     let quote = pricing::price(&request).map_err(|e| unpriceable(&e))?;
     request.lines = seen;
     if let (Some(option), Some(chosen)) = (&mut request.shipping, chosen) {
         option.price = chosen.price_seen;
     }
-    let total_seen = pricing::price(&request)
-        .map_err(|e| unpriceable(&e))?
-        .totals
-        .total;
-    Ok(Quoted {
-        quote,
-        total_seen,
-        requires_shipping,
-        shipping,
-        gone,
-    })
+    let total_seen = pricing::price(&request).map_err(|e| unpriceable(&e))?.totals.total;
+    Ok(Quoted { quote, total_seen, requires_shipping, shipping, gone })
 }
 
 /// The ways to ship a cart, cheapest first as configured.
-pub fn shipping_options(
-    cart: &Cart,
-    products: &Products<'_>,
-    terms: &Terms,
-    now: DateTime<Utc>,
-) -> Result<Vec<ShippingOption>, Refusal> {
+pub fn shipping_options(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<Utc>) -> Result<Vec<ShippingOption>, Refusal> {
     let currency = cart.currency.ok_or_else(|| Refusal::not_found("cart"))?;
     let Some(ship_to) = ship_to(cart) else {
         return Ok(Vec::new());
     };
     let goods = quote(cart, products, terms, now)?.quote.totals.subtotal;
-    Ok(pricing::shipping_options(
-        &terms.shipping_methods,
-        &ship_to,
-        Money::new(goods.amount(), currency).unwrap_or(goods),
-    ))
+    Ok(pricing::shipping_options(&terms.shipping_methods, &ship_to, Money::new(goods.amount(), currency).unwrap_or(goods)))
 }
 
-fn options(
-    request: &QuoteRequest,
-    ship_to: &ShipTo,
-    currency: Currency,
-    terms: &Terms,
-) -> Result<Vec<ShippingOption>, Refusal> {
-    let goods = pricing::price(request)
-        .map_err(|e| unpriceable(&e))?
-        .totals
-        .subtotal;
+fn options(request: &QuoteRequest, ship_to: &ShipTo, currency: Currency, terms: &Terms) -> Result<Vec<ShippingOption>, Refusal> {
+    let goods = pricing::price(request).map_err(|e| unpriceable(&e))?.totals.subtotal;
     debug_assert_eq!(goods.currency(), currency, "a cart has one currency");
-    Ok(pricing::shipping_options(
-        &terms.shipping_methods,
-        ship_to,
-        goods,
-    ))
+    Ok(pricing::shipping_options(&terms.shipping_methods, ship_to, goods))
 }
 
 /// The delivery address once it is known; before, the country the cart was made for gives an estimate.
 fn ship_to(cart: &Cart) -> Option<ShipTo> {
-    let estimate = || {
-        cart.country.clone().map(|country| ShipTo {
-            country,
-            region: None,
-        })
-    };
+    let estimate = || cart.country.clone().map(|country| ShipTo { country, region: None });
     cart.ship_to().cloned().or_else(estimate)
 }
 
-fn request_line(
-    line: &CartLine,
-    product: &Product,
-    variant: &Variant,
-    unit_price: Money,
-) -> LineRequest {
+fn request_line(line: &CartLine, product: &Product, variant: &Variant, unit_price: Money) -> LineRequest {
     LineRequest {
         line_id: line.line_id,
         unit_price,
@@ -156,8 +106,5 @@ fn request_line(
 }
 
 fn unpriceable(error: &pricing::PricingError) -> Refusal {
-    Refusal::new(
-        "validation_failed",
-        format!("the cart can't be priced: {error}; lower its quantities"),
-    )
+    Refusal::new("validation_failed", format!("the cart can't be priced: {error}; lower its quantities"))
 }

@@ -27,10 +27,7 @@ use crate::answer::{CommandError, Failure, Origin};
 use crate::checkout::PAYMENT_DEADLINE;
 use crate::order;
 use crate::payment::{self, Reported};
-use crate::provider::{
-    AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError,
-    RefundRequest, VoidRequest,
-};
+use crate::provider::{AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError, RefundRequest, VoidRequest};
 use crate::writer::Writer;
 
 /// Its row in the table of checkpoints.
@@ -84,15 +81,8 @@ enum ReactorError {
 
 impl Reactor {
     #[must_use]
-    pub fn new(
-        pool: PgPool,
-        writer: Writer,
-        provider: PaymentProvider,
-        feed: Feed,
-        config: &Config,
-    ) -> Self {
-        let ms =
-            |ms: u64| chrono::Duration::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 2));
+    pub fn new(pool: PgPool, writer: Writer, provider: PaymentProvider, feed: Feed, config: &Config) -> Self {
+        let ms = |ms: u64| chrono::Duration::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 2));
         Self {
             pool,
             writer,
@@ -119,10 +109,7 @@ impl Reactor {
                 ended = self.follow_log() => ended,
             };
             if let Err(error) = ended {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the reactor is behind; trying again"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "the reactor is behind; trying again");
             }
             tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(POLL_INTERVAL) => {} }
         }
@@ -134,10 +121,7 @@ impl Reactor {
             .execute(&self.pool)
             .await?;
         let position: i64 =
-            sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1")
-                .bind(NAME)
-                .fetch_one(&self.pool)
-                .await?;
+            sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1").bind(NAME).fetch_one(&self.pool).await?;
         let mut tail: Tail = self.feed.tail(position);
         loop {
             let before = tail.position();
@@ -178,14 +162,10 @@ impl Reactor {
 
     async fn destroy_key(&self, event: &StoredEvent) -> Result<(), ReactorError> {
         let number = event.event_version.parse().unwrap_or(u16::MAX);
-        if let SubjectEvent::SubjectErased(erased) =
-            SubjectEvent::from_payload(&event.event_type, number, &event.payload)?
+        if let SubjectEvent::SubjectErased(erased) = SubjectEvent::from_payload(&event.event_type, number, &event.payload)?
             && let Ok(subject_id) = event.aggregate_id.parse()
         {
-            let scope = KeyScope {
-                subject_id,
-                purpose: erased.purpose.as_str(),
-            };
+            let scope = KeyScope { subject_id, purpose: erased.purpose.as_str() };
             self.writer.loader().sealer().destroy(scope).await?;
         }
         Ok(())
@@ -196,19 +176,11 @@ impl Reactor {
         while !stop.is_cancelled() {
             let room = CALLS_MAX - calls.len();
             match self.due(room).await {
-                Ok(effects) => effects
-                    .into_iter()
-                    .for_each(|effect| calls.push(self.carry_out(effect))),
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "due calls can't be read"
-                ),
+                Ok(effects) => effects.into_iter().for_each(|effect| calls.push(self.carry_out(effect))),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "due calls can't be read"),
             }
             if let Err(error) = self.fire_deadlines().await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "deadlines can't be read"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "deadlines can't be read");
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -241,10 +213,7 @@ impl Reactor {
             .map(|row| {
                 Ok(Effect {
                     operation_id: OperationId::new(row.try_get("effect_id")?),
-                    payment_id: row
-                        .try_get::<String, _>("aggregate_id")?
-                        .parse()
-                        .unwrap_or_default(),
+                    payment_id: row.try_get::<String, _>("aggregate_id")?.parse().unwrap_or_default(),
                     correlation_id: row.try_get("correlation_id")?,
                     causation_id: row.try_get("causation_id")?,
                     attempts: row.try_get("attempts")?,
@@ -258,25 +227,14 @@ impl Reactor {
         if let Err(error) = result {
             tracing::warn!(payment.id = %effect.payment_id, attempts = effect.attempts, error = &error as &dyn std::error::Error, "a payment operation is tried again later");
             if let Err(error) = self.put_off(&effect).await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "a payment operation waits for its lease to end"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "a payment operation waits for its lease to end");
             }
         }
     }
 
     async fn call_and_record(&self, effect: &Effect) -> Result<(), CommandError> {
-        let (payment, _) = self
-            .writer
-            .loader()
-            .load::<Payment>(&effect.payment_id.to_string())
-            .await
-            .map_err(CommandError::Internal)?;
-        let open = payment
-            .operation(effect.operation_id)
-            .filter(|operation| operation.outcome.is_open())
-            .cloned();
+        let (payment, _) = self.writer.loader().load::<Payment>(&effect.payment_id.to_string()).await.map_err(CommandError::Internal)?;
+        let open = payment.operation(effect.operation_id).filter(|operation| operation.outcome.is_open()).cloned();
         let Some(operation) = open else {
             return self.done(effect).await;
         };
@@ -285,10 +243,7 @@ impl Reactor {
             Ok(None) => return self.again(effect).await,
             Err(ProviderError::Unreachable(cause)) => {
                 tracing::warn!(error = ?cause, "the payment provider can't be reached");
-                return self
-                    .put_off(effect)
-                    .await
-                    .map_err(|e| CommandError::Internal(e.into()));
+                return self.put_off(effect).await.map_err(|e| CommandError::Internal(e.into()));
             }
             Err(ProviderError::Rejected { code }) => rejected(&operation, code),
             Err(ProviderError::Unknown { reason }) => {
@@ -304,23 +259,11 @@ impl Reactor {
         };
         let reported = match fact.0 {
             Told::Fact(reported) => *reported,
-            Told::Domain(fact) => Reported {
-                payment_id: effect.payment_id,
-                evidence,
-                fact,
-                completes: None,
-            },
+            Told::Domain(fact) => Reported { payment_id: effect.payment_id, evidence, fact, completes: None },
         };
-        let is_open = matches!(
-            reported.fact,
-            ProviderFact::Unknown { .. } | ProviderFact::ActionRequired { .. }
-        );
+        let is_open = matches!(reported.fact, ProviderFact::Unknown { .. } | ProviderFact::ActionRequired { .. });
         self.record(effect, reported).await?;
-        if is_open {
-            self.again(effect).await
-        } else {
-            self.done(effect).await
-        }
+        if is_open { self.again(effect).await } else { self.done(effect).await }
     }
 
     /// Calls the provider; after the first attempt it is asked what became of the call before.
@@ -331,50 +274,26 @@ impl Reactor {
         operation: &Operation,
     ) -> Result<Option<(Told, Option<String>)>, ProviderError> {
         if effect.attempts > 1
-            && let Some(found) = self
-                .provider
-                .find_by_reference(effect.payment_id.uuid())
-                .await?
+            && let Some(found) = self.provider.find_by_reference(effect.payment_id.uuid()).await?
             && let Some(fact) = found.fact_of(&effect.operation_id.to_string())
         {
-            return Ok(payment::reported(fact, "query", None)
-                .map(|reported| (Told::Fact(Box::new(reported)), None)));
+            return Ok(payment::reported(fact, "query", None).map(|reported| (Told::Fact(Box::new(reported)), None)));
         }
         let answer = self.call(payment, operation).await?;
-        Ok(payment::reported(&answer.fact, "response", None)
-            .map(|reported| (Told::Fact(Box::new(reported)), None)))
+        Ok(payment::reported(&answer.fact, "response", None).map(|reported| (Told::Fact(Box::new(reported)), None)))
     }
 
-    async fn call(
-        &self,
-        payment: &Payment,
-        operation: &Operation,
-    ) -> Result<ProviderAnswer, ProviderError> {
-        let idempotency_key = operation
-            .idempotency_key
-            .clone()
-            .unwrap_or_else(|| operation.operation_id.to_string());
+    async fn call(&self, payment: &Payment, operation: &Operation) -> Result<ProviderAnswer, ProviderError> {
+        let idempotency_key = operation.idempotency_key.clone().unwrap_or_else(|| operation.operation_id.to_string());
         let amount = operation.amount.amount();
         let provider_ref = || {
-            let known = payment
-                .operations
-                .iter()
-                .find_map(|o| o.provider_ref.clone());
-            known.ok_or(ProviderError::Rejected {
-                code: "never_authorized".to_owned(),
-            })
+            let known = payment.operations.iter().find_map(|o| o.provider_ref.clone());
+            known.ok_or(ProviderError::Rejected { code: "never_authorized".to_owned() })
         };
         match operation.kind {
             OperationKind::Authorize => {
-                let created = payment.created.as_ref().ok_or(ProviderError::Rejected {
-                    code: "not_created".to_owned(),
-                })?;
-                let token =
-                    self.token(created.payment_id)
-                        .await
-                        .ok_or(ProviderError::Rejected {
-                            code: "token_missing".to_owned(),
-                        })?;
+                let created = payment.created.as_ref().ok_or(ProviderError::Rejected { code: "not_created".to_owned() })?;
+                let token = self.token(created.payment_id).await.ok_or(ProviderError::Rejected { code: "token_missing".to_owned() })?;
                 let request = AuthorizeRequest {
                     payment_id: created.payment_id.uuid(),
                     idempotency_key,
@@ -387,35 +306,12 @@ impl Reactor {
                 self.provider.authorize(&request).await
             }
             OperationKind::Capture => {
-                self.provider
-                    .capture(&CaptureRequest {
-                        provider_ref: provider_ref()?,
-                        idempotency_key,
-                        amount,
-                        is_final: true,
-                    })
-                    .await
+                self.provider.capture(&CaptureRequest { provider_ref: provider_ref()?, idempotency_key, amount, is_final: true }).await
             }
-            OperationKind::Void => {
-                self.provider
-                    .void(&VoidRequest {
-                        provider_ref: provider_ref()?,
-                        idempotency_key,
-                    })
-                    .await
-            }
+            OperationKind::Void => self.provider.void(&VoidRequest { provider_ref: provider_ref()?, idempotency_key }).await,
             OperationKind::Refund => {
-                let refund_id = operation
-                    .refund_id
-                    .map_or(operation.operation_id.uuid(), |id| id.uuid());
-                self.provider
-                    .refund(&RefundRequest {
-                        provider_ref: provider_ref()?,
-                        idempotency_key,
-                        amount,
-                        refund_id,
-                    })
-                    .await
+                let refund_id = operation.refund_id.map_or(operation.operation_id.uuid(), |id| id.uuid());
+                self.provider.refund(&RefundRequest { provider_ref: provider_ref()?, idempotency_key, amount, refund_id }).await
             }
         }
     }
@@ -424,64 +320,36 @@ impl Reactor {
         match open_token(&self.writer, payment_id).await {
             Ok(token) => token,
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a provider's token can't be opened"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "a provider's token can't be opened");
                 None
             }
         }
     }
 
     async fn record(&self, effect: &Effect, mut reported: Reported) -> Result<(), CommandError> {
-        record_outcome(
-            &self.writer,
-            &self.pool,
-            &mut reported,
-            effect.correlation_id,
-            effect.causation_id,
-        )
-        .await
+        record_outcome(&self.writer, &self.pool, &mut reported, effect.correlation_id, effect.causation_id).await
     }
 
     /// The outcome is in the log: nothing is left to do.
     async fn done(&self, effect: &Effect) -> Result<(), CommandError> {
-        let deleted = sqlx::query("DELETE FROM effect WHERE effect_id = $1")
-            .bind(effect.operation_id.uuid())
-            .execute(&self.pool)
-            .await;
-        deleted
-            .map(|_| ())
-            .map_err(|e| CommandError::Internal(e.into()))
+        let deleted = sqlx::query("DELETE FROM effect WHERE effect_id = $1").bind(effect.operation_id.uuid()).execute(&self.pool).await;
+        deleted.map(|_| ()).map_err(|e| CommandError::Internal(e.into()))
     }
 
     /// The outcome is still to come: ask in a while.
     async fn again(&self, effect: &Effect) -> Result<(), CommandError> {
-        self.schedule(effect, infra::clock::now() + self.query_after)
-            .await
-            .map_err(|e| CommandError::Internal(e.into()))
+        self.schedule(effect, infra::clock::now() + self.query_after).await.map_err(|e| CommandError::Internal(e.into()))
     }
 
     async fn put_off(&self, effect: &Effect) -> Result<(), sqlx::Error> {
         let exponent = u32::try_from(effect.attempts.clamp(0, 16)).unwrap_or(0);
-        let wait_ms = RETRY_MIN_MS
-            .saturating_mul(1_i64 << exponent)
-            .min(RETRY_MAX_MS);
-        self.schedule(
-            effect,
-            infra::clock::now() + chrono::Duration::milliseconds(wait_ms),
-        )
-        .await
+        let wait_ms = RETRY_MIN_MS.saturating_mul(1_i64 << exponent).min(RETRY_MAX_MS);
+        self.schedule(effect, infra::clock::now() + chrono::Duration::milliseconds(wait_ms)).await
     }
 
     async fn schedule(&self, effect: &Effect, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
         let update = sqlx::query("UPDATE effect SET next_attempt_at = $2 WHERE effect_id = $1");
-        update
-            .bind(effect.operation_id.uuid())
-            .bind(at)
-            .execute(&self.pool)
-            .await
-            .map(|_| ())
+        update.bind(effect.operation_id.uuid()).bind(at).execute(&self.pool).await.map(|_| ())
     }
 
     /// Expires orders whose payment is overdue; a deadline is deleted after its consequence has landed.
@@ -501,24 +369,10 @@ impl Reactor {
             let Ok(order_id) = id.parse::<OrderId>() else {
                 continue;
             };
-            let origin = Origin::system(
-                NAME,
-                Uuid::new_v5(&COMMANDS, deadline_id.as_bytes()),
-                order_id.uuid(),
-                deadline_id,
-            );
-            match self
-                .writer
-                .execute(&origin, None, move |streams| {
-                    order::expire(streams, order_id)
-                })
-                .await
-            {
+            let origin = Origin::system(NAME, Uuid::new_v5(&COMMANDS, deadline_id.as_bytes()), order_id.uuid(), deadline_id);
+            match self.writer.execute(&origin, None, move |streams| order::expire(streams, order_id)).await {
                 Ok(done) if done.output => {
-                    sqlx::query("DELETE FROM deadline WHERE deadline_id = $1")
-                        .bind(deadline_id)
-                        .execute(&self.pool)
-                        .await?;
+                    sqlx::query("DELETE FROM deadline WHERE deadline_id = $1").bind(deadline_id).execute(&self.pool).await?;
                 }
                 Ok(_) => {
                     let later = now + chrono::Duration::seconds(DEADLINE_AGAIN_S);
@@ -528,11 +382,9 @@ impl Reactor {
                         .execute(&self.pool)
                         .await?;
                 }
-                Err(error) => tracing::warn!(
-                    order.id = id,
-                    error = &error as &dyn std::error::Error,
-                    "an order could not be expired; trying again"
-                ),
+                Err(error) => {
+                    tracing::warn!(order.id = id, error = &error as &dyn std::error::Error, "an order could not be expired; trying again")
+                }
             }
         }
         Ok(())
@@ -547,31 +399,21 @@ enum Told {
 
 fn rejected(operation: &Operation, code: String) -> (Told, Option<String>) {
     let fact = match operation.kind {
-        OperationKind::Authorize => ProviderFact::AuthorizationFailed {
-            code,
-            category: "rejected".to_owned(),
-        },
+        OperationKind::Authorize => ProviderFact::AuthorizationFailed { code, category: "rejected".to_owned() },
         OperationKind::Capture => ProviderFact::CaptureFailed { code },
         OperationKind::Void => ProviderFact::VoidFailed { code },
-        OperationKind::Refund => ProviderFact::RefundFailed {
-            refund_id: operation.refund_id.unwrap_or_default(),
-            amount: operation.amount,
-            code: Some(code),
-        },
+        OperationKind::Refund => {
+            ProviderFact::RefundFailed { refund_id: operation.refund_id.unwrap_or_default(), amount: operation.amount, code: Some(code) }
+        }
     };
     (Told::Domain(fact), None)
 }
 
 fn unknown(operation: &Operation) -> Told {
-    Told::Domain(ProviderFact::Unknown {
-        operation: operation.kind,
-    })
+    Told::Domain(ProviderFact::Unknown { operation: operation.kind })
 }
 
-async fn take_payment_event(
-    event: &StoredEvent,
-    transaction: &mut sqlx::PgConnection,
-) -> Result<(), ReactorError> {
+async fn take_payment_event(event: &StoredEvent, transaction: &mut sqlx::PgConnection) -> Result<(), ReactorError> {
     let number = event.event_version.parse().unwrap_or(u16::MAX);
     // Only ids and kinds are looked at: what is sealed stays sealed.
     let operation_id = match event.event_type.as_str() {
@@ -586,21 +428,13 @@ async fn take_payment_event(
         }
         "PaymentAuthorized" | "PaymentFailed" => {
             let payment_id: Option<Uuid> = event.aggregate_id.parse().ok();
-            sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1")
-                .bind(payment_id)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1").bind(payment_id).execute(&mut *transaction).await?;
             return Ok(());
         }
         _ => return Ok(()),
     };
     let metadata: HashMap<String, serde_json::Value> = serde_json::from_str(&event.metadata)?;
-    let id = |name: &str| {
-        metadata
-            .get(name)
-            .and_then(|v| v.as_str())
-            .and_then(|t| t.parse::<Uuid>().ok())
-    };
+    let id = |name: &str| metadata.get(name).and_then(|v| v.as_str()).and_then(|t| t.parse::<Uuid>().ok());
     sqlx::query(
         "INSERT INTO effect (effect_id, kind, aggregate_type, aggregate_id, correlation_id, causation_id, next_attempt_at)
          VALUES ($1, $2, 'payment', $3, $4, $5, $6) ON CONFLICT ON CONSTRAINT effect_pk DO NOTHING",
@@ -635,32 +469,14 @@ pub async fn record_outcome(
     .await
     .map_err(|e| CommandError::Internal(e.into()))?;
     reported.completes = order;
-    let origin = Origin::system(
-        "payments",
-        infra::clock::new_id(),
-        correlation_id,
-        causation_id,
-    );
+    let origin = Origin::system("payments", infra::clock::new_id(), correlation_id, causation_id);
     let reported = reported.clone();
-    writer
-        .execute(&origin, None, move |streams| {
-            payment::record(streams, &reported)
-        })
-        .await
-        .map(|_| ())
+    writer.execute(&origin, None, move |streams| payment::record(streams, &reported)).await.map(|_| ())
 }
 
 /// Keeps a provider's token sealed until the payment has it no more.
-pub async fn keep_token(
-    writer: &Writer,
-    payment_id: PaymentId,
-    token: &str,
-) -> Result<(), Failure> {
-    let sealed = writer
-        .loader()
-        .sealer()
-        .master()
-        .seal_bytes(token.as_bytes(), &payment_id.to_string())?;
+pub async fn keep_token(writer: &Writer, payment_id: PaymentId, token: &str) -> Result<(), Failure> {
+    let sealed = writer.loader().sealer().master().seal_bytes(token.as_bytes(), &payment_id.to_string())?;
     sqlx::query("INSERT INTO sealed_secret (secret_id, sealed) VALUES ($1, $2)")
         .bind(payment_id.uuid())
         .bind(sealed)
@@ -671,26 +487,18 @@ pub async fn keep_token(
 
 /// Drops a token that no payment was started with.
 pub async fn drop_token(writer: &Writer, payment_id: PaymentId) -> Result<(), Failure> {
-    sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1")
-        .bind(payment_id.uuid())
-        .execute(writer.loader().pool())
-        .await?;
+    sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1").bind(payment_id.uuid()).execute(writer.loader().pool()).await?;
     Ok(())
 }
 
 async fn open_token(writer: &Writer, payment_id: PaymentId) -> Result<Option<String>, Failure> {
-    let sealed: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT sealed FROM sealed_secret WHERE secret_id = $1")
-            .bind(payment_id.uuid())
-            .fetch_optional(writer.loader().pool())
-            .await?;
+    let sealed: Option<Vec<u8>> = sqlx::query_scalar("SELECT sealed FROM sealed_secret WHERE secret_id = $1")
+        .bind(payment_id.uuid())
+        .fetch_optional(writer.loader().pool())
+        .await?;
     let Some(sealed) = sealed else {
         return Ok(None);
     };
-    let token = writer
-        .loader()
-        .sealer()
-        .master()
-        .open_bytes(&sealed, &payment_id.to_string())?;
+    let token = writer.loader().sealer().master().open_bytes(&sealed, &payment_id.to_string())?;
     Ok(Some(String::from_utf8_lossy(&token).into_owned()))
 }

@@ -56,11 +56,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn new<A: Root + 'static>(aggregate: A, version: i64) -> Self {
-        Self {
-            aggregate: Box::new(aggregate),
-            version,
-            used: 0,
-        }
+        Self { aggregate: Box::new(aggregate), version, used: 0 }
     }
 }
 
@@ -73,11 +69,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(max: usize) -> Self {
-        Self {
-            entries: HashMap::new(),
-            tick: 0,
-            max,
-        }
+        Self { entries: HashMap::new(), tick: 0, max }
     }
 
     pub(crate) fn insert(&mut self, stream: StreamId, mut entry: Entry) {
@@ -167,24 +159,13 @@ impl Decided {
 
     /// What remains of a decision that ended in a refusal: what it rests on.
     pub(crate) fn only_read(self) -> Self {
-        Self {
-            decided_on: self.decided_on,
-            ..Self::default()
-        }
+        Self { decided_on: self.decided_on, ..Self::default() }
     }
 
     /// The version that a stream has after this decision.
     pub(crate) fn version_after(&self, stream: &StreamId) -> i64 {
-        let read = self
-            .decided_on
-            .iter()
-            .find(|at| at.stream == *stream)
-            .map_or(0, |at| at.version);
-        let written = self
-            .events
-            .iter()
-            .filter(|p| p.event.stream == *stream)
-            .count();
+        let read = self.decided_on.iter().find(|at| at.stream == *stream).map_or(0, |at| at.version);
+        let written = self.events.iter().filter(|p| p.event.stream == *stream).count();
         read + i64::try_from(written).unwrap_or(0)
     }
 }
@@ -201,19 +182,8 @@ pub struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    pub(crate) fn new(
-        cache: &'a mut Cache,
-        now: DateTime<Utc>,
-        metadata: &'a str,
-        again: bool,
-    ) -> Self {
-        Self {
-            cache,
-            now,
-            metadata,
-            again,
-            decided: Decided::default(),
-        }
+    pub(crate) fn new(cache: &'a mut Cache, now: DateTime<Utc>, metadata: &'a str, again: bool) -> Self {
+        Self { cache, now, metadata, again, decided: Decided::default() }
     }
 
     pub(crate) fn finish(self) -> Decided {
@@ -224,10 +194,7 @@ impl<'a> Streams<'a> {
     pub fn get<A: Root + 'static>(&mut self, id: &str) -> Result<&A, Stop> {
         let stream = stream_id::<A>(id);
         let Some(entry) = self.cache.get(&stream) else {
-            return Err(Stop::Missing(vec![Load {
-                stream,
-                load: load::<A>,
-            }]));
+            return Err(Stop::Missing(vec![Load { stream, load: load::<A> }]));
         };
         assert_version(&mut self.decided, stream, entry.version);
         downcast(entry)
@@ -237,12 +204,7 @@ impl<'a> Streams<'a> {
     pub fn after<A: Root + 'static>(&mut self, id: &str) -> Result<A, Stop> {
         let mut aggregate = self.get::<A>(id)?.clone();
         let stream = stream_id::<A>(id);
-        for effect in self
-            .decided
-            .effects
-            .iter()
-            .filter(|effect| *effect.stream() == stream)
-        {
+        for effect in self.decided.effects.iter().filter(|effect| *effect.stream() == stream) {
             effect.apply(&mut aggregate);
         }
         Ok(aggregate)
@@ -251,43 +213,25 @@ impl<'a> Streams<'a> {
     /// Whether this decision has emitted events of a stream.
     pub fn touched<A: Root>(&self, id: &str) -> bool {
         let stream = stream_id::<A>(id);
-        self.decided
-            .effects
-            .iter()
-            .any(|effect| *effect.stream() == stream)
+        self.decided.effects.iter().any(|effect| *effect.stream() == stream)
     }
 
     /// Asks for several streams at once, so that they are loaded together.
-    pub fn need<A: Root + 'static>(
-        &mut self,
-        ids: impl IntoIterator<Item = String>,
-    ) -> Result<(), Stop> {
+    pub fn need<A: Root + 'static>(&mut self, ids: impl IntoIterator<Item = String>) -> Result<(), Stop> {
         let missing: Vec<Load> = ids
             .into_iter()
             .map(|id| stream_id::<A>(&id))
             .filter(|stream| self.cache.get(stream).is_none())
-            .map(|stream| Load {
-                stream,
-                load: load::<A>,
-            })
+            .map(|stream| Load { stream, load: load::<A> })
             .collect();
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(Stop::Missing(missing))
-        }
+        if missing.is_empty() { Ok(()) } else { Err(Stop::Missing(missing)) }
     }
 
     /// The version of a stream that [`Self::get`] has seen.
     pub fn version<A: Root + 'static>(&mut self, id: &str) -> Result<i64, Stop> {
         self.get::<A>(id)?;
         let stream = stream_id::<A>(id);
-        Ok(self
-            .decided
-            .decided_on
-            .iter()
-            .find(|at| at.stream == stream)
-            .map_or(0, |at| at.version))
+        Ok(self.decided.decided_on.iter().find(|at| at.stream == stream).map_or(0, |at| at.version))
     }
 
     /// An aggregate that is most likely absent (its id is fresh, its name is new): believed so without a read, and
@@ -301,12 +245,7 @@ impl<'a> Streams<'a> {
     }
 
     /// Adds events to a stream that was read or created. `scope` names whose personal data they hold.
-    pub fn emit<A: Root + 'static>(
-        &mut self,
-        id: &str,
-        events: Vec<A::Event>,
-        scope: Option<KeyScope>,
-    ) -> Result<(), Stop> {
+    pub fn emit<A: Root + 'static>(&mut self, id: &str, events: Vec<A::Event>, scope: Option<KeyScope>) -> Result<(), Stop> {
         if events.is_empty() {
             return Ok(());
         }
@@ -327,9 +266,7 @@ impl<'a> Streams<'a> {
             };
             self.decided.events.push(Pending { event, scope });
         }
-        self.decided
-            .effects
-            .push(Box::new(Applied::<A> { stream, events }));
+        self.decided.effects.push(Box::new(Applied::<A> { stream, events }));
         Ok(())
     }
 
@@ -345,25 +282,13 @@ impl<'a> Streams<'a> {
 
     pub fn deadline<A: Root>(&mut self, kind: &'static str, id: &str, due_at: DateTime<Utc>) {
         let deadline_id = infra::clock::new_id();
-        self.decided.deadlines.push(NewDeadline {
-            deadline_id,
-            kind,
-            stream: stream_id::<A>(id),
-            due_at,
-        });
+        self.decided.deadlines.push(NewDeadline { deadline_id, kind, stream: stream_id::<A>(id), due_at });
     }
 
     /// The key by which the stream's events are partitioned; a stream that begins here has it only after its first event.
-    fn partition_key<A: Root + 'static>(
-        &mut self,
-        id: &str,
-        events: &[A::Event],
-    ) -> Result<String, Stop> {
+    fn partition_key<A: Root + 'static>(&mut self, id: &str, events: &[A::Event]) -> Result<String, Stop> {
         let Some(entry) = self.cache.get(&stream_id::<A>(id)) else {
-            return Err(Stop::Missing(vec![Load {
-                stream: stream_id::<A>(id),
-                load: load::<A>,
-            }]));
+            return Err(Stop::Missing(vec![Load { stream: stream_id::<A>(id), load: load::<A> }]));
         };
         if entry.version > 0 {
             return Ok(downcast::<A>(entry)?.partition_key(id));
@@ -383,17 +308,11 @@ fn assert_version(decided: &mut Decided, stream: StreamId, version: i64) {
 }
 
 fn downcast<A: Root + 'static>(entry: &Entry) -> Result<&A, Stop> {
-    entry
-        .aggregate
-        .downcast_ref()
-        .ok_or_else(|| Stop::Failed(Failure::Repository(format!("{} has two types", A::TYPE))))
+    entry.aggregate.downcast_ref().ok_or_else(|| Stop::Failed(Failure::Repository(format!("{} has two types", A::TYPE))))
 }
 
 pub(crate) fn stream_id<A: Root>(id: &str) -> StreamId {
-    StreamId {
-        aggregate_type: A::TYPE,
-        aggregate_id: id.to_owned(),
-    }
+    StreamId { aggregate_type: A::TYPE, aggregate_id: id.to_owned() }
 }
 
 fn load<A: Root + 'static>(loader: Loader, id: String) -> Loading {

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use infra::event_store::{
-    AppendCommand, AppendError, Appended, EventStore, IdempotencyRecord, Outcome, StreamVersion,
-};
+use infra::event_store::{AppendCommand, AppendError, Appended, EventStore, IdempotencyRecord, Outcome, StreamVersion};
 use infra::sealing::PERSONAL_MARK;
 use infra::task::CancellationToken;
 use sqlx::Row;
@@ -83,19 +81,8 @@ impl Writer {
         limits: Limits,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, receiver) = mpsc::channel(limits.queue_max);
-        let handle = Self {
-            queue,
-            loader: loader.clone(),
-            timeout: limits.command_timeout,
-        };
-        let task = Task {
-            loader,
-            store,
-            nats,
-            limits,
-            cache: Cache::new(limits.cache_aggregates_max),
-            unresolved: false,
-        };
+        let handle = Self { queue, loader: loader.clone(), timeout: limits.command_timeout };
+        let task = Task { loader, store, nats, limits, cache: Cache::new(limits.cache_aggregates_max), unresolved: false };
         (handle, task.run(receiver))
     }
 
@@ -105,33 +92,18 @@ impl Writer {
     }
 
     /// Runs a decision and lands it. May be called again with the same idempotency key to get the same answer.
-    pub async fn execute<T, F>(
-        &self,
-        origin: &Origin,
-        idempotency: Option<Idempotency>,
-        decide: F,
-    ) -> Result<Done<T>, CommandError>
+    pub async fn execute<T, F>(&self, origin: &Origin, idempotency: Option<Idempotency>, decide: F) -> Result<Done<T>, CommandError>
     where
         T: Clone + Send + 'static,
         F: Fn(&mut Streams<'_>) -> Result<T, Stop> + Send + 'static,
     {
-        let metadata =
-            serde_json::to_string(origin).map_err(|e| CommandError::Internal(e.into()))?;
+        let metadata = serde_json::to_string(origin).map_err(|e| CommandError::Internal(e.into()))?;
         let (reply, answer) = oneshot::channel();
-        let job = Decision {
-            decide,
-            metadata,
-            idempotency,
-            output: None,
-            reply: Some(reply),
-            attempts: 0,
-        };
-        self.queue
-            .try_send(Box::new(job))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => CommandError::Unavailable,
-            })?;
+        let job = Decision { decide, metadata, idempotency, output: None, reply: Some(reply), attempts: 0 };
+        self.queue.try_send(Box::new(job)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => CommandError::Unavailable,
+        })?;
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(Ok(Err(CommandError::Replayed(_)))) => Err(self.recorded(idempotency).await),
             Ok(Ok(answer)) => answer,
@@ -180,14 +152,9 @@ pub async fn recorded(pool: &sqlx::PgPool, key: Uuid) -> Result<Option<Recorded>
     Ok(Some(Recorded {
         running: row.try_get::<String, _>("state")? == "running",
         status: u16::try_from(row.try_get::<i16, _>("status")?).unwrap_or(0),
-        refusal: problem
-            .map(|text| serde_json::from_str(&text))
-            .transpose()?,
+        refusal: problem.map(|text| serde_json::from_str(&text)).transpose()?,
         aggregate: kind.zip(id),
-        position: Position {
-            epoch: row.try_get("epoch")?,
-            position: row.try_get("last_position")?,
-        },
+        position: Position { epoch: row.try_get("epoch")?, position: row.try_get("last_position")? },
     }))
 }
 
@@ -218,12 +185,7 @@ where
     F: Fn(&mut Streams<'_>) -> Result<T, Stop> + Send + 'static,
 {
     fn decide(&mut self, cache: &mut Cache) -> Result<Decided, Stop> {
-        let mut streams = Streams::new(
-            cache,
-            infra::clock::now(),
-            &self.metadata,
-            self.attempts > 0,
-        );
+        let mut streams = Streams::new(cache, infra::clock::now(), &self.metadata, self.attempts > 0);
         match (self.decide)(&mut streams) {
             Ok(output) => {
                 self.output = Some(Ok(output));
@@ -242,10 +204,7 @@ where
     }
 
     fn refusal(&self) -> Option<&Refusal> {
-        self.output
-            .as_ref()
-            .and_then(|output| output.as_ref().err())
-            .map(AsRef::as_ref)
+        self.output.as_ref().and_then(|output| output.as_ref().err()).map(AsRef::as_ref)
     }
 
     fn again(&mut self) -> u32 {
@@ -300,8 +259,7 @@ impl Task {
                 let Ok(job) = queue.try_recv() else { break };
                 waiting.push(job);
             }
-            metrics::histogram!("daybook_writer_batch_commands")
-                .record(u32::try_from(waiting.len()).unwrap_or(u32::MAX));
+            metrics::histogram!("daybook_writer_batch_commands").record(u32::try_from(waiting.len()).unwrap_or(u32::MAX));
             while !waiting.is_empty() {
                 waiting = self.round(waiting).await;
             }
@@ -326,12 +284,7 @@ impl Task {
             }
             if let Some(ready) = self.decide(job).await {
                 events += ready.append.events.len();
-                bytes += ready
-                    .append
-                    .events
-                    .iter()
-                    .map(|e| e.payload.len())
-                    .sum::<usize>();
+                bytes += ready.append.events.iter().map(|e| e.payload.len()).sum::<usize>();
                 batch.push(ready);
             }
         }
@@ -355,10 +308,7 @@ impl Task {
                 Err(Stop::Refused(_)) => return failed(job, Failure::Stopped),
             }
         }
-        failed(
-            job,
-            Failure::Repository("a decision asks for more and more streams".to_owned()),
-        )
+        failed(job, Failure::Repository("a decision asks for more and more streams".to_owned()))
     }
 
     async fn load(&mut self, loads: Vec<Load>) -> Result<(), Failure> {
@@ -380,64 +330,33 @@ impl Task {
         for pending in &mut decided.events {
             if pending.event.payload.contains(PERSONAL_MARK) {
                 let Some(scope) = pending.scope else {
-                    return failed(
-                        job,
-                        Failure::Poison(format!(
-                            "{} has personal data of nobody",
-                            pending.event.event_type
-                        )),
-                    );
+                    return failed(job, Failure::Poison(format!("{} has personal data of nobody", pending.event.event_type)));
                 };
                 let key = match self.loader.sealer().key_for(scope).await {
                     Ok(key) => key,
                     Err(error) => return failed(job, error.into()),
                 };
                 let stream = pending.event.stream.to_string();
-                match self.loader.sealer().seal(
-                    &pending.event.payload,
-                    &key,
-                    &stream,
-                    pending.event.sequence,
-                ) {
+                match self.loader.sealer().seal(&pending.event.payload, &key, &stream, pending.event.sequence) {
                     Ok(sealed) => pending.event.payload = sealed,
                     Err(error) => return failed(job, error.into()),
                 }
             }
             if pending.event.payload.len() > self.limits.event_bytes_max {
-                let detail = format!(
-                    "an event would be {} bytes; shorten the texts",
-                    pending.event.payload.len()
-                );
-                job.fail(CommandError::Refused(
-                    Box::new(Refusal::new("too_large", detail)),
-                    Position {
-                        epoch: 1,
-                        position: 0,
-                    },
-                ));
+                let detail = format!("an event would be {} bytes; shorten the texts", pending.event.payload.len());
+                job.fail(CommandError::Refused(Box::new(Refusal::new("too_large", detail)), Position { epoch: 1, position: 0 }));
                 return None;
             }
             if pending.event.payload.contains("\\u0000") {
-                let refusal = Refusal::new(
-                    "invalid_text",
-                    "texts must not contain the character U+0000; remove it",
-                );
-                job.fail(CommandError::Refused(
-                    Box::new(refusal),
-                    Position {
-                        epoch: 1,
-                        position: 0,
-                    },
-                ));
+                let refusal = Refusal::new("invalid_text", "texts must not contain the character U+0000; remove it");
+                job.fail(CommandError::Refused(Box::new(refusal), Position { epoch: 1, position: 0 }));
                 return None;
             }
         }
         let append = AppendCommand {
             decided_on: decided.decided_on.clone(),
             events: decided.events.iter().map(|p| p.event.clone()).collect(),
-            idempotency: job
-                .idempotency()
-                .map(|key| record(key, job.refusal(), &decided)),
+            idempotency: job.idempotency().map(|key| record(key, job.refusal(), &decided)),
             completes: decided.completes,
             deadlines: std::mem::take(&mut decided.deadlines),
         };
@@ -464,10 +383,7 @@ impl Task {
                 }
             }
             Err(AppendError::Unavailable(cause)) => {
-                tracing::error!(
-                    error = &cause as &dyn std::error::Error,
-                    "the log can't be written"
-                );
+                tracing::error!(error = &cause as &dyn std::error::Error, "the log can't be written");
                 self.forget(&batch);
                 for ready in batch {
                     ready.job.fail(CommandError::Unavailable);
@@ -490,13 +406,8 @@ impl Task {
         self.forget(&batch);
         if batch.len() == 1 {
             for ready in batch {
-                tracing::error!(
-                    error = cause as &dyn std::error::Error,
-                    "the database refuses a command"
-                );
-                ready
-                    .job
-                    .fail(CommandError::Internal(Failure::Poison(cause.to_string())));
+                tracing::error!(error = cause as &dyn std::error::Error, "the database refuses a command");
+                ready.job.fail(CommandError::Internal(Failure::Poison(cause.to_string())));
             }
             return Vec::new();
         }
@@ -516,10 +427,7 @@ impl Task {
             match outcome {
                 Outcome::Landed | Outcome::Confirmed => {
                     position += i64::try_from(ready.append.events.len()).unwrap_or(0);
-                    ready.job.succeed(Position {
-                        epoch: appended.epoch,
-                        position,
-                    });
+                    ready.job.succeed(Position { epoch: appended.epoch, position });
                     continue;
                 }
                 Outcome::Replayed => ready.job.fail(CommandError::Replayed(Box::new(Recorded {
@@ -527,10 +435,7 @@ impl Task {
                     status: 0,
                     refusal: None,
                     aggregate: None,
-                    position: Position {
-                        epoch: appended.epoch,
-                        position,
-                    },
+                    position: Position { epoch: appended.epoch, position },
                 }))),
                 Outcome::KeyReused => ready.job.fail(CommandError::KeyReused),
                 Outcome::Conflict => {
@@ -556,10 +461,7 @@ impl Task {
                     return Ok(found);
                 }
                 Err(error) if attempt == RESOLVE_ATTEMPTS_MAX => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "can't learn what became of a batch"
-                    );
+                    tracing::error!(error = &error as &dyn std::error::Error, "can't learn what became of a batch");
                 }
                 Err(_) => tokio::time::sleep(RESOLVE_RETRY).await,
             }
@@ -592,10 +494,7 @@ fn forget(cache: &mut Cache, streams: &[StreamVersion]) {
 }
 
 fn failed(job: Box<dyn Job>, failure: Failure) -> Option<Ready> {
-    tracing::error!(
-        error = &failure as &dyn std::error::Error,
-        "a command failed"
-    );
+    tracing::error!(error = &failure as &dyn std::error::Error, "a command failed");
     job.fail(match failure {
         Failure::Database(_) | Failure::Repository(_) => CommandError::Unavailable,
         failure => CommandError::Internal(failure),
@@ -603,11 +502,7 @@ fn failed(job: Box<dyn Job>, failure: Failure) -> Option<Ready> {
     None
 }
 
-fn record(
-    idempotency: Idempotency,
-    refusal: Option<&Refusal>,
-    decided: &Decided,
-) -> IdempotencyRecord {
+fn record(idempotency: Idempotency, refusal: Option<&Refusal>, decided: &Decided) -> IdempotencyRecord {
     let answer = decided.answer.as_ref();
     IdempotencyRecord {
         key: idempotency.key,
@@ -615,10 +510,7 @@ fn record(
         running: idempotency.running && refusal.is_none(),
         status: answer.map_or(0, |(status, _)| *status),
         problem: refusal.and_then(|refusal| serde_json::to_string(refusal).ok()),
-        aggregate: answer.map(|(_, stream)| StreamVersion {
-            stream: stream.clone(),
-            version: decided.version_after(stream),
-        }),
+        aggregate: answer.map(|(_, stream)| StreamVersion { stream: stream.clone(), version: decided.version_after(stream) }),
     }
 }
 

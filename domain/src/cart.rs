@@ -8,18 +8,14 @@ mod checkout;
 mod contact;
 mod edit;
 
-pub use contact::{
-    ADDRESS_FIELD_CHARS_MAX, Address, EMAIL_BYTES_MAX, FieldError, ShipTo, email_errors, is_country,
-};
+pub use contact::{ADDRESS_FIELD_CHARS_MAX, Address, EMAIL_BYTES_MAX, FieldError, ShipTo, email_errors, is_country};
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Root;
-use crate::id::{
-    CartKey, CouponId, CustomerId, LineId, MethodId, OrderId, PromotionId, SubjectId, VariantId,
-};
+use crate::id::{CartKey, CouponId, CustomerId, LineId, MethodId, OrderId, PromotionId, SubjectId, VariantId};
 use crate::money::{Currency, Money};
 use crate::personal::Personal;
 
@@ -38,10 +34,7 @@ pub struct CartLimits {
 
 impl Default for CartLimits {
     fn default() -> Self {
-        Self {
-            lines_max: LINES_MAX,
-            line_quantity_max: LINE_QUANTITY_MAX,
-        }
+        Self { lines_max: LINES_MAX, line_quantity_max: LINE_QUANTITY_MAX }
     }
 }
 
@@ -363,9 +356,7 @@ pub struct CartLine {
 impl CartLine {
     /// Whether two lines are of one thing and can be one.
     fn joins(&self, other: &Self) -> bool {
-        self.variant_id == other.variant_id
-            && self.parent_line_id == other.parent_line_id
-            && self.properties == other.properties
+        self.variant_id == other.variant_id && self.parent_line_id == other.parent_line_id && self.properties == other.properties
     }
 }
 
@@ -394,11 +385,7 @@ impl Cart {
     pub fn decide(&self, command: CartCommand) -> Result<Vec<CartEvent>, CartRejection> {
         match command {
             CartCommand::Create(created) => self.create(created),
-            CartCommand::StartCheckout {
-                order_id,
-                total,
-                requires_shipping,
-            } => self.start_checkout(order_id, total, requires_shipping),
+            CartCommand::StartCheckout { order_id, total, requires_shipping } => self.start_checkout(order_id, total, requires_shipping),
             CartCommand::Reopen { order_id, reason } => self.reopen(order_id, reason),
             CartCommand::Complete { order_id } => self.complete(order_id),
             CartCommand::Expire if self.stage == CartStage::Expired => Ok(vec![]),
@@ -425,11 +412,7 @@ impl Cart {
             }
             CartEvent::CartLineAdded(added) => self.lines.push(CartLine::from(added)),
             CartEvent::CartLineQuantityChanged(changed) => {
-                if let Some(line) = self
-                    .lines
-                    .iter_mut()
-                    .find(|line| line.line_id == changed.line_id)
-                {
+                if let Some(line) = self.lines.iter_mut().find(|line| line.line_id == changed.line_id) {
                     line.quantity = changed.quantity;
                 }
             }
@@ -438,8 +421,7 @@ impl Cart {
             }
             CartEvent::CartCouponApplied(coupon) => self.coupons.push(coupon.clone()),
             CartEvent::CartCouponRemoved(removed) => {
-                self.coupons
-                    .retain(|coupon| coupon.coupon_id != removed.coupon_id);
+                self.coupons.retain(|coupon| coupon.coupon_id != removed.coupon_id);
             }
             CartEvent::CartContactSet(contact) => self.contact = Some((**contact).clone()),
             CartEvent::CartShippingOptionChosen(chosen) => {
@@ -458,16 +440,11 @@ impl Cart {
             CartEvent::CartCheckoutStarted(started) => {
                 self.checkouts = started.checkout_no;
                 self.order_id = Some(started.order_id);
-                self.stage = CartStage::Completing {
-                    order_id: started.order_id,
-                    total: started.total,
-                };
+                self.stage = CartStage::Completing { order_id: started.order_id, total: started.total };
             }
             CartEvent::CartReopened(_) => self.stage = CartStage::Open,
             CartEvent::CartCompleted(completed) => {
-                self.stage = CartStage::Completed {
-                    order_id: completed.order_id,
-                };
+                self.stage = CartStage::Completed { order_id: completed.order_id };
             }
             CartEvent::CartExpired(_) => self.stage = CartStage::Expired,
         }
@@ -497,12 +474,7 @@ impl Cart {
         if self.lines.is_empty() {
             missing.push("lines");
         }
-        if self
-            .contact
-            .as_ref()
-            .and_then(|contact| contact.email.known())
-            .is_none()
-        {
+        if self.contact.as_ref().and_then(|contact| contact.email.known()).is_none() {
             missing.push("contact");
         }
         if requires_shipping && self.shipping_option.is_none() {
@@ -523,9 +495,7 @@ impl Cart {
         match self.stage {
             CartStage::Open => Ok(()),
             CartStage::Absent => Err(CartRejection::NotFound),
-            CartStage::Completing { order_id, .. } => {
-                Err(CartRejection::CheckoutInProgress { order_id })
-            }
+            CartStage::Completing { order_id, .. } => Err(CartRejection::CheckoutInProgress { order_id }),
             CartStage::Completed { order_id } => Err(CartRejection::Completed { order_id }),
             CartStage::Expired => Err(CartRejection::Expired),
         }
@@ -533,11 +503,7 @@ impl Cart {
 
     fn take_over(&mut self, lines: &[CartLine]) {
         for line in lines {
-            match self
-                .lines
-                .iter_mut()
-                .find(|current| current.line_id == line.line_id)
-            {
+            match self.lines.iter_mut().find(|current| current.line_id == line.line_id) {
                 Some(current) => *current = line.clone(),
                 None => self.lines.push(line.clone()),
             }
@@ -545,15 +511,12 @@ impl Cart {
     }
 
     fn existing(&self, line_id: LineId) -> Result<&CartLine, CartRejection> {
-        self.line(line_id)
-            .ok_or(CartRejection::LineNotFound { line_id })
+        self.line(line_id).ok_or(CartRejection::LineNotFound { line_id })
     }
 
     fn check_currency(&self, money: Money) -> Result<(), CartRejection> {
         match self.currency {
-            Some(currency) if currency != money.currency() => {
-                Err(CartRejection::CurrencyMismatch { currency })
-            }
+            Some(currency) if currency != money.currency() => Err(CartRejection::CurrencyMismatch { currency }),
             _ => Ok(()),
         }
     }
@@ -567,9 +530,7 @@ impl Root for Cart {
 
 fn check_country(country: Option<&String>) -> Result<(), CartRejection> {
     match country {
-        Some(country) if !is_country(country) => Err(CartRejection::CountryInvalid {
-            country: country.clone(),
-        }),
+        Some(country) if !is_country(country) => Err(CartRejection::CountryInvalid { country: country.clone() }),
         _ => Ok(()),
     }
 }

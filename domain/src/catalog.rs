@@ -10,12 +10,10 @@ mod product;
 mod put;
 mod rule;
 
-pub use category::{
-    Category, CategoryCommand, CategoryEvent, CategoryFacts, CategoryRejection, category_claims,
-};
+pub use category::{Category, CategoryCommand, CategoryEvent, CategoryFacts, CategoryRejection, category_claims};
 pub use product::{
-    DetailsPatch, Price, PriceDraft, Product, ProductCommand, ProductDraft, ProductRejection,
-    Stage, Variant, VariantDraft, VariantPatch, claims,
+    DetailsPatch, Price, PriceDraft, Product, ProductCommand, ProductDraft, ProductRejection, Stage, Variant, VariantDraft, VariantPatch,
+    claims,
 };
 
 use std::collections::BTreeMap;

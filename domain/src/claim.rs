@@ -62,12 +62,8 @@ impl Claim {
         match (command, &self.holder) {
             (ClaimCommand::Take { by }, None) => Ok(vec![ClaimEvent::Claimed(Claimed { by })]),
             (ClaimCommand::Take { by }, Some(holder)) if *holder == by => Ok(vec![]),
-            (ClaimCommand::Take { .. }, Some(holder)) => {
-                Err(ClaimRejection::Taken { by: holder.clone() })
-            }
-            (ClaimCommand::Release { by }, Some(holder)) if *holder == by => {
-                Ok(vec![ClaimEvent::ClaimReleased(ClaimReleased { by })])
-            }
+            (ClaimCommand::Take { .. }, Some(holder)) => Err(ClaimRejection::Taken { by: holder.clone() }),
+            (ClaimCommand::Release { by }, Some(holder)) if *holder == by => Ok(vec![ClaimEvent::ClaimReleased(ClaimReleased { by })]),
             (ClaimCommand::Release { .. }, _) => Ok(vec![]),
         }
     }
@@ -96,10 +92,7 @@ pub struct ClaimKey {
 impl ClaimKey {
     #[must_use]
     pub fn new(kind: &str, key: &str) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            key: key.trim().to_lowercase(),
-        }
+        Self { kind: kind.to_owned(), key: key.trim().to_lowercase() }
     }
 
     /// A product's handle.
@@ -148,10 +141,7 @@ impl ClaimChanges {
     /// The way from one set of held keys to another.
     #[must_use]
     pub fn between(before: &BTreeSet<ClaimKey>, after: &BTreeSet<ClaimKey>) -> Self {
-        Self {
-            take: after.difference(before).cloned().collect(),
-            release: before.difference(after).cloned().collect(),
-        }
+        Self { take: after.difference(before).cloned().collect(), release: before.difference(after).cloned().collect() }
     }
 
     #[must_use]

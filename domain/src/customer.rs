@@ -67,12 +67,8 @@ pub struct Subject {
 impl Subject {
     pub fn decide(&self, command: SubjectCommand) -> Result<Vec<SubjectEvent>, SubjectRejection> {
         match command {
-            SubjectCommand::Link { from, to } if from == to => {
-                Err(SubjectRejection::LinkedToItself)
-            }
-            SubjectCommand::Link { .. } if self.erased.contains(&Purpose::Account) => {
-                Err(SubjectRejection::Erased)
-            }
+            SubjectCommand::Link { from, to } if from == to => Err(SubjectRejection::LinkedToItself),
+            SubjectCommand::Link { .. } if self.erased.contains(&Purpose::Account) => Err(SubjectRejection::Erased),
             SubjectCommand::Link { from, to } => {
                 let known = self.linked.contains(&to);
                 let linked = SubjectEvent::SubjectLinked(SubjectLinked { from, to });
@@ -116,43 +112,28 @@ mod tests {
 
     #[test]
     fn linking_the_same_subject_twice_appends_nothing() {
-        let linked = SubjectLinked {
-            from: subject(1),
-            to: subject(2),
-        };
+        let linked = SubjectLinked { from: subject(1), to: subject(2) };
         TestFramework::<Subject>::with(())
             .given(vec![SubjectEvent::SubjectLinked(linked)])
-            .when(SubjectCommand::Link {
-                from: subject(1),
-                to: subject(2),
-            })
+            .when(SubjectCommand::Link { from: subject(1), to: subject(2) })
             .then_expect_events(vec![]);
     }
 
     #[test]
     fn an_account_is_erased_while_its_orders_stay() {
-        let erased = SubjectEvent::SubjectErased(SubjectErased {
-            purpose: Purpose::Account,
-        });
+        let erased = SubjectEvent::SubjectErased(SubjectErased { purpose: Purpose::Account });
         TestFramework::<Subject>::with(())
             .given_no_previous_events()
-            .when(SubjectCommand::Erase {
-                purpose: Purpose::Account,
-            })
+            .when(SubjectCommand::Erase { purpose: Purpose::Account })
             .then_expect_events(vec![erased]);
     }
 
     #[test]
     fn nobody_is_linked_to_an_erased_account() {
-        let erased = SubjectEvent::SubjectErased(SubjectErased {
-            purpose: Purpose::Account,
-        });
+        let erased = SubjectEvent::SubjectErased(SubjectErased { purpose: Purpose::Account });
         TestFramework::<Subject>::with(())
             .given(vec![erased])
-            .when(SubjectCommand::Link {
-                from: subject(1),
-                to: subject(2),
-            })
+            .when(SubjectCommand::Link { from: subject(1), to: subject(2) })
             .then_expect_error(SubjectRejection::Erased);
     }
 }

@@ -48,11 +48,7 @@ pub enum DecodeError {
     #[error("unknown event type {name}")]
     UnknownType { name: String },
     #[error("{name} has version {version}, this program knows versions up to {known}")]
-    NewerVersion {
-        name: String,
-        version: u16,
-        known: u16,
-    },
+    NewerVersion { name: String, version: u16, known: u16 },
     #[error("{name} has no upcaster from version {version}")]
     NoUpcaster { name: String, version: u16 },
     #[error("{name} version {version} can't be decoded")]
@@ -65,23 +61,10 @@ pub enum DecodeError {
 }
 
 /// Decodes one event struct whose current version is `known`; what [`events!`] calls per type.
-pub fn decode<T: DeserializeOwned>(
-    name: &str,
-    version: u16,
-    known: u16,
-    payload: &str,
-) -> Result<T, DecodeError> {
-    let unreadable = |source| DecodeError::Payload {
-        name: name.to_owned(),
-        version,
-        source,
-    };
+pub fn decode<T: DeserializeOwned>(name: &str, version: u16, known: u16, payload: &str) -> Result<T, DecodeError> {
+    let unreadable = |source| DecodeError::Payload { name: name.to_owned(), version, source };
     if version > known {
-        return Err(DecodeError::NewerVersion {
-            name: name.to_owned(),
-            version,
-            known,
-        });
+        return Err(DecodeError::NewerVersion { name: name.to_owned(), version, known });
     }
     if version == known {
         return serde_json::from_str(payload).map_err(unreadable);

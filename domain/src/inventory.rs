@@ -12,11 +12,10 @@ mod promise;
 mod shelf;
 
 pub use event::{
-    AllocationReleased, BackInStock, HoldOwner, LowStockReached, OutOfStock, Part,
-    ReservationExpired, ReservationExtended, ReservationReleased, SafetyStock, StockAdjusted,
-    StockAllocated, StockCounted, StockEvent, StockItemOpened, StockPolicy, StockPolicyChanged,
-    StockReceived, StockReserved, StockReturned, StockShipped, StockShortfall,
-    StockTransferDispatched, StockTransferReceived,
+    AllocationReleased, BackInStock, HoldOwner, LowStockReached, OutOfStock, Part, ReservationExpired, ReservationExtended,
+    ReservationReleased, SafetyStock, StockAdjusted, StockAllocated, StockCounted, StockEvent, StockItemOpened, StockPolicy,
+    StockPolicyChanged, StockReceived, StockReserved, StockReturned, StockShipped, StockShortfall, StockTransferDispatched,
+    StockTransferReceived,
 };
 pub use level::{Level, Levels};
 
@@ -26,9 +25,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::event::Root;
-use crate::id::{
-    AllocationId, FulfilmentId, HoldId, LineId, LocationId, OrderId, ReceiptId, TransferId,
-};
+use crate::id::{AllocationId, FulfilmentId, HoldId, LineId, LocationId, OrderId, ReceiptId, TransferId};
 use crate::money::Money;
 use crate::personal::Personal;
 
@@ -128,10 +125,7 @@ pub enum StockRejection {
     #[error("a location holds no more than {max}")]
     QuantityTooLarge { max: i64 },
     #[error("only {on_hand} are at the location {location_id}")]
-    NotOnHand {
-        location_id: LocationId,
-        on_hand: i64,
-    },
+    NotOnHand { location_id: LocationId, on_hand: i64 },
     #[error("a reason is needed")]
     ReasonMissing,
     #[error("no location to take stock from is given")]
@@ -237,14 +231,11 @@ impl StockItem {
             StockEvent::StockItemOpened(opened) => {
                 self.opened = true;
                 self.policy = opened.policy;
-                self.low_stock_threshold =
-                    opened.low_stock_threshold.unwrap_or(LOW_STOCK_THRESHOLD);
+                self.low_stock_threshold = opened.low_stock_threshold.unwrap_or(LOW_STOCK_THRESHOLD);
             }
             StockEvent::StockPolicyChanged(changed) => {
                 self.policy = changed.policy;
-                self.low_stock_threshold = changed
-                    .low_stock_threshold
-                    .unwrap_or(self.low_stock_threshold);
+                self.low_stock_threshold = changed.low_stock_threshold.unwrap_or(self.low_stock_threshold);
             }
             StockEvent::StockReserved(reserved) => self.hold(reserved),
             StockEvent::ReservationExtended(extended) => self.extend(extended),
@@ -254,11 +245,7 @@ impl StockItem {
                 if let Some(hold_id) = allocated.hold_id {
                     self.drop_hold(hold_id);
                 }
-                let allocation = Allocation {
-                    order_id: allocated.order_id,
-                    line_id: allocated.line_id,
-                    parts: allocated.parts.clone(),
-                };
+                let allocation = Allocation { order_id: allocated.order_id, line_id: allocated.line_id, parts: allocated.parts.clone() };
                 self.allocations.insert(allocated.allocation_id, allocation);
             }
             StockEvent::AllocationReleased(released) => {
@@ -268,11 +255,7 @@ impl StockItem {
                 self.drop_allocated(shipped.allocation_id, &shipped.parts);
             }
             StockEvent::StockTransferDispatched(dispatched) => {
-                let transfer = Transfer {
-                    from: dispatched.from,
-                    to: dispatched.to,
-                    quantity: dispatched.quantity,
-                };
+                let transfer = Transfer { from: dispatched.from, to: dispatched.to, quantity: dispatched.quantity };
                 self.transfers.insert(dispatched.transfer_id, transfer);
             }
             StockEvent::StockTransferReceived(received) => {
@@ -297,15 +280,8 @@ impl StockItem {
     }
 
     fn decide_movement(&self, command: StockCommand) -> Result<Vec<StockEvent>, StockRejection> {
-        if let StockCommand::Open {
-            policy,
-            low_stock_threshold,
-        } = command
-        {
-            let opened = StockEvent::StockItemOpened(StockItemOpened {
-                policy,
-                low_stock_threshold,
-            });
+        if let StockCommand::Open { policy, low_stock_threshold } = command {
+            let opened = StockEvent::StockItemOpened(StockItemOpened { policy, low_stock_threshold });
             return Ok(if self.opened { vec![] } else { vec![opened] });
         }
         if !self.opened {
@@ -314,69 +290,25 @@ impl StockItem {
         match command {
             // Answered above.
             StockCommand::Open { .. } => Ok(vec![]),
-            StockCommand::ChangePolicy {
-                policy,
-                safety,
-                low_stock_threshold,
-            } => Ok(self
-                .change_policy(policy, safety, low_stock_threshold)
-                .into_iter()
-                .collect()),
-            StockCommand::Receive {
-                receipt_id,
-                location_id,
-                quantity,
-                unit_cost,
-            } => self.receive(StockReceived {
-                receipt_id,
-                location_id,
-                quantity,
-                unit_cost,
-            }),
-            StockCommand::Count {
-                location_id,
-                counted,
-                reason,
-            } => self.count(location_id, counted, reason),
-            StockCommand::Adjust {
-                location_id,
-                delta,
-                reason,
-                note,
-            } => self.adjust(StockAdjusted {
-                location_id,
-                delta,
-                reason,
-                note,
-            }),
+            StockCommand::ChangePolicy { policy, safety, low_stock_threshold } => {
+                Ok(self.change_policy(policy, safety, low_stock_threshold).into_iter().collect())
+            }
+            StockCommand::Receive { receipt_id, location_id, quantity, unit_cost } => {
+                self.receive(StockReceived { receipt_id, location_id, quantity, unit_cost })
+            }
+            StockCommand::Count { location_id, counted, reason } => self.count(location_id, counted, reason),
+            StockCommand::Adjust { location_id, delta, reason, note } => self.adjust(StockAdjusted { location_id, delta, reason, note }),
             StockCommand::Reserve(reserve) => self.reserve(reserve),
-            StockCommand::ExtendReservation {
-                hold_id,
-                expires_at,
-                now,
-            } => self.extend_reservation(hold_id, expires_at, now),
-            StockCommand::ReleaseReservation { hold_id, reason } => Ok(self
-                .release_reservation(hold_id, reason)
-                .into_iter()
-                .collect()),
+            StockCommand::ExtendReservation { hold_id, expires_at, now } => self.extend_reservation(hold_id, expires_at, now),
+            StockCommand::ReleaseReservation { hold_id, reason } => Ok(self.release_reservation(hold_id, reason).into_iter().collect()),
             StockCommand::ExpireReservations { now } => Ok(self.expired(now)),
-            StockCommand::Allocate {
-                allocation_id,
-                hold_id,
-                order_id,
-                line_id,
-            } => self.allocate(allocation_id, hold_id, order_id, line_id),
-            StockCommand::ReleaseAllocation {
-                allocation_id,
-                quantity,
-                reason,
-            } => self.release_allocation(allocation_id, quantity, reason),
-            StockCommand::Ship {
-                allocation_id,
-                fulfilment_id,
-                quantity,
-                forced,
-            } => self.ship(allocation_id, fulfilment_id, quantity, forced),
+            StockCommand::Allocate { allocation_id, hold_id, order_id, line_id } => {
+                self.allocate(allocation_id, hold_id, order_id, line_id)
+            }
+            StockCommand::ReleaseAllocation { allocation_id, quantity, reason } => self.release_allocation(allocation_id, quantity, reason),
+            StockCommand::Ship { allocation_id, fulfilment_id, quantity, forced } => {
+                self.ship(allocation_id, fulfilment_id, quantity, forced)
+            }
             StockCommand::Return(returned) => self.take_back(returned),
             StockCommand::DispatchTransfer(transfer) => self.dispatch(transfer),
             StockCommand::ReceiveTransfer(received) => self.receive_transfer(received),
@@ -399,11 +331,7 @@ impl Root for StockItem {
 }
 
 fn check_quantity(quantity: u32) -> Result<(), StockRejection> {
-    if quantity == 0 {
-        Err(StockRejection::QuantityZero)
-    } else {
-        Ok(())
-    }
+    if quantity == 0 { Err(StockRejection::QuantityZero) } else { Ok(()) }
 }
 
 /// A number of units as events write it; state keeps to the range that makes this exact.

@@ -11,9 +11,8 @@ mod pay;
 mod place;
 
 pub use event::{
-    CancelledLine, Cover, Fee, LineOption, OrderCancelled, OrderCompleted, OrderConfirmed,
-    OrderContactCorrected, OrderEvent, OrderExpired, OrderHeld, OrderHold, OrderItem, OrderLine,
-    OrderLinesCancelled, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated,
+    CancelledLine, Cover, Fee, LineOption, OrderCancelled, OrderCompleted, OrderConfirmed, OrderContactCorrected, OrderEvent, OrderExpired,
+    OrderHeld, OrderHold, OrderItem, OrderLine, OrderLinesCancelled, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated,
     OrderReleased, Tender,
 };
 
@@ -196,9 +195,7 @@ impl Order {
                 Self::Placed(_) => Err(OrderRejection::Exists),
             };
         }
-        self.placed()
-            .ok_or(OrderRejection::NotFound)?
-            .decide(command)
+        self.placed().ok_or(OrderRejection::NotFound)?.decide(command)
     }
 
     pub fn apply(&mut self, event: &OrderEvent) {
@@ -236,45 +233,23 @@ impl PlacedOrder {
         match command {
             // Answered by the caller.
             OrderCommand::Place(_) => Ok(vec![]),
-            OrderCommand::OpenPayment { payment_id, amount } => {
-                self.open_payment(payment_id, amount)
-            }
-            OrderCommand::ClosePayment {
-                payment_id,
-                outcome,
-            } => Ok(self
-                .close_payment(payment_id, outcome)
-                .into_iter()
-                .collect()),
+            OrderCommand::OpenPayment { payment_id, amount } => self.open_payment(payment_id, amount),
+            OrderCommand::ClosePayment { payment_id, outcome } => Ok(self.close_payment(payment_id, outcome).into_iter().collect()),
             OrderCommand::Confirm { covered_by } => self.confirm(covered_by),
             OrderCommand::Expire { reason } => self.expire(reason),
-            OrderCommand::Reinstate {
-                payment_id,
-                covered_by,
-            } => self.reinstate(payment_id, covered_by),
+            OrderCommand::Reinstate { payment_id, covered_by } => self.reinstate(payment_id, covered_by),
             OrderCommand::CancelLines(cancel) => self.cancel_lines(cancel),
-            OrderCommand::Cancel {
-                reason,
-                by,
-                shipped,
-            } => self.cancel(reason, by, &shipped),
+            OrderCommand::Cancel { reason, by, shipped } => self.cancel(reason, by, &shipped),
             OrderCommand::Hold { reason } => match (&self.stage, &self.on_hold) {
-                (OrderStage::Confirmed { .. }, None) => {
-                    Ok(vec![OrderEvent::OrderHeld(OrderHeld { reason })])
-                }
+                (OrderStage::Confirmed { .. }, None) => Ok(vec![OrderEvent::OrderHeld(OrderHeld { reason })]),
                 (OrderStage::Confirmed { .. }, Some(_)) => Ok(vec![]),
                 _ => Err(self.wrong_status()),
             },
             OrderCommand::Release { reason } => {
                 let released = self.on_hold.is_some().then_some(OrderReleased { reason });
-                Ok(released
-                    .into_iter()
-                    .map(OrderEvent::OrderReleased)
-                    .collect())
+                Ok(released.into_iter().map(OrderEvent::OrderReleased).collect())
             }
-            OrderCommand::CorrectContact(contact) => {
-                Ok(self.correct_contact(*contact).into_iter().collect())
-            }
+            OrderCommand::CorrectContact(contact) => Ok(self.correct_contact(*contact).into_iter().collect()),
             OrderCommand::Complete => self.complete(),
         }
     }
@@ -288,26 +263,18 @@ impl PlacedOrder {
                 self.payments.push(opened.payment_id);
             }
             OrderEvent::OrderPaymentClosed(closed) => {
-                self.live_payment
-                    .take_if(|live| live.payment_id == closed.payment_id);
+                self.live_payment.take_if(|live| live.payment_id == closed.payment_id);
             }
             OrderEvent::OrderConfirmed(confirmed) => {
-                self.stage = OrderStage::Confirmed {
-                    covered_by: confirmed.covered_by.clone(),
-                };
+                self.stage = OrderStage::Confirmed { covered_by: confirmed.covered_by.clone() };
             }
             OrderEvent::OrderExpired(expired) => {
-                self.stage = OrderStage::Expired {
-                    reason: expired.reason.clone(),
-                };
+                self.stage = OrderStage::Expired { reason: expired.reason.clone() };
             }
             OrderEvent::OrderReinstated(_) => self.stage = OrderStage::PendingPayment,
             OrderEvent::OrderLinesCancelled(cancelled) => self.add_cancelled(&cancelled.lines),
             OrderEvent::OrderCancelled(cancelled) => {
-                self.stage = OrderStage::Cancelled {
-                    reason: cancelled.reason.clone(),
-                    by: cancelled.by.clone(),
-                };
+                self.stage = OrderStage::Cancelled { reason: cancelled.reason.clone(), by: cancelled.by.clone() };
             }
             OrderEvent::OrderHeld(held) => self.on_hold = Some(held.reason.clone()),
             OrderEvent::OrderReleased(_) => self.on_hold = None,
@@ -336,10 +303,7 @@ impl PlacedOrder {
     /// What is to be paid: the total without what was cancelled.
     pub fn amount_owed(&self) -> Result<Money, MoneyError> {
         let cancelled = self.cancelled.values().map(|line| line.gross);
-        self.facts
-            .totals
-            .total
-            .minus(Money::sum(self.facts.currency, cancelled)?)
+        self.facts.totals.total.minus(Money::sum(self.facts.currency, cancelled)?)
     }
 
     fn complete(&self) -> Result<Vec<OrderEvent>, OrderRejection> {
@@ -355,15 +319,9 @@ impl PlacedOrder {
         let facts = &self.facts;
         let corrected = OrderContactCorrected {
             email: wanted.email.filter(|email| *email != facts.email),
-            phone: wanted
-                .phone
-                .filter(|phone| Some(phone) != facts.phone.as_ref()),
-            shipping_address: wanted
-                .shipping_address
-                .filter(|address| *address != facts.shipping_address),
-            billing_address: wanted
-                .billing_address
-                .filter(|address| Some(address) != facts.billing_address.as_ref()),
+            phone: wanted.phone.filter(|phone| Some(phone) != facts.phone.as_ref()),
+            shipping_address: wanted.shipping_address.filter(|address| *address != facts.shipping_address),
+            billing_address: wanted.billing_address.filter(|address| Some(address) != facts.billing_address.as_ref()),
         };
         let nothing = corrected == OrderContactCorrected::default();
         (!nothing).then_some(OrderEvent::OrderContactCorrected(Box::new(corrected)))
@@ -378,16 +336,11 @@ impl PlacedOrder {
             facts.shipping_address = address.clone();
         }
         facts.phone = corrected.phone.clone().or(facts.phone.take());
-        facts.billing_address = corrected
-            .billing_address
-            .clone()
-            .or(facts.billing_address.take());
+        facts.billing_address = corrected.billing_address.clone().or(facts.billing_address.take());
     }
 
     const fn wrong_status(&self) -> OrderRejection {
-        OrderRejection::WrongStatus {
-            status: self.stage.as_str(),
-        }
+        OrderRejection::WrongStatus { status: self.stage.as_str() }
     }
 }
 

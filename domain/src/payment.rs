@@ -11,11 +11,9 @@ mod request;
 mod status;
 
 pub use event::{
-    AuthorizationExpired, AuthorizationRequested, CaptureFailed, CaptureMode, CaptureRequested,
-    DisputeLost, DisputeOpened, DisputeWon, Evidence, OperationOutcomeUnknown,
-    PaymentActionRequired, PaymentAuthorized, PaymentCaptured, PaymentCreated, PaymentEvent,
-    PaymentFailed, PaymentMethod, PaymentVoided, RefundAllocation, RefundOutcome, RefundRequested,
-    VoidFailed, VoidRequested,
+    AuthorizationExpired, AuthorizationRequested, CaptureFailed, CaptureMode, CaptureRequested, DisputeLost, DisputeOpened, DisputeWon,
+    Evidence, OperationOutcomeUnknown, PaymentActionRequired, PaymentAuthorized, PaymentCaptured, PaymentCreated, PaymentEvent,
+    PaymentFailed, PaymentMethod, PaymentVoided, RefundAllocation, RefundOutcome, RefundRequested, VoidFailed, VoidRequested,
 };
 pub use status::{PaymentStatus, order_payment_status};
 
@@ -45,71 +43,22 @@ pub struct Start {
 /// What the provider said about an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderFact {
-    ActionRequired {
-        kind: String,
-        expires_at: Option<DateTime<Utc>>,
-    },
-    Authorized {
-        amount: Money,
-        expires_at: Option<DateTime<Utc>>,
-        method: PaymentMethod,
-        last4: Option<Personal<String>>,
-    },
-    AuthorizationFailed {
-        code: String,
-        category: String,
-    },
-    AuthorizationExpired {
-        amount: Money,
-    },
-    Captured {
-        amount: Money,
-        is_final: bool,
-    },
-    CaptureFailed {
-        code: String,
-    },
-    Voided {
-        amount: Money,
-    },
-    VoidFailed {
-        code: String,
-    },
-    RefundPending {
-        refund_id: RefundId,
-        amount: Money,
-    },
-    RefundSucceeded {
-        refund_id: RefundId,
-        amount: Money,
-    },
-    RefundFailed {
-        refund_id: RefundId,
-        amount: Money,
-        code: Option<String>,
-    },
-    RefundReversed {
-        refund_id: RefundId,
-        amount: Money,
-        code: Option<String>,
-    },
-    Unknown {
-        operation: OperationKind,
-    },
-    DisputeOpened {
-        dispute_id: DisputeId,
-        amount: Money,
-        reason: String,
-        due_at: Option<DateTime<Utc>>,
-    },
-    DisputeWon {
-        dispute_id: DisputeId,
-    },
-    DisputeLost {
-        dispute_id: DisputeId,
-        amount: Money,
-        fee: Option<Money>,
-    },
+    ActionRequired { kind: String, expires_at: Option<DateTime<Utc>> },
+    Authorized { amount: Money, expires_at: Option<DateTime<Utc>>, method: PaymentMethod, last4: Option<Personal<String>> },
+    AuthorizationFailed { code: String, category: String },
+    AuthorizationExpired { amount: Money },
+    Captured { amount: Money, is_final: bool },
+    CaptureFailed { code: String },
+    Voided { amount: Money },
+    VoidFailed { code: String },
+    RefundPending { refund_id: RefundId, amount: Money },
+    RefundSucceeded { refund_id: RefundId, amount: Money },
+    RefundFailed { refund_id: RefundId, amount: Money, code: Option<String> },
+    RefundReversed { refund_id: RefundId, amount: Money, code: Option<String> },
+    Unknown { operation: OperationKind },
+    DisputeOpened { dispute_id: DisputeId, amount: Money, reason: String, due_at: Option<DateTime<Utc>> },
+    DisputeWon { dispute_id: DisputeId },
+    DisputeLost { dispute_id: DisputeId, amount: Money, fee: Option<Money> },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,10 +173,7 @@ impl Outcome {
     /// Whether the last word may still be to come.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        matches!(
-            self,
-            Self::Requested | Self::Pending | Self::ActionRequired { .. } | Self::Unknown
-        )
+        matches!(self, Self::Requested | Self::Pending | Self::ActionRequired { .. } | Self::Unknown)
     }
 }
 
@@ -284,48 +230,26 @@ impl Payment {
         match command {
             // Answered above.
             PaymentCommand::Start(_) => Ok(vec![]),
-            PaymentCommand::Record { evidence, fact } => {
-                Ok(self.record(evidence, fact).into_iter().collect())
-            }
-            PaymentCommand::RequestCapture {
-                operation_id,
-                idempotency_key,
-                amount,
-                is_final,
-            } => {
-                let wanted = CaptureRequested {
-                    operation_id,
-                    idempotency_key,
-                    amount,
-                    is_final,
-                };
+            PaymentCommand::Record { evidence, fact } => Ok(self.record(evidence, fact).into_iter().collect()),
+            PaymentCommand::RequestCapture { operation_id, idempotency_key, amount, is_final } => {
+                let wanted = CaptureRequested { operation_id, idempotency_key, amount, is_final };
                 self.request_capture(created, wanted)
             }
-            PaymentCommand::RequestVoid {
-                operation_id,
-                idempotency_key,
-                reason,
-            } => self.request_void(VoidRequested {
-                operation_id,
-                idempotency_key,
-                reason,
-            }),
+            PaymentCommand::RequestVoid { operation_id, idempotency_key, reason } => {
+                self.request_void(VoidRequested { operation_id, idempotency_key, reason })
+            }
             PaymentCommand::RequestRefund(refund) => self.request_refund(created, refund),
         }
     }
 
     #[must_use]
     pub fn operation(&self, operation_id: OperationId) -> Option<&Operation> {
-        self.operations
-            .iter()
-            .find(|operation| operation.operation_id == operation_id)
+        self.operations.iter().find(|operation| operation.operation_id == operation_id)
     }
 
     /// The operations that may need a query: their last word may still be to come.
     pub fn open_operations(&self) -> impl Iterator<Item = &Operation> {
-        self.operations
-            .iter()
-            .filter(|operation| operation.outcome.is_open())
+        self.operations.iter().filter(|operation| operation.outcome.is_open())
     }
 }
 
@@ -336,8 +260,6 @@ impl Root for Payment {
 
     /// A payment is read together with its order.
     fn partition_key(&self, id: &str) -> String {
-        self.created
-            .as_ref()
-            .map_or_else(|| id.to_owned(), |created| created.order_id.to_string())
+        self.created.as_ref().map_or_else(|| id.to_owned(), |created| created.order_id.to_string())
     }
 }

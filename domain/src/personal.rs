@@ -11,11 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// A fact about a person: known, or erased for ever.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    from = "Stored<T>",
-    into = "Stored<T>",
-    bound(serialize = "T: Clone + Serialize")
-)]
+#[serde(from = "Stored<T>", into = "Stored<T>", bound(serialize = "T: Clone + Serialize"))]
 pub enum Personal<T> {
     Known(T),
     Erased,
@@ -114,20 +110,14 @@ mod tests {
         let email = Personal::Known("ada@example.com".to_owned());
         let json = serde_json::to_string(&email).unwrap();
         assert_eq!(json, r#"{"$personal":"ada@example.com"}"#);
-        assert_eq!(
-            serde_json::from_str::<Personal<String>>(&json).unwrap(),
-            email
-        );
+        assert_eq!(serde_json::from_str::<Personal<String>>(&json).unwrap(), email);
     }
 
     #[test]
     fn an_erased_fact_stays_erased() {
         let json = serde_json::to_string(&Personal::<String>::Erased).unwrap();
         assert_eq!(json, r#"{"$erased":true}"#);
-        assert_eq!(
-            serde_json::from_str::<Personal<String>>(&json).unwrap(),
-            Personal::Erased
-        );
+        assert_eq!(serde_json::from_str::<Personal<String>>(&json).unwrap(), Personal::Erased);
     }
 
     #[test]

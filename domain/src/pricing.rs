@@ -115,10 +115,7 @@ pub struct QuoteLine {
 
 impl QuoteLine {
     pub fn discount(&self) -> Result<Money, MoneyError> {
-        Money::sum(
-            self.subtotal.currency(),
-            self.discounts.iter().map(|discount| discount.amount),
-        )
+        Money::sum(self.subtotal.currency(), self.discounts.iter().map(|discount| discount.amount))
     }
 }
 
@@ -217,26 +214,14 @@ impl Totals {
         fees: impl IntoIterator<Item = (Money, Money)>,
     ) -> Result<Self, MoneyError> {
         let zero = Money::zero(currency);
-        let mut totals = Self {
-            subtotal: zero,
-            discount: zero,
-            shipping: zero,
-            fees: zero,
-            tax: zero,
-            total: zero,
-        };
+        let mut totals = Self { subtotal: zero, discount: zero, shipping: zero, fees: zero, tax: zero, total: zero };
         for line in lines {
             totals.subtotal = totals.subtotal.plus(line.subtotal)?;
             totals.add(&line)?;
         }
         for line in shipping_lines {
             totals.shipping = totals.shipping.plus(line.subtotal)?;
-            totals.add(&LineAmounts {
-                subtotal: line.subtotal,
-                discounts: &line.discounts,
-                tax: line.tax,
-                gross: line.gross,
-            })?;
+            totals.add(&LineAmounts { subtotal: line.subtotal, discounts: &line.discounts, tax: line.tax, gross: line.gross })?;
         }
         for (tax, gross) in fees {
             totals.fees = totals.fees.plus(gross)?;
@@ -294,15 +279,8 @@ impl PricingError {
 
 /// Prices a cart or an order.
 pub fn price(request: &QuoteRequest) -> Result<Quote, PricingError> {
-    let mut lines = request
-        .lines
-        .iter()
-        .map(priced)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut shipping: Option<Priced> = request
-        .shipping
-        .as_ref()
-        .map(|option| Priced::new(option.price));
+    let mut lines = request.lines.iter().map(priced).collect::<Result<Vec<_>, _>>()?;
+    let mut shipping: Option<Priced> = request.shipping.as_ref().map(|option| Priced::new(option.price));
     let discounts = grant(&request.discounts, request, &mut lines, shipping.as_mut())?;
 
     let mut taxes = TaxSums::new(request);
@@ -327,9 +305,7 @@ pub fn price(request: &QuoteRequest) -> Result<Quote, PricingError> {
     }
     let mut shipping_lines = Vec::new();
     if let (Some(option), Some(line)) = (&request.shipping, shipping) {
-        let rates = rates_for(request, &option.tax_category, |rate| {
-            rate.applies_to_shipping
-        });
+        let rates = rates_for(request, &option.tax_category, |rate| rate.applies_to_shipping);
         let amounts = tax_on(request, line.left, &rates)?;
         taxes.add(&amounts, &rates)?;
         shipping_lines.push(ShippingLine {
@@ -344,12 +320,8 @@ pub fn price(request: &QuoteRequest) -> Result<Quote, PricingError> {
             gross: amounts.gross,
         });
     }
-    let amounts = quoted.iter().map(|line| LineAmounts {
-        subtotal: line.subtotal,
-        discounts: &line.discounts,
-        tax: line.tax,
-        gross: line.gross,
-    });
+    let amounts =
+        quoted.iter().map(|line| LineAmounts { subtotal: line.subtotal, discounts: &line.discounts, tax: line.tax, gross: line.gross });
     let totals = Totals::of(request.currency, amounts, &shipping_lines, [])?;
     Ok(Quote {
         currency: request.currency,
@@ -365,38 +337,19 @@ pub fn price(request: &QuoteRequest) -> Result<Quote, PricingError> {
 
 /// The ways of delivery that a shop offers to this destination for goods of this value.
 #[must_use]
-pub fn shipping_options(
-    methods: &[ShippingMethod],
-    ship_to: &ShipTo,
-    goods_value: Money,
-) -> Vec<ShippingOption> {
-    let in_currency = |amounts: &[Money]| {
-        amounts
-            .iter()
-            .copied()
-            .find(|amount| amount.currency() == goods_value.currency())
-    };
-    let reaches = |method: &ShippingMethod| {
-        method.countries.is_empty() || method.countries.contains(&ship_to.country)
-    };
-    let offered = methods
-        .iter()
-        .filter(|method| reaches(method))
-        .filter_map(|method| {
-            let price = in_currency(&method.prices)?;
-            let free = in_currency(&method.free_from)
-                .is_some_and(|from| goods_value.amount() >= from.amount());
-            Some(ShippingOption {
-                method_id: method.method_id,
-                title: method.title.clone(),
-                price: if free {
-                    Money::zero(price.currency())
-                } else {
-                    price
-                },
-                tax_category: method.tax_category.clone(),
-            })
-        });
+pub fn shipping_options(methods: &[ShippingMethod], ship_to: &ShipTo, goods_value: Money) -> Vec<ShippingOption> {
+    let in_currency = |amounts: &[Money]| amounts.iter().copied().find(|amount| amount.currency() == goods_value.currency());
+    let reaches = |method: &ShippingMethod| method.countries.is_empty() || method.countries.contains(&ship_to.country);
+    let offered = methods.iter().filter(|method| reaches(method)).filter_map(|method| {
+        let price = in_currency(&method.prices)?;
+        let free = in_currency(&method.free_from).is_some_and(|from| goods_value.amount() >= from.amount());
+        Some(ShippingOption {
+            method_id: method.method_id,
+            title: method.title.clone(),
+            price: if free { Money::zero(price.currency()) } else { price },
+            tax_category: method.tax_category.clone(),
+        })
+    });
     offered.collect()
 }
 
@@ -409,21 +362,14 @@ struct Priced {
 
 impl Priced {
     const fn new(subtotal: Money) -> Self {
-        Self {
-            subtotal,
-            left: subtotal,
-            discounts: Vec::new(),
-        }
+        Self { subtotal, left: subtotal, discounts: Vec::new() }
     }
 
     /// Takes a discount off; a part of zero leaves no trace.
     fn take(&mut self, discount_id: DiscountId, amount: Money) -> Result<(), MoneyError> {
         if !amount.is_zero() {
             self.left = self.left.minus(amount)?;
-            self.discounts.push(LineDiscount {
-                discount_id,
-                amount,
-            });
+            self.discounts.push(LineDiscount { discount_id, amount });
         }
         Ok(())
     }
@@ -431,14 +377,10 @@ impl Priced {
 
 fn priced(line: &LineRequest) -> Result<Priced, PricingError> {
     if line.quantity == 0 {
-        return Err(PricingError::QuantityZero {
-            line_id: line.line_id,
-        });
+        return Err(PricingError::QuantityZero { line_id: line.line_id });
     }
     if line.unit_price.is_negative() {
-        return Err(PricingError::PriceNegative {
-            line_id: line.line_id,
-        });
+        return Err(PricingError::PriceNegative { line_id: line.line_id });
     }
     Ok(Priced::new(line.unit_price.times(line.quantity)?))
 }
@@ -464,10 +406,7 @@ fn grant(
         Money::zero(request.currency).plus(discount.amount)?;
         let amount = match discount.target {
             DiscountTarget::Line { line_id } => {
-                let index = request
-                    .lines
-                    .iter()
-                    .position(|line| line.line_id == line_id);
+                let index = request.lines.iter().position(|line| line.line_id == line_id);
                 let index = index.ok_or(PricingError::DiscountTargetMissing { discount_id })?;
                 take_at_most(&mut lines[index], discount)?
             }
@@ -477,10 +416,7 @@ fn grant(
                 None => Money::zero(request.currency),
             },
         };
-        granted.push(Discount {
-            amount,
-            ..discount.clone()
-        });
+        granted.push(Discount { amount, ..discount.clone() });
     }
     Ok(granted)
 }
@@ -496,10 +432,7 @@ fn allocate(lines: &mut [Priced], discount: &Discount) -> Result<Money, MoneyErr
     let currency = discount.amount.currency();
     let weights: Vec<i64> = lines.iter().map(|line| line.left.amount()).collect();
     let mut granted = Money::zero(currency);
-    for (line, part) in lines
-        .iter_mut()
-        .zip(money::allocate(discount.amount.amount(), &weights)?)
-    {
+    for (line, part) in lines.iter_mut().zip(money::allocate(discount.amount.amount(), &weights)?) {
         let part = Money::new(part, currency)?;
         line.take(discount.discount_id, part)?;
         granted = granted.plus(part)?;

@@ -23,29 +23,17 @@ pub const STEPS: &[Step] = &[];
 /// The steps for readers that go through the repositories of `cqrs-es`.
 #[must_use]
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
-    STEPS
-        .iter()
-        .map(|step| Box::new(*step) as Box<dyn EventUpcaster>)
-        .collect()
+    STEPS.iter().map(|step| Box::new(*step) as Box<dyn EventUpcaster>).collect()
 }
 
 /// Raises `payload` from `version` to `known`, one step after the other.
-pub fn upcast(
-    steps: &[Step],
-    name: &str,
-    version: u16,
-    known: u16,
-    payload: Value,
-) -> Result<Value, DecodeError> {
+pub fn upcast(steps: &[Step], name: &str, version: u16, known: u16, payload: Value) -> Result<Value, DecodeError> {
     let mut payload = payload;
     for from in version..known {
         let step = steps
             .iter()
             .find(|step| step.event_type == name && step.from == from)
-            .ok_or_else(|| DecodeError::NoUpcaster {
-                name: name.to_owned(),
-                version: from,
-            })?;
+            .ok_or_else(|| DecodeError::NoUpcaster { name: name.to_owned(), version: from })?;
         payload = (step.upcast)(payload);
     }
     Ok(payload)
@@ -57,11 +45,7 @@ impl EventUpcaster for Step {
     }
 
     fn upcast(&self, event: SerializedEvent) -> SerializedEvent {
-        SerializedEvent {
-            event_version: (self.from + 1).to_string(),
-            payload: (self.upcast)(event.payload),
-            ..event
-        }
+        SerializedEvent { event_version: (self.from + 1).to_string(), payload: (self.upcast)(event.payload), ..event }
     }
 }
 
@@ -72,11 +56,7 @@ mod tests {
     use super::*;
 
     const RENAME_AND_ADD: &[Step] = &[
-        Step {
-            event_type: "ThingMoved",
-            from: 1,
-            upcast: |old| json!({"place": old["spot"]}),
-        },
+        Step { event_type: "ThingMoved", from: 1, upcast: |old| json!({"place": old["spot"]}) },
         Step {
             event_type: "ThingMoved",
             from: 2,
@@ -96,10 +76,7 @@ mod tests {
     #[test]
     fn a_missing_step_is_an_error() {
         let refused = upcast(RENAME_AND_ADD, "ThingMoved", 0, 3, json!({}));
-        assert!(matches!(
-            refused,
-            Err(DecodeError::NoUpcaster { version: 0, .. })
-        ));
+        assert!(matches!(refused, Err(DecodeError::NoUpcaster { version: 0, .. })));
     }
 
     #[test]

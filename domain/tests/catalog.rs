@@ -1,17 +1,13 @@
 //! Products: created, put again, changed by hand, and what they claim.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test whose facts can't be made should fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
 
 use std::collections::BTreeMap;
 
 use cqrs_es::test::TestFramework;
 use domain::catalog::{
-    Attribute, DetailsPatch, Media, OptionValue, Price, PriceSet, Product, ProductCommand,
-    ProductDraft, ProductEvent, ProductOption, ProductPublished, ProductRejection, STOREFRONT,
-    Source, Stage, Text, Variant, VariantPatch, VariantSkuChanged, claims,
+    Attribute, DetailsPatch, Media, OptionValue, Price, PriceSet, Product, ProductCommand, ProductDraft, ProductEvent, ProductOption,
+    ProductPublished, ProductRejection, STOREFRONT, Source, Stage, Text, Variant, VariantPatch, VariantSkuChanged, claims,
 };
 use domain::claim::ClaimKey;
 use domain::id::{MediaId, OptionId, PriceListId, ProductId, ValueId, VariantId};
@@ -69,16 +65,7 @@ fn pot(draft: u128) -> ProductDraft {
         options: vec![ProductOption {
             option_id,
             name: text("Colour"),
-            values: vec![
-                OptionValue {
-                    value_id: values[0],
-                    label: text("Red"),
-                },
-                OptionValue {
-                    value_id: values[1],
-                    label: text("Blue"),
-                },
-            ],
+            values: vec![OptionValue { value_id: values[0], label: text("Red") }, OptionValue { value_id: values[1], label: text("Blue") }],
         }],
         attributes: vec![],
         category_ids: vec![],
@@ -99,15 +86,8 @@ fn pot(draft: u128) -> ProductDraft {
 }
 
 fn imported(draft: ProductDraft, hash: &str) -> ProductDraft {
-    let source = Source {
-        system: "shopify".to_owned(),
-        external_id: "moka-pot".to_owned(),
-        hash: hash.to_owned(),
-    };
-    ProductDraft {
-        source: Some(source),
-        ..draft
-    }
+    let source = Source { system: "shopify".to_owned(), external_id: "moka-pot".to_owned(), hash: hash.to_owned() };
+    ProductDraft { source: Some(source), ..draft }
 }
 
 fn put(draft: ProductDraft) -> ProductCommand {
@@ -136,21 +116,10 @@ fn after(product: &Product, command: ProductCommand) -> Product {
 
 #[test]
 fn a_new_product_comes_with_its_variants_prices_pictures_and_publication() {
-    let names: Vec<_> = created(pot(1))
-        .iter()
-        .map(cqrs_es::DomainEvent::event_type)
-        .collect();
+    let names: Vec<_> = created(pot(1)).iter().map(cqrs_es::DomainEvent::event_type).collect();
     assert_eq!(
         names,
-        [
-            "ProductCreated",
-            "VariantAdded",
-            "PriceSet",
-            "VariantAdded",
-            "PriceSet",
-            "ProductMediaChanged",
-            "ProductPublished"
-        ]
+        ["ProductCreated", "VariantAdded", "PriceSet", "VariantAdded", "PriceSet", "ProductMediaChanged", "ProductPublished"]
     );
     let product = fold(&created(pot(1)));
     assert_eq!(product.stage, Stage::Live);
@@ -159,10 +128,7 @@ fn a_new_product_comes_with_its_variants_prices_pictures_and_publication() {
 
 #[test]
 fn putting_an_equal_product_again_appends_nothing_though_its_ids_are_new() {
-    TestFramework::<Product>::with(())
-        .given(created(pot(1)))
-        .when(put(pot(2)))
-        .then_expect_events(vec![]);
+    TestFramework::<Product>::with(()).given(created(pot(1))).when(put(pot(2))).then_expect_events(vec![]);
 }
 
 #[test]
@@ -180,18 +146,12 @@ fn a_changed_price_is_one_event() {
         valid_until: None,
         source_hash: None,
     };
-    TestFramework::<Product>::with(())
-        .given(created(pot(1)))
-        .when(put(draft))
-        .then_expect_events(vec![ProductEvent::PriceSet(set)]);
+    TestFramework::<Product>::with(()).given(created(pot(1))).when(put(draft)).then_expect_events(vec![ProductEvent::PriceSet(set)]);
 }
 
 #[test]
 fn a_row_equal_to_its_last_import_appends_nothing_whatever_changed_since() {
-    let edit = ProductEvent::ProductDetailsChanged(DetailsPatch {
-        title: Some(text("The pot")),
-        ..DetailsPatch::default()
-    });
+    let edit = ProductEvent::ProductDetailsChanged(DetailsPatch { title: Some(text("The pot")), ..DetailsPatch::default() });
     TestFramework::<Product>::with(())
         .given(created(imported(pot(1), "a")))
         .and(vec![edit])
@@ -207,12 +167,7 @@ fn what_an_import_changes_remembers_the_row() {
     assert_eq!(product.import_hash.as_deref(), Some("a"));
     product = after(&product, put(draft.clone()));
     assert_eq!(product.import_hash.as_deref(), Some("b"));
-    product = after(
-        &product,
-        ProductCommand::Unpublish {
-            channel: STOREFRONT.to_owned(),
-        },
-    );
+    product = after(&product, ProductCommand::Unpublish { channel: STOREFRONT.to_owned() });
     assert_eq!(product.decide(put(draft)), Ok(vec![]));
 }
 
@@ -221,11 +176,7 @@ fn a_variant_that_vanished_from_the_draft_is_removed() {
     let mut draft = pot(2);
     draft.variants.truncate(1);
     let product = after(&fold(&created(pot(1))), put(draft));
-    let left: Vec<_> = product
-        .variants
-        .iter()
-        .map(|variant| variant.variant_id)
-        .collect();
+    let left: Vec<_> = product.variants.iter().map(|variant| variant.variant_id).collect();
     assert_eq!(left, [id::<VariantId>(1, 10)]);
 }
 
@@ -233,12 +184,8 @@ fn a_variant_that_vanished_from_the_draft_is_removed() {
 fn a_variant_whose_sku_changed_is_found_by_its_options() {
     let mut draft = pot(2);
     draft.variants[0].sku = Some("POT-RED".to_owned());
-    let changed = VariantSkuChanged {
-        variant_id: id(1, 10),
-        old: Some("POT-R".to_owned()),
-        new: Some("POT-RED".to_owned()),
-        source_hash: None,
-    };
+    let changed =
+        VariantSkuChanged { variant_id: id(1, 10), old: Some("POT-R".to_owned()), new: Some("POT-RED".to_owned()), source_hash: None };
     TestFramework::<Product>::with(())
         .given(created(pot(1)))
         .when(put(draft))
@@ -252,10 +199,7 @@ fn variants_that_swapped_their_skus_keep_them_and_swap_their_options() {
     (draft.variants[0].sku, draft.variants[1].sku) = (second, first);
     let before = fold(&created(pot(1)));
     let product = after(&before, put(draft.clone()));
-    assert_eq!(
-        product.variant(id(1, 10)).unwrap().sku.as_deref(),
-        Some("POT-R")
-    );
+    assert_eq!(product.variant(id(1, 10)).unwrap().sku.as_deref(), Some("POT-R"));
     let values = |product: &Product, n| product.variant(id(1, n)).unwrap().option_values.clone();
     assert_eq!(values(&product, 10), values(&before, 11));
     assert_eq!(product.decide(put(draft)), Ok(vec![]));
@@ -264,10 +208,7 @@ fn variants_that_swapped_their_skus_keep_them_and_swap_their_options() {
 #[test]
 fn prices_of_lists_that_the_draft_does_not_name_stay() {
     let mut draft = pot(1);
-    let other_list = Price {
-        price_list_id: id(0, 2),
-        ..price(9900, 1)
-    };
+    let other_list = Price { price_list_id: id(0, 2), ..price(9900, 1) };
     draft.variants[0].prices = vec![price(4995, 1), price(4495, 10), other_list.clone()];
     let product = after(&fold(&created(draft)), put(pot(2)));
     let mut left = product.variant(id(1, 10)).unwrap().prices.clone();
@@ -291,37 +232,20 @@ fn a_draft_against_the_rules_is_refused_by_name() {
         Product::default().decide(put(draft)).unwrap_err().code()
     };
     assert_eq!(refused(|draft| draft.title = text(" ")), "title_missing");
-    assert_eq!(
-        refused(|draft| draft.handle = "moka/pot".to_owned()),
-        "handle_invalid"
-    );
-    assert_eq!(
-        refused(|draft| draft.variants[1].sku = Some(" pot-r".to_owned())),
-        "sku_duplicate"
-    );
+    assert_eq!(refused(|draft| draft.handle = "moka/pot".to_owned()), "handle_invalid");
+    assert_eq!(refused(|draft| draft.variants[1].sku = Some(" pot-r".to_owned())), "sku_duplicate");
     assert_eq!(refused(|draft| draft.options.clear()), "option_unknown");
-    assert_eq!(
-        refused(|draft| draft.variants[0].prices[0].price = eur(-1)),
-        "price_negative"
-    );
-    assert_eq!(
-        refused(|draft| draft.variants[1].option_values = draft.variants[0].option_values.clone()),
-        "options_duplicate"
-    );
+    assert_eq!(refused(|draft| draft.variants[0].prices[0].price = eur(-1)), "price_negative");
+    assert_eq!(refused(|draft| draft.variants[1].option_values = draft.variants[0].option_values.clone()), "options_duplicate");
 }
 
 #[test]
 fn publishing_twice_appends_once() {
     let channel = "wholesale".to_owned();
-    let published = ProductPublished {
-        channel: channel.clone(),
-        source_hash: None,
-    };
+    let published = ProductPublished { channel: channel.clone(), source_hash: None };
     TestFramework::<Product>::with(())
         .given(created(pot(1)))
-        .when(ProductCommand::Publish {
-            channel: channel.clone(),
-        })
+        .when(ProductCommand::Publish { channel: channel.clone() })
         .then_expect_events(vec![ProductEvent::ProductPublished(published.clone())]);
     TestFramework::<Product>::with(())
         .given(created(pot(1)))
@@ -351,65 +275,32 @@ fn a_field_of_a_variant_can_be_taken_away_again() {
 #[test]
 fn a_variant_is_changed_by_hand_in_the_named_fields_only() {
     let product = fold(&created(pot(1)));
-    let patch = VariantPatch {
-        variant_id: id(1, 10),
-        track_stock: Some(false),
-        ..VariantPatch::default()
-    };
+    let patch = VariantPatch { variant_id: id(1, 10), track_stock: Some(false), ..VariantPatch::default() };
     let changed = after(&product, ProductCommand::ChangeVariant(patch.clone()));
     assert!(!changed.variant(id(1, 10)).unwrap().track_stock);
-    assert_eq!(
-        changed.decide(ProductCommand::ChangeVariant(patch)),
-        Ok(vec![])
-    );
-    let unknown = VariantPatch {
-        variant_id: id(9, 9),
-        ..VariantPatch::default()
-    };
-    assert_eq!(
-        changed.decide(ProductCommand::ChangeVariant(unknown)),
-        Err(ProductRejection::VariantNotFound {
-            variant_id: id(9, 9)
-        })
-    );
+    assert_eq!(changed.decide(ProductCommand::ChangeVariant(patch)), Ok(vec![]));
+    let unknown = VariantPatch { variant_id: id(9, 9), ..VariantPatch::default() };
+    assert_eq!(changed.decide(ProductCommand::ChangeVariant(unknown)), Err(ProductRejection::VariantNotFound { variant_id: id(9, 9) }));
 }
 
 #[test]
 fn an_option_in_use_can_not_be_taken_away() {
     let product = fold(&created(pot(1)));
-    let patch = DetailsPatch {
-        options: Some(vec![]),
-        ..DetailsPatch::default()
-    };
-    assert_eq!(
-        product.decide(ProductCommand::ChangeDetails(patch)),
-        Err(ProductRejection::OptionUnknown {
-            variant_id: id(1, 10)
-        })
-    );
+    let patch = DetailsPatch { options: Some(vec![]), ..DetailsPatch::default() };
+    assert_eq!(product.decide(ProductCommand::ChangeDetails(patch)), Err(ProductRejection::OptionUnknown { variant_id: id(1, 10) }));
 }
 
 #[test]
 fn a_new_product_claims_its_handle_and_skus() {
     let changes = claims(&created(pot(1)), &Product::default());
-    assert_eq!(
-        changes.take,
-        [
-            ClaimKey::handle("moka-pot"),
-            ClaimKey::sku("POT-B"),
-            ClaimKey::sku("POT-R")
-        ]
-    );
+    assert_eq!(changes.take, [ClaimKey::handle("moka-pot"), ClaimKey::sku("POT-B"), ClaimKey::sku("POT-R")]);
     assert!(changes.release.is_empty());
 }
 
 #[test]
 fn a_changed_sku_is_claimed_and_the_old_one_released() {
     let product = fold(&created(pot(1)));
-    let command = ProductCommand::ChangeSku {
-        variant_id: id(1, 10),
-        new: Some("POT-RED".to_owned()),
-    };
+    let command = ProductCommand::ChangeSku { variant_id: id(1, 10), new: Some("POT-RED".to_owned()) };
     let changes = claims(&product.decide(command).unwrap(), &product);
     assert_eq!(changes.take, [ClaimKey::sku("POT-RED")]);
     assert_eq!(changes.release, [ClaimKey::sku("POT-R")]);
@@ -418,10 +309,7 @@ fn a_changed_sku_is_claimed_and_the_old_one_released() {
 #[test]
 fn a_changed_price_claims_nothing() {
     let product = fold(&created(pot(1)));
-    let command = ProductCommand::SetPrice {
-        variant_id: id(1, 10),
-        price: price(1, 1),
-    };
+    let command = ProductCommand::SetPrice { variant_id: id(1, 10), price: price(1, 1) };
     assert!(claims(&product.decide(command).unwrap(), &product).is_empty());
 }
 
@@ -438,24 +326,11 @@ fn the_price_with_the_largest_minimum_that_is_reached_holds() {
     let now = "2026-11-22T10:00:00Z".parse().unwrap();
     let later = "2026-11-23T00:00:00Z".parse().unwrap();
     let variant = Variant {
-        prices: vec![
-            price(4995, 1),
-            price(4495, 10),
-            Price {
-                valid_from: Some(later),
-                ..price(3995, 5)
-            },
-        ],
+        prices: vec![price(4995, 1), price(4495, 10), Price { valid_from: Some(later), ..price(3995, 5) }],
         ..Variant::default()
     };
     let list: PriceListId = id(0, 1);
-    let unit = |quantity, at| {
-        variant
-            .unit_price(list, quantity, at)
-            .unwrap()
-            .price
-            .amount()
-    };
+    let unit = |quantity, at| variant.unit_price(list, quantity, at).unwrap().price.amount();
     assert_eq!(unit(1, now), 4995);
     assert_eq!(unit(9, now), 4995);
     assert_eq!(unit(10, now), 4495);
@@ -464,59 +339,32 @@ fn the_price_with_the_largest_minimum_that_is_reached_holds() {
 }
 
 fn any_draft() -> impl Strategy<Value = ProductDraft> {
-    let variant = (
-        any::<bool>(),
-        0..3_i64,
-        any::<bool>(),
-        prop::option::of(0..3_u32),
-    );
+    let variant = (any::<bool>(), 0..3_i64, any::<bool>(), prop::option::of(0..3_u32));
     let variants = prop::collection::btree_map(0..4_u128, variant, 0..4);
-    (variants, 0..3_u8, any::<bool>(), 2..5_u128, 0..2_u8).prop_map(
-        |(variants, title, published, draft, handle)| {
-            let option_id: OptionId = id(draft, 1);
-            let value = |n: u128| OptionValue {
-                value_id: id(draft, 100 + n),
-                label: text(&format!("Value {n}")),
-            };
-            let variants =
-                variants
-                    .into_iter()
-                    .map(|(n, (has_sku, amount, track_stock, weight_g))| Variant {
-                        variant_id: id(draft, n),
-                        sku: has_sku.then(|| format!("SKU-{n}")),
-                        option_values: BTreeMap::from([(option_id, id(draft, 100 + n))]),
-                        weight_g,
-                        track_stock,
-                        attributes: vec![Attribute {
-                            key: "tier".to_owned(),
-                            kind: "number".to_owned(),
-                            value: amount.to_string(),
-                            unit: None,
-                        }],
-                        prices: (1..=amount)
-                            .map(|tier| price(1000 * tier, u32::try_from(tier).unwrap()))
-                            .collect(),
-                        ..Variant::default()
-                    });
-            ProductDraft {
-                handle: format!("handle-{handle}"),
-                title: text(&format!("Title {title}")),
-                options: vec![ProductOption {
-                    option_id,
-                    name: text("Size"),
-                    values: (0..4).map(value).collect(),
-                }],
-                media: vec![Media {
-                    media_id: MediaId::from(Uuid::from_u128(draft)),
-                    ..pot(draft).media[0].clone()
-                }],
-                variants: variants.collect(),
-                published,
-                product_id: ProductId::from(Uuid::from_u128(1)),
-                ..pot(draft)
-            }
-        },
-    )
+    (variants, 0..3_u8, any::<bool>(), 2..5_u128, 0..2_u8).prop_map(|(variants, title, published, draft, handle)| {
+        let option_id: OptionId = id(draft, 1);
+        let value = |n: u128| OptionValue { value_id: id(draft, 100 + n), label: text(&format!("Value {n}")) };
+        let variants = variants.into_iter().map(|(n, (has_sku, amount, track_stock, weight_g))| Variant {
+            variant_id: id(draft, n),
+            sku: has_sku.then(|| format!("SKU-{n}")),
+            option_values: BTreeMap::from([(option_id, id(draft, 100 + n))]),
+            weight_g,
+            track_stock,
+            attributes: vec![Attribute { key: "tier".to_owned(), kind: "number".to_owned(), value: amount.to_string(), unit: None }],
+            prices: (1..=amount).map(|tier| price(1000 * tier, u32::try_from(tier).unwrap())).collect(),
+            ..Variant::default()
+        });
+        ProductDraft {
+            handle: format!("handle-{handle}"),
+            title: text(&format!("Title {title}")),
+            options: vec![ProductOption { option_id, name: text("Size"), values: (0..4).map(value).collect() }],
+            media: vec![Media { media_id: MediaId::from(Uuid::from_u128(draft)), ..pot(draft).media[0].clone() }],
+            variants: variants.collect(),
+            published,
+            product_id: ProductId::from(Uuid::from_u128(1)),
+            ..pot(draft)
+        }
+    })
 }
 
 proptest! {

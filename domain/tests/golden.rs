@@ -1,9 +1,6 @@
 //! Events are forever: every payload that was ever written can be read, and says the same.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test whose facts can't be made should fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,22 +39,15 @@ fn check<E: Event>(name: &str, version: u16, payload: &str) -> bool {
     let Some((_, newest)) = E::TYPES.iter().find(|(known, _)| *known == name) else {
         return false;
     };
-    let event = E::from_payload(name, version, payload).unwrap_or_else(|error| {
-        panic!(
-            "{name} v{version}: {error}: {:?}",
-            std::error::Error::source(&error)
-        )
-    });
+    let event = E::from_payload(name, version, payload)
+        .unwrap_or_else(|error| panic!("{name} v{version}: {error}: {:?}", std::error::Error::source(&error)));
     assert_eq!(event.name(), name);
     assert_eq!(event.version(), *newest);
     assert_eq!(event.event_version(), newest.to_string());
     if version == *newest {
         let stored: Value = serde_json::from_str(payload).unwrap();
         let written: Value = serde_json::from_str(&event.to_payload().unwrap()).unwrap();
-        assert_eq!(
-            written, stored,
-            "{name} v{version} is written differently now"
-        );
+        assert_eq!(written, stored, "{name} v{version} is written differently now");
     }
     let tagged = serde_json::to_string(&event).unwrap();
     assert_eq!(serde_json::from_str::<E>(&tagged).unwrap(), event);
@@ -77,14 +67,8 @@ fn every_event_that_was_ever_written_can_be_read() {
             check::<SubjectEvent>,
             check::<ClaimEvent>,
         ];
-        let readers = known
-            .iter()
-            .filter(|read| read(&name, version, &payload))
-            .count();
-        assert_eq!(
-            readers, 1,
-            "{name} v{version} belongs to {readers} aggregates"
-        );
+        let readers = known.iter().filter(|read| read(&name, version, &payload)).count();
+        assert_eq!(readers, 1, "{name} v{version} belongs to {readers} aggregates");
     }
 }
 
@@ -100,16 +84,10 @@ fn every_event_has_a_golden_file() {
         SubjectEvent::TYPES,
         ClaimEvent::TYPES,
     ];
-    let there: BTreeSet<_> = goldens()
-        .into_iter()
-        .map(|(name, version, _)| (name, version))
-        .collect();
+    let there: BTreeSet<_> = goldens().into_iter().map(|(name, version, _)| (name, version)).collect();
     for (name, newest) in types.into_iter().flatten() {
         for version in 1..=*newest {
-            assert!(
-                there.contains(&((*name).to_owned(), version)),
-                "golden/{name}.v{version}.json is missing"
-            );
+            assert!(there.contains(&((*name).to_owned(), version)), "golden/{name}.v{version}.json is missing");
         }
     }
 }
@@ -123,23 +101,13 @@ fn an_unknown_type_is_an_error() {
 #[test]
 fn a_version_of_a_newer_program_is_an_error() {
     let newer = CartEvent::from_payload("CartExpired", 2, "{}");
-    assert!(matches!(
-        newer,
-        Err(DecodeError::NewerVersion {
-            version: 2,
-            known: 1,
-            ..
-        })
-    ));
+    assert!(matches!(newer, Err(DecodeError::NewerVersion { version: 2, known: 1, .. })));
 }
 
 #[test]
 fn a_version_that_nobody_wrote_is_an_error() {
     let older = CartEvent::from_payload("CartExpired", 0, "{}");
-    assert!(matches!(
-        older,
-        Err(DecodeError::NoUpcaster { version: 0, .. })
-    ));
+    assert!(matches!(older, Err(DecodeError::NoUpcaster { version: 0, .. })));
 }
 
 #[test]

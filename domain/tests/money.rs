@@ -1,14 +1,8 @@
 //! The golden vectors of money, and what holds for every amount.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test whose facts can't be made should fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
 
-use domain::money::{
-    AMOUNT_MAX, Currency, Money, MoneyError, Rounding, allocate, split, tax_exclusive,
-    tax_inclusive,
-};
+use domain::money::{AMOUNT_MAX, Currency, Money, MoneyError, Rounding, allocate, split, tax_exclusive, tax_inclusive};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -45,16 +39,8 @@ fn allocation_follows_the_golden_vectors() {
 fn tax_on_top_follows_the_golden_vectors() {
     for vector in vectors("tax_exclusive") {
         let (net, rate) = (int(&vector["net"]), ppm(&vector["ppm"]));
-        assert_eq!(
-            tax_exclusive(net, rate, Rounding::HalfUp).unwrap(),
-            int(&vector["half_up"]),
-            "{vector}"
-        );
-        assert_eq!(
-            tax_exclusive(net, rate, Rounding::HalfEven).unwrap(),
-            int(&vector["half_even"]),
-            "{vector}"
-        );
+        assert_eq!(tax_exclusive(net, rate, Rounding::HalfUp).unwrap(), int(&vector["half_up"]), "{vector}");
+        assert_eq!(tax_exclusive(net, rate, Rounding::HalfEven).unwrap(), int(&vector["half_even"]), "{vector}");
     }
 }
 
@@ -62,16 +48,8 @@ fn tax_on_top_follows_the_golden_vectors() {
 fn included_tax_follows_the_golden_vectors() {
     for vector in vectors("tax_inclusive") {
         let (gross, rate) = (int(&vector["gross"]), ppm(&vector["ppm"]));
-        assert_eq!(
-            tax_inclusive(gross, rate, Rounding::HalfUp).unwrap(),
-            int(&vector["half_up"]),
-            "{vector}"
-        );
-        assert_eq!(
-            tax_inclusive(gross, rate, Rounding::HalfEven).unwrap(),
-            int(&vector["half_even"]),
-            "{vector}"
-        );
+        assert_eq!(tax_inclusive(gross, rate, Rounding::HalfUp).unwrap(), int(&vector["half_up"]), "{vector}");
+        assert_eq!(tax_inclusive(gross, rate, Rounding::HalfEven).unwrap(), int(&vector["half_even"]), "{vector}");
     }
 }
 
@@ -81,18 +59,10 @@ fn unit_parts_follow_the_golden_vectors() {
         let line = eur(int(&vector["line_total"]));
         let quantity = ppm(&vector["qty"]);
         for (until, sum) in (0..).zip(ints(&vector["cumulative"])) {
-            assert_eq!(
-                line.of_units(quantity, 0, until).unwrap().amount(),
-                sum,
-                "{vector}"
-            );
+            assert_eq!(line.of_units(quantity, 0, until).unwrap().amount(), sum, "{vector}");
         }
         for (unit, part) in (0..).zip(ints(&vector["per_unit"])) {
-            assert_eq!(
-                line.of_units(quantity, unit, unit + 1).unwrap().amount(),
-                part,
-                "{vector}"
-            );
+            assert_eq!(line.of_units(quantity, unit, unit + 1).unwrap().amount(), part, "{vector}");
         }
     }
 }
@@ -119,11 +89,7 @@ fn every_currency_of_the_table_knows_its_exponent() {
         };
         let currency: Currency = code.parse().unwrap();
         assert_eq!(u64::from(currency.exponent()), exponent, "{code}");
-        assert_eq!(
-            u64::from(currency.numeric()),
-            row["numeric"].as_u64().unwrap(),
-            "{code}"
-        );
+        assert_eq!(u64::from(currency.numeric()), row["numeric"].as_u64().unwrap(), "{code}");
         assert_eq!(currency.name(), row["name"], "{code}");
         let json = serde_json::to_string(&currency).unwrap();
         assert_eq!(json, format!("\"{code}\""));
@@ -142,32 +108,21 @@ fn an_unknown_currency_is_refused() {
 #[test]
 fn an_amount_that_json_readers_would_lose_is_refused() {
     assert!(Money::new(AMOUNT_MAX, "EUR".parse().unwrap()).is_ok());
-    assert_eq!(
-        Money::new(AMOUNT_MAX + 1, "EUR".parse().unwrap()),
-        Err(MoneyError::Overflow)
-    );
+    assert_eq!(Money::new(AMOUNT_MAX + 1, "EUR".parse().unwrap()), Err(MoneyError::Overflow));
     assert_eq!(eur(AMOUNT_MAX).plus(eur(1)), Err(MoneyError::Overflow));
     assert_eq!(eur(AMOUNT_MAX).times(2), Err(MoneyError::Overflow));
-    assert!(
-        serde_json::from_str::<Money>(r#"{"amount": 9007199254740992, "currency": "EUR"}"#)
-            .is_err()
-    );
+    assert!(serde_json::from_str::<Money>(r#"{"amount": 9007199254740992, "currency": "EUR"}"#).is_err());
 }
 
 #[test]
 fn two_currencies_are_never_added_up() {
     let yen = Money::new(1, "JPY".parse().unwrap()).unwrap();
-    assert!(matches!(
-        eur(1).plus(yen),
-        Err(MoneyError::CurrencyMismatch { .. })
-    ));
+    assert!(matches!(eur(1).plus(yen), Err(MoneyError::CurrencyMismatch { .. })));
 }
 
 #[test]
 fn prices_are_read_as_people_write_them() {
-    let read = |text: &str, code: &str| {
-        Money::parse_decimal(text, code.parse().unwrap()).map(Money::amount)
-    };
+    let read = |text: &str, code: &str| Money::parse_decimal(text, code.parse().unwrap()).map(Money::amount);
     assert_eq!(read("49.95", "EUR"), Ok(4995));
     assert_eq!(read(" 49.9 ", "EUR"), Ok(4990));
     assert_eq!(read("49", "EUR"), Ok(4900));
@@ -181,9 +136,7 @@ fn prices_are_read_as_people_write_them() {
 fn each_way_to_write_a_price_wrong_has_its_own_error() {
     let eur: Currency = "EUR".parse().unwrap();
     let read = |text: &str| Money::parse_decimal(text, eur).map_err(|error| error.code());
-    for text in [
-        "", "x", "1,299.00", "1.299,00", "1.2.3", ".5", "5.", "+5", "1e3", "€5", "٣",
-    ] {
+    for text in ["", "x", "1,299.00", "1.299,00", "1.2.3", ".5", "5.", "+5", "1e3", "€5", "٣"] {
         assert_eq!(read(text), Err("price_not_a_number"), "{text}");
     }
     assert_eq!(read("49.995"), Err("price_too_many_decimals"));
@@ -194,11 +147,7 @@ fn each_way_to_write_a_price_wrong_has_its_own_error() {
 
 #[test]
 fn amounts_are_shown_with_the_decimals_of_their_currency() {
-    let shown = |amount, code: &str| {
-        Money::new(amount, code.parse().unwrap())
-            .unwrap()
-            .to_string()
-    };
+    let shown = |amount, code: &str| Money::new(amount, code.parse().unwrap()).unwrap().to_string();
     assert_eq!(shown(1299, "EUR"), "12.99 EUR");
     assert_eq!(shown(-5, "EUR"), "-0.05 EUR");
     assert_eq!(shown(1299, "JPY"), "1299 JPY");

@@ -1,18 +1,14 @@
 //! Payments: asked for once, told many times, in any order.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test whose facts can't be made should fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
 
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use domain::event::{Event, Root};
 use domain::id::OperationId;
 use domain::money::Money;
 use domain::payment::{
-    AuthorizationRequested, CaptureMode, CaptureRequested, Evidence, OperationKind, Outcome,
-    Payment, PaymentAuthorized, PaymentCaptured, PaymentCommand, PaymentCreated, PaymentEvent,
-    PaymentMethod, PaymentRejection, PaymentStatus, ProviderFact, RefundAllocation,
+    AuthorizationRequested, CaptureMode, CaptureRequested, Evidence, OperationKind, Outcome, Payment, PaymentAuthorized, PaymentCaptured,
+    PaymentCommand, PaymentCreated, PaymentEvent, PaymentMethod, PaymentRejection, PaymentStatus, ProviderFact, RefundAllocation,
     RefundRequested, Start, VoidRequested, order_payment_status,
 };
 use proptest::prelude::*;
@@ -64,45 +60,28 @@ fn started() -> Vec<PaymentEvent> {
 }
 
 fn evidence(operation: u128) -> Evidence {
-    Evidence {
-        operation_id: id(operation),
-        source: "webhook".to_owned(),
-        provider_event_id: None,
-        provider_ref: Some("ch_42".to_owned()),
-    }
+    Evidence { operation_id: id(operation), source: "webhook".to_owned(), provider_event_id: None, provider_ref: Some("ch_42".to_owned()) }
 }
 
 fn record(operation: u128, fact: ProviderFact) -> PaymentCommand {
-    PaymentCommand::Record {
-        evidence: evidence(operation),
-        fact,
-    }
+    PaymentCommand::Record { evidence: evidence(operation), fact }
 }
 
 fn authorized_fact() -> ProviderFact {
     ProviderFact::Authorized {
         amount: eur(TOTAL),
         expires_at: None,
-        method: PaymentMethod {
-            kind: "card".to_owned(),
-            brand: None,
-        },
+        method: PaymentMethod { kind: "card".to_owned(), brand: None },
         last4: None,
     }
 }
 
 fn captured_fact(amount: i64) -> ProviderFact {
-    ProviderFact::Captured {
-        amount: eur(amount),
-        is_final: true,
-    }
+    ProviderFact::Captured { amount: eur(amount), is_final: true }
 }
 
 fn declined_fact() -> ProviderFact {
-    ProviderFact::AuthorizationFailed {
-        code: "card_declined".to_owned(),
-        category: "declined".to_owned(),
-    }
+    ProviderFact::AuthorizationFailed { code: "card_declined".to_owned(), category: "declined".to_owned() }
 }
 
 fn authorized() -> PaymentEvent {
@@ -110,20 +89,13 @@ fn authorized() -> PaymentEvent {
         evidence: evidence(AUTHORIZE),
         amount: eur(TOTAL),
         expires_at: None,
-        method: PaymentMethod {
-            kind: "card".to_owned(),
-            brand: None,
-        },
+        method: PaymentMethod { kind: "card".to_owned(), brand: None },
         last4: None,
     })
 }
 
 fn captured(amount: i64) -> PaymentEvent {
-    PaymentEvent::PaymentCaptured(PaymentCaptured {
-        evidence: evidence(CAPTURE),
-        amount: eur(amount),
-        is_final: true,
-    })
+    PaymentEvent::PaymentCaptured(PaymentCaptured { evidence: evidence(CAPTURE), amount: eur(amount), is_final: true })
 }
 
 fn request_capture(operation: u128, amount: i64) -> PaymentCommand {
@@ -145,11 +117,7 @@ fn capture_requested(operation: u128, amount: i64) -> PaymentEvent {
 }
 
 fn request_void() -> PaymentCommand {
-    PaymentCommand::RequestVoid {
-        operation_id: id(VOID),
-        idempotency_key: "key-3".to_owned(),
-        reason: "order_expired".to_owned(),
-    }
+    PaymentCommand::RequestVoid { operation_id: id(VOID), idempotency_key: "key-3".to_owned(), reason: "order_expired".to_owned() }
 }
 
 fn refund(operation: u128, amount: i64) -> RefundRequested {
@@ -164,16 +132,11 @@ fn refund(operation: u128, amount: i64) -> RefundRequested {
 }
 
 fn refund_succeeded(amount: i64) -> ProviderFact {
-    ProviderFact::RefundSucceeded {
-        refund_id: id(REFUND),
-        amount: eur(amount),
-    }
+    ProviderFact::RefundSucceeded { refund_id: id(REFUND), amount: eur(amount) }
 }
 
 fn payment(events: Vec<PaymentEvent>) -> AggregateTestExecutor<Payment> {
-    TestFramework::<Payment>::with(())
-        .given(started())
-        .and(events)
+    TestFramework::<Payment>::with(()).given(started()).and(events)
 }
 
 /// The payment after these commands.
@@ -189,42 +152,22 @@ fn after(commands: Vec<PaymentCommand>) -> Payment {
 
 #[test]
 fn an_attempt_starts_with_its_intent() {
-    TestFramework::<Payment>::with(())
-        .given_no_previous_events()
-        .when(PaymentCommand::Start(start()))
-        .then_expect_events(started());
-    payment(vec![])
-        .when(PaymentCommand::Start(start()))
-        .then_expect_events(vec![]);
-    let other = Start {
-        amount: eur(1),
-        ..start()
-    };
-    payment(vec![])
-        .when(PaymentCommand::Start(other))
-        .then_expect_error(PaymentRejection::Exists);
+    TestFramework::<Payment>::with(()).given_no_previous_events().when(PaymentCommand::Start(start())).then_expect_events(started());
+    payment(vec![]).when(PaymentCommand::Start(start())).then_expect_events(vec![]);
+    let other = Start { amount: eur(1), ..start() };
+    payment(vec![]).when(PaymentCommand::Start(other)).then_expect_error(PaymentRejection::Exists);
 }
 
 #[test]
 fn the_same_outcome_twice_is_one_event() {
-    payment(vec![])
-        .when(record(AUTHORIZE, authorized_fact()))
-        .then_expect_events(vec![authorized()]);
-    payment(vec![authorized()])
-        .when(record(AUTHORIZE, authorized_fact()))
-        .then_expect_events(vec![]);
+    payment(vec![]).when(record(AUTHORIZE, authorized_fact())).then_expect_events(vec![authorized()]);
+    payment(vec![authorized()]).when(record(AUTHORIZE, authorized_fact())).then_expect_events(vec![]);
 }
 
 #[test]
 fn a_repeated_webhook_is_known_by_its_id() {
-    let told = Evidence {
-        provider_event_id: Some("evt_1".to_owned()),
-        ..evidence(AUTHORIZE)
-    };
-    let command = |fact| PaymentCommand::Record {
-        evidence: told.clone(),
-        fact,
-    };
+    let told = Evidence { provider_event_id: Some("evt_1".to_owned()), ..evidence(AUTHORIZE) };
+    let command = |fact| PaymentCommand::Record { evidence: told.clone(), fact };
     let mut payment = after(vec![command(authorized_fact())]);
     assert_eq!(payment.status(), PaymentStatus::Authorized);
     assert_eq!(payment.decide(command(authorized_fact())), Ok(vec![]));
@@ -245,22 +188,14 @@ fn a_capture_that_is_told_before_its_authorisation_implies_it() {
     let payment = after(vec![record(CAPTURE, captured_fact(TOTAL))]);
     assert_eq!((payment.authorized(), payment.captured()), (TOTAL, TOTAL));
     assert_eq!(payment.status(), PaymentStatus::Paid);
-    assert_eq!(
-        payment.decide(record(AUTHORIZE, authorized_fact())),
-        Ok(vec![authorized()])
-    );
+    assert_eq!(payment.decide(record(AUTHORIZE, authorized_fact())), Ok(vec![authorized()]));
 }
 
 #[test]
 fn a_late_pending_does_not_undo_a_success() {
     let payment = after(vec![record(AUTHORIZE, authorized_fact())]);
-    let action = ProviderFact::ActionRequired {
-        kind: "redirect".to_owned(),
-        expires_at: None,
-    };
-    let unknown = ProviderFact::Unknown {
-        operation: OperationKind::Authorize,
-    };
+    let action = ProviderFact::ActionRequired { kind: "redirect".to_owned(), expires_at: None };
+    let unknown = ProviderFact::Unknown { operation: OperationKind::Authorize };
     for late in [action, unknown, declined_fact()] {
         assert_eq!(payment.decide(record(AUTHORIZE, late)), Ok(vec![]));
     }
@@ -268,31 +203,17 @@ fn a_late_pending_does_not_undo_a_success() {
 
 #[test]
 fn a_success_after_a_refusal_is_believed() {
-    let payment = after(vec![
-        record(AUTHORIZE, declined_fact()),
-        record(AUTHORIZE, authorized_fact()),
-    ]);
+    let payment = after(vec![record(AUTHORIZE, declined_fact()), record(AUTHORIZE, authorized_fact())]);
     assert_eq!(payment.status(), PaymentStatus::Authorized);
 }
 
 #[test]
 fn an_unknown_outcome_is_resolved_by_a_later_word() {
-    let mut payment = after(vec![record(
-        AUTHORIZE,
-        ProviderFact::Unknown {
-            operation: OperationKind::Authorize,
-        },
-    )]);
+    let mut payment = after(vec![record(AUTHORIZE, ProviderFact::Unknown { operation: OperationKind::Authorize })]);
     assert_eq!(payment.status(), PaymentStatus::Pending);
-    let open: Vec<OperationId> = payment
-        .open_operations()
-        .map(|operation| operation.operation_id)
-        .collect();
+    let open: Vec<OperationId> = payment.open_operations().map(|operation| operation.operation_id).collect();
     assert_eq!(open, [id(AUTHORIZE)]);
-    for event in payment
-        .decide(record(AUTHORIZE, authorized_fact()))
-        .unwrap()
-    {
+    for event in payment.decide(record(AUTHORIZE, authorized_fact())).unwrap() {
         payment.apply(&event);
     }
     assert_eq!(payment.status(), PaymentStatus::Authorized);
@@ -301,36 +222,22 @@ fn an_unknown_outcome_is_resolved_by_a_later_word() {
 
 #[test]
 fn no_more_is_captured_than_was_authorised() {
-    payment(vec![])
-        .when(request_capture(CAPTURE, TOTAL))
-        .then_expect_error(PaymentRejection::NotCapturable { capturable: eur(0) });
-    payment(vec![authorized()])
-        .when(request_capture(CAPTURE, TOTAL))
-        .then_expect_events(vec![capture_requested(CAPTURE, TOTAL)]);
+    payment(vec![]).when(request_capture(CAPTURE, TOTAL)).then_expect_error(PaymentRejection::NotCapturable { capturable: eur(0) });
+    payment(vec![authorized()]).when(request_capture(CAPTURE, TOTAL)).then_expect_events(vec![capture_requested(CAPTURE, TOTAL)]);
     payment(vec![authorized(), capture_requested(CAPTURE, 3000)])
         .when(request_capture(9, 2001))
-        .then_expect_error(PaymentRejection::NotCapturable {
-            capturable: eur(2000),
-        });
+        .then_expect_error(PaymentRejection::NotCapturable { capturable: eur(2000) });
 }
 
 #[test]
 fn a_capture_that_was_asked_for_is_not_asked_for_again() {
-    payment(vec![authorized(), capture_requested(CAPTURE, TOTAL)])
-        .when(request_capture(CAPTURE, TOTAL))
-        .then_expect_events(vec![]);
+    payment(vec![authorized(), capture_requested(CAPTURE, TOTAL)]).when(request_capture(CAPTURE, TOTAL)).then_expect_events(vec![]);
 }
 
 #[test]
 fn a_failed_capture_leaves_the_authorisation() {
-    let failed = ProviderFact::CaptureFailed {
-        code: "try_later".to_owned(),
-    };
-    let payment = after(vec![
-        record(AUTHORIZE, authorized_fact()),
-        request_capture(CAPTURE, TOTAL),
-        record(CAPTURE, failed),
-    ]);
+    let failed = ProviderFact::CaptureFailed { code: "try_later".to_owned() };
+    let payment = after(vec![record(AUTHORIZE, authorized_fact()), request_capture(CAPTURE, TOTAL), record(CAPTURE, failed)]);
     assert_eq!(payment.status(), PaymentStatus::Authorized);
     assert_eq!(payment.capturable(), TOTAL);
 }
@@ -342,41 +249,24 @@ fn an_attempt_is_voided_also_before_its_outcome_is_known() {
         idempotency_key: "key-3".to_owned(),
         reason: "order_expired".to_owned(),
     });
-    payment(vec![])
-        .when(request_void())
-        .then_expect_events(vec![requested.clone()]);
-    payment(vec![authorized()])
-        .when(request_void())
-        .then_expect_events(vec![requested.clone()]);
-    payment(vec![authorized(), requested])
-        .when(request_void())
-        .then_expect_events(vec![]);
-    payment(vec![authorized(), captured(1)])
-        .when(request_void())
-        .then_expect_error(PaymentRejection::AlreadyCaptured);
+    payment(vec![]).when(request_void()).then_expect_events(vec![requested.clone()]);
+    payment(vec![authorized()]).when(request_void()).then_expect_events(vec![requested.clone()]);
+    payment(vec![authorized(), requested]).when(request_void()).then_expect_events(vec![]);
+    payment(vec![authorized(), captured(1)]).when(request_void()).then_expect_error(PaymentRejection::AlreadyCaptured);
     let declined = after(vec![record(AUTHORIZE, declined_fact())]);
-    assert_eq!(
-        declined.decide(request_void()),
-        Err(PaymentRejection::NothingToVoid)
-    );
+    assert_eq!(declined.decide(request_void()), Err(PaymentRejection::NothingToVoid));
 }
 
 #[test]
 fn a_voided_attempt_is_not_captured() {
     let mut payment = after(vec![record(AUTHORIZE, authorized_fact()), request_void()]);
     assert_eq!(payment.capturable(), 0);
-    for event in payment
-        .decide(record(VOID, ProviderFact::Voided { amount: eur(TOTAL) }))
-        .unwrap()
-    {
+    for event in payment.decide(record(VOID, ProviderFact::Voided { amount: eur(TOTAL) })).unwrap() {
         payment.apply(&event);
     }
     assert_eq!(payment.status(), PaymentStatus::Voided);
     // And when the provider captured all the same, that is a fact.
-    assert_eq!(
-        payment.decide(record(CAPTURE, captured_fact(TOTAL))),
-        Ok(vec![captured(TOTAL)])
-    );
+    assert_eq!(payment.decide(record(CAPTURE, captured_fact(TOTAL))), Ok(vec![captured(TOTAL)]));
 }
 
 #[test]
@@ -389,36 +279,18 @@ fn no_more_is_refunded_than_was_captured() {
         request(REFUND, 3000),
     ]);
     assert_eq!(payment.status(), PaymentStatus::Paid);
-    assert_eq!(
-        payment.decide(request(9, 2001)),
-        Err(PaymentRejection::NotRefundable {
-            refundable: eur(2000)
-        })
-    );
+    assert_eq!(payment.decide(request(9, 2001)), Err(PaymentRejection::NotRefundable { refundable: eur(2000) }));
     assert_eq!(payment.decide(request(REFUND, 3000)), Ok(vec![]));
-    for event in payment
-        .decide(record(REFUND, refund_succeeded(3000)))
-        .unwrap()
-    {
+    for event in payment.decide(record(REFUND, refund_succeeded(3000))).unwrap() {
         payment.apply(&event);
     }
     assert_eq!(payment.status(), PaymentStatus::PartiallyRefunded);
-    let reversed = ProviderFact::RefundReversed {
-        refund_id: id(REFUND),
-        amount: eur(3000),
-        code: None,
-    };
+    let reversed = ProviderFact::RefundReversed { refund_id: id(REFUND), amount: eur(3000), code: None };
     for event in payment.decide(record(REFUND, reversed)).unwrap() {
         payment.apply(&event);
     }
-    assert_eq!(
-        (payment.status(), payment.refundable()),
-        (PaymentStatus::Paid, TOTAL)
-    );
-    assert_eq!(
-        payment.decide(record(REFUND, refund_succeeded(3000))),
-        Ok(vec![])
-    );
+    assert_eq!((payment.status(), payment.refundable()), (PaymentStatus::Paid, TOTAL));
+    assert_eq!(payment.decide(record(REFUND, refund_succeeded(3000))), Ok(vec![]));
 }
 
 #[test]
@@ -427,42 +299,17 @@ fn a_refund_that_fails_after_it_succeeded_is_not_refunded() {
         record(CAPTURE, captured_fact(TOTAL)),
         PaymentCommand::RequestRefund(refund(REFUND, TOTAL)),
         record(REFUND, refund_succeeded(TOTAL)),
-        record(
-            REFUND,
-            ProviderFact::RefundFailed {
-                refund_id: id(REFUND),
-                amount: eur(TOTAL),
-                code: None,
-            },
-        ),
+        record(REFUND, ProviderFact::RefundFailed { refund_id: id(REFUND), amount: eur(TOTAL), code: None }),
     ]);
-    assert_eq!(
-        (payment.status(), payment.refunded()),
-        (PaymentStatus::Paid, 0)
-    );
+    assert_eq!((payment.status(), payment.refunded()), (PaymentStatus::Paid, 0));
 }
 
 #[test]
 fn a_refunds_lines_sum_to_its_amount() {
-    let line = |net, tax| RefundAllocation {
-        line_id: id(1),
-        quantity: Some(1),
-        net: eur(net),
-        tax: eur(tax),
-    };
-    let request = |lines| {
-        PaymentCommand::RequestRefund(RefundRequested {
-            allocation: lines,
-            ..refund(REFUND, 1190)
-        })
-    };
-    payment(vec![captured(TOTAL)])
-        .when(request(vec![line(1000, 100)]))
-        .then_expect_error(PaymentRejection::AllocationWrong);
-    let good = RefundRequested {
-        allocation: vec![line(500, 95), line(500, 95)],
-        ..refund(REFUND, 1190)
-    };
+    let line = |net, tax| RefundAllocation { line_id: id(1), quantity: Some(1), net: eur(net), tax: eur(tax) };
+    let request = |lines| PaymentCommand::RequestRefund(RefundRequested { allocation: lines, ..refund(REFUND, 1190) });
+    payment(vec![captured(TOTAL)]).when(request(vec![line(1000, 100)])).then_expect_error(PaymentRejection::AllocationWrong);
+    let good = RefundRequested { allocation: vec![line(500, 95), line(500, 95)], ..refund(REFUND, 1190) };
     payment(vec![captured(TOTAL)])
         .when(PaymentCommand::RequestRefund(good.clone()))
         .then_expect_events(vec![PaymentEvent::RefundRequested(good)]);
@@ -470,29 +317,12 @@ fn a_refunds_lines_sum_to_its_amount() {
 
 #[test]
 fn nothing_is_refunded_while_a_dispute_is_open() {
-    let opened = ProviderFact::DisputeOpened {
-        dispute_id: id(1),
-        amount: eur(TOTAL),
-        reason: "fraudulent".to_owned(),
-        due_at: None,
-    };
-    let mut payment = after(vec![
-        record(CAPTURE, captured_fact(TOTAL)),
-        record(CAPTURE, opened),
-    ]);
+    let opened = ProviderFact::DisputeOpened { dispute_id: id(1), amount: eur(TOTAL), reason: "fraudulent".to_owned(), due_at: None };
+    let mut payment = after(vec![record(CAPTURE, captured_fact(TOTAL)), record(CAPTURE, opened)]);
     assert_eq!(payment.status(), PaymentStatus::Disputed);
     let request = PaymentCommand::RequestRefund(refund(REFUND, TOTAL));
-    assert_eq!(
-        payment.decide(request.clone()),
-        Err(PaymentRejection::DisputeOpen)
-    );
-    for event in payment
-        .decide(record(
-            CAPTURE,
-            ProviderFact::DisputeWon { dispute_id: id(1) },
-        ))
-        .unwrap()
-    {
+    assert_eq!(payment.decide(request.clone()), Err(PaymentRejection::DisputeOpen));
+    for event in payment.decide(record(CAPTURE, ProviderFact::DisputeWon { dispute_id: id(1) })).unwrap() {
         payment.apply(&event);
     }
     assert_eq!(payment.decide(request).unwrap().len(), 1);
@@ -507,39 +337,18 @@ fn a_payment_is_read_together_with_its_order() {
 
 #[test]
 fn the_words_for_one_attempt_follow_its_operations() {
-    let action = ProviderFact::ActionRequired {
-        kind: "redirect".to_owned(),
-        expires_at: None,
-    };
+    let action = ProviderFact::ActionRequired { kind: "redirect".to_owned(), expires_at: None };
     let expired = ProviderFact::AuthorizationExpired { amount: eur(TOTAL) };
     let status = |commands| after(commands).status().as_str();
     assert_eq!(Payment::default().status().as_str(), "none");
     assert_eq!(status(vec![]), "pending");
     assert_eq!(status(vec![record(AUTHORIZE, action)]), "requires_action");
     assert_eq!(status(vec![record(AUTHORIZE, declined_fact())]), "failed");
-    assert_eq!(
-        status(vec![record(AUTHORIZE, authorized_fact())]),
-        "authorized"
-    );
-    assert_eq!(
-        status(vec![
-            record(AUTHORIZE, authorized_fact()),
-            record(AUTHORIZE, expired)
-        ]),
-        "voided"
-    );
-    assert_eq!(
-        status(vec![record(CAPTURE, captured_fact(1))]),
-        "partially_paid"
-    );
+    assert_eq!(status(vec![record(AUTHORIZE, authorized_fact())]), "authorized");
+    assert_eq!(status(vec![record(AUTHORIZE, authorized_fact()), record(AUTHORIZE, expired)]), "voided");
+    assert_eq!(status(vec![record(CAPTURE, captured_fact(1))]), "partially_paid");
     assert_eq!(status(vec![record(CAPTURE, captured_fact(TOTAL))]), "paid");
-    assert_eq!(
-        status(vec![
-            record(CAPTURE, captured_fact(TOTAL)),
-            record(REFUND, refund_succeeded(TOTAL))
-        ]),
-        "refunded"
-    );
+    assert_eq!(status(vec![record(CAPTURE, captured_fact(TOTAL)), record(REFUND, refund_succeeded(TOTAL))]), "refunded");
 }
 
 #[test]
@@ -548,8 +357,7 @@ fn the_word_for_an_order_follows_all_its_attempts() {
     let pending = after(vec![]);
     let paid = after(vec![record(CAPTURE, captured_fact(TOTAL))]);
     let half = after(vec![record(CAPTURE, captured_fact(TOTAL / 2))]);
-    let status =
-        |payments: &[&Payment]| order_payment_status(eur(TOTAL), payments.iter().copied()).as_str();
+    let status = |payments: &[&Payment]| order_payment_status(eur(TOTAL), payments.iter().copied()).as_str();
     assert_eq!(status(&[]), "none");
     assert_eq!(status(&[&declined]), "failed");
     assert_eq!(status(&[&declined, &pending]), "pending");
@@ -563,19 +371,9 @@ fn a_payment_survives_its_snapshot() {
     let payment = after(vec![
         record(AUTHORIZE, authorized_fact()),
         request_capture(CAPTURE, TOTAL),
-        record(
-            CAPTURE,
-            ProviderFact::CaptureFailed {
-                code: "x".to_owned(),
-            },
-        ),
+        record(CAPTURE, ProviderFact::CaptureFailed { code: "x".to_owned() }),
     ]);
-    assert_eq!(
-        payment.operation(id(CAPTURE)).unwrap().outcome,
-        Outcome::Failed {
-            code: "x".to_owned()
-        }
-    );
+    assert_eq!(payment.operation(id(CAPTURE)).unwrap().outcome, Outcome::Failed { code: "x".to_owned() });
     let json = serde_json::to_string(&payment).unwrap();
     assert_eq!(serde_json::from_str::<Payment>(&json).unwrap(), payment);
 }
@@ -585,51 +383,15 @@ fn any_fact() -> impl Strategy<Value = (u128, ProviderFact)> {
     prop_oneof![
         Just((AUTHORIZE, authorized_fact())),
         Just((AUTHORIZE, declined_fact())),
-        Just((
-            AUTHORIZE,
-            ProviderFact::Unknown {
-                operation: OperationKind::Authorize
-            }
-        )),
-        Just((
-            AUTHORIZE,
-            ProviderFact::ActionRequired {
-                kind: "redirect".to_owned(),
-                expires_at: None
-            }
-        )),
-        amount
-            .clone()
-            .prop_map(|amount| (CAPTURE, captured_fact(amount))),
-        Just((
-            CAPTURE,
-            ProviderFact::CaptureFailed {
-                code: "x".to_owned()
-            }
-        )),
+        Just((AUTHORIZE, ProviderFact::Unknown { operation: OperationKind::Authorize })),
+        Just((AUTHORIZE, ProviderFact::ActionRequired { kind: "redirect".to_owned(), expires_at: None })),
+        amount.clone().prop_map(|amount| (CAPTURE, captured_fact(amount))),
+        Just((CAPTURE, ProviderFact::CaptureFailed { code: "x".to_owned() })),
         Just((VOID, ProviderFact::Voided { amount: eur(TOTAL) })),
-        Just((
-            VOID,
-            ProviderFact::VoidFailed {
-                code: "x".to_owned()
-            }
-        )),
+        Just((VOID, ProviderFact::VoidFailed { code: "x".to_owned() })),
         amount.prop_map(|amount| (REFUND, refund_succeeded(amount))),
-        Just((
-            REFUND,
-            ProviderFact::RefundPending {
-                refund_id: id(REFUND),
-                amount: eur(1)
-            }
-        )),
-        Just((
-            REFUND,
-            ProviderFact::RefundReversed {
-                refund_id: id(REFUND),
-                amount: eur(1),
-                code: None
-            }
-        )),
+        Just((REFUND, ProviderFact::RefundPending { refund_id: id(REFUND), amount: eur(1) })),
+        Just((REFUND, ProviderFact::RefundReversed { refund_id: id(REFUND), amount: eur(1), code: None })),
         Just((CAPTURE, ProviderFact::DisputeWon { dispute_id: id(1) })),
     ]
 }

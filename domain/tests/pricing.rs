@@ -1,16 +1,13 @@
 //! Quotes: the five golden orders, and what holds for every quote.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test whose facts can't be made should fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
 
 use domain::cart::ShipTo;
 use domain::id::{DiscountId, LineId, MethodId, TaxId};
 use domain::money::{Currency, Money, Rounding};
 use domain::pricing::{
-    Discount, DiscountTarget, LineRequest, PricingError, Quote, QuoteRequest, ShippingMethod,
-    ShippingOption, TaxRate, price, shipping_options,
+    Discount, DiscountTarget, LineRequest, PricingError, Quote, QuoteRequest, ShippingMethod, ShippingOption, TaxRate, price,
+    shipping_options,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -54,10 +51,7 @@ fn request(currency: &str, prices_include_tax: bool) -> QuoteRequest {
         currency: currency.parse().unwrap(),
         prices_include_tax,
         rounding: Rounding::HalfUp,
-        ship_to: Some(ShipTo {
-            country: "DE".to_owned(),
-            region: None,
-        }),
+        ship_to: Some(ShipTo { country: "DE".to_owned(), region: None }),
         lines: vec![],
         discounts: vec![],
         tax_rates: vec![],
@@ -66,113 +60,61 @@ fn request(currency: &str, prices_include_tax: bool) -> QuoteRequest {
 }
 
 fn line(n: usize, unit_price: Money, quantity: u32, tax_category: &str) -> LineRequest {
-    LineRequest {
-        line_id: LineId::new(uuid(n)),
-        unit_price,
-        quantity,
-        tax_category: tax_category.to_owned(),
-        requires_shipping: true,
-    }
+    LineRequest { line_id: LineId::new(uuid(n)), unit_price, quantity, tax_category: tax_category.to_owned(), requires_shipping: true }
 }
 
 /// A golden order as a request. Its shipping is taxed by a rate that gives the vector's tax.
 fn golden_request(order: &Value) -> QuoteRequest {
     let currency: Currency = order["currency"].as_str().unwrap().parse().unwrap();
     let money = |value: &Value| Money::new(int(value), currency).unwrap();
-    let mut request = request(
-        currency.as_str(),
-        order["prices_include_tax"].as_bool().unwrap(),
-    );
+    let mut request = request(currency.as_str(), order["prices_include_tax"].as_bool().unwrap());
     let mut order_discount = 0;
     for (n, wanted) in order["lines"].as_array().unwrap().iter().enumerate() {
         let category = format!("category {}", wanted["ppm"]);
         let quantity = u32::try_from(int(&wanted["qty"])).unwrap();
-        request
-            .lines
-            .push(line(n, money(&wanted["unit"]), quantity, &category));
-        if !request
-            .tax_rates
-            .iter()
-            .any(|rate| rate.category == category)
-        {
+        request.lines.push(line(n, money(&wanted["unit"]), quantity, &category));
+        if !request.tax_rates.iter().any(|rate| rate.category == category) {
             let ppm = u32::try_from(int(&wanted["ppm"])).unwrap();
             request.tax_rates.push(rate(n, &category, ppm));
         }
         if int(&wanted["line_discount"]) > 0 {
-            let target = DiscountTarget::Line {
-                line_id: LineId::new(uuid(n)),
-            };
-            request
-                .discounts
-                .push(discount(100 + n, target, money(&wanted["line_discount"])));
+            let target = DiscountTarget::Line { line_id: LineId::new(uuid(n)) };
+            request.discounts.push(discount(100 + n, target, money(&wanted["line_discount"])));
         }
         order_discount += int(&wanted["order_discount"]);
     }
     // The order's discount comes first in the request: line discounts count first all the same.
     if order_discount > 0 {
         let amount = Money::new(order_discount, currency).unwrap();
-        request
-            .discounts
-            .insert(0, discount(99, DiscountTarget::Order, amount));
+        request.discounts.insert(0, discount(99, DiscountTarget::Order, amount));
     }
     let shipping = &order["shipping"];
     let taxed = int(&shipping["tax"]) > 0;
-    let price = if request.prices_include_tax {
-        &shipping["gross"]
-    } else {
-        &shipping["net"]
-    };
+    let price = if request.prices_include_tax { &shipping["gross"] } else { &shipping["net"] };
     request.shipping = Some(ShippingOption {
         method_id: MethodId::new(uuid(500)),
         title: "Parcel".to_owned(),
         price: money(price),
-        tax_category: if taxed {
-            request.lines[0].tax_category.clone()
-        } else {
-            "none".to_owned()
-        },
+        tax_category: if taxed { request.lines[0].tax_category.clone() } else { "none".to_owned() },
     });
     request
 }
 
 #[test]
 fn whole_orders_follow_the_golden_vectors() {
-    let vectors: Value =
-        serde_json::from_str(include_str!("../golden/money_vectors.json")).unwrap();
+    let vectors: Value = serde_json::from_str(include_str!("../golden/money_vectors.json")).unwrap();
     let orders = vectors["orders"].as_array().unwrap();
     assert_eq!(orders.len(), 5);
     for order in orders {
         let request = golden_request(order);
-        assert_eq!(
-            i64::from(request.currency.exponent()),
-            int(&order["exponent"])
-        );
+        assert_eq!(i64::from(request.currency.exponent()), int(&order["exponent"]));
         let quote = price(&request).unwrap();
-        for (n, (line, wanted)) in quote
-            .lines
-            .iter()
-            .zip(order["lines"].as_array().unwrap())
-            .enumerate()
-        {
-            let of_order = line
-                .discounts
-                .iter()
-                .filter(|d| d.discount_id == DiscountId::new(uuid(99)));
-            let of_line = line
-                .discounts
-                .iter()
-                .filter(|d| d.discount_id == DiscountId::new(uuid(100 + n)));
+        for (n, (line, wanted)) in quote.lines.iter().zip(order["lines"].as_array().unwrap()).enumerate() {
+            let of_order = line.discounts.iter().filter(|d| d.discount_id == DiscountId::new(uuid(99)));
+            let of_line = line.discounts.iter().filter(|d| d.discount_id == DiscountId::new(uuid(100 + n)));
             assert_eq!(line.subtotal.amount(), int(&wanted["subtotal"]), "{wanted}");
-            assert_eq!(
-                of_line.map(|d| d.amount.amount()).sum::<i64>(),
-                int(&wanted["line_discount"]),
-                "{wanted}"
-            );
-            assert_eq!(
-                of_order.map(|d| d.amount.amount()).sum::<i64>(),
-                int(&wanted["order_discount"]),
-                "{wanted}"
-            );
+            assert_eq!(of_line.map(|d| d.amount.amount()).sum::<i64>(), int(&wanted["line_discount"]), "{wanted}");
+            assert_eq!(of_order.map(|d| d.amount.amount()).sum::<i64>(), int(&wanted["order_discount"]), "{wanted}");
             let taxable = line.subtotal.minus(line.discount().unwrap()).unwrap();
             assert_eq!(taxable.amount(), int(&wanted["taxable"]), "{wanted}");
             assert_eq!(line.tax.amount(), int(&wanted["tax"]), "{wanted}");
@@ -180,31 +122,11 @@ fn whole_orders_follow_the_golden_vectors() {
             assert_eq!(line.gross.amount(), int(&wanted["gross"]), "{wanted}");
         }
         let shipping = &quote.shipping_lines[0];
-        assert_eq!(
-            shipping.net.amount(),
-            int(&order["shipping"]["net"]),
-            "{order}"
-        );
-        assert_eq!(
-            shipping.tax.amount(),
-            int(&order["shipping"]["tax"]),
-            "{order}"
-        );
-        assert_eq!(
-            shipping.gross.amount(),
-            int(&order["shipping"]["gross"]),
-            "{order}"
-        );
-        assert_eq!(
-            quote.totals.discount.amount(),
-            int(&order["discount_total"]),
-            "{order}"
-        );
-        assert_eq!(
-            quote.totals.tax.amount(),
-            int(&order["tax_total"]),
-            "{order}"
-        );
+        assert_eq!(shipping.net.amount(), int(&order["shipping"]["net"]), "{order}");
+        assert_eq!(shipping.tax.amount(), int(&order["shipping"]["tax"]), "{order}");
+        assert_eq!(shipping.gross.amount(), int(&order["shipping"]["gross"]), "{order}");
+        assert_eq!(quote.totals.discount.amount(), int(&order["discount_total"]), "{order}");
+        assert_eq!(quote.totals.tax.amount(), int(&order["tax_total"]), "{order}");
         assert_eq!(quote.totals.total.amount(), int(&order["total"]), "{order}");
     }
 }
@@ -220,10 +142,7 @@ fn without_a_destination_there_is_no_tax() {
     request.tax_rates = vec![rate(1, "standard", 190_000)];
     request.ship_to = None;
     let quote = price(&request).unwrap();
-    assert_eq!(
-        (quote.totals.tax, quote.totals.total),
-        (eur(0), eur(11_999))
-    );
+    assert_eq!((quote.totals.tax, quote.totals.total), (eur(0), eur(11_999)));
     assert!(quote.taxes.is_empty());
 }
 
@@ -231,33 +150,20 @@ fn without_a_destination_there_is_no_tax() {
 fn taxes_of_country_and_region_are_both_on_the_line() {
     let mut request = request("CAD", false);
     let cad = |amount| Money::new(amount, "CAD".parse().unwrap()).unwrap();
-    request.ship_to = Some(ShipTo {
-        country: "CA".to_owned(),
-        region: Some("QC".to_owned()),
-    });
+    request.ship_to = Some(ShipTo { country: "CA".to_owned(), region: Some("QC".to_owned()) });
     let of_canada = |n, region: Option<&str>, ppm, compound| TaxRate {
         country: "CA".to_owned(),
         region: region.map(str::to_owned),
         compound,
         ..rate(n, "standard", ppm)
     };
-    request.tax_rates = vec![
-        of_canada(2, Some("QC"), 99_750, true),
-        of_canada(1, None, 50_000, false),
-        of_canada(3, Some("ON"), 80_000, false),
-    ];
+    request.tax_rates =
+        vec![of_canada(2, Some("QC"), 99_750, true), of_canada(1, None, 50_000, false), of_canada(3, Some("ON"), 80_000, false)];
     request.lines = vec![line(1, cad(10_000), 1, "standard")];
     let quote = price(&request).unwrap();
-    let amounts: Vec<_> = quote
-        .taxes
-        .iter()
-        .map(|tax| (tax.tax_id, tax.amount.amount()))
-        .collect();
+    let amounts: Vec<_> = quote.taxes.iter().map(|tax| (tax.tax_id, tax.amount.amount())).collect();
     // 5 % of 100.00, then 9.975 % of 105.00.
-    assert_eq!(
-        amounts,
-        [(TaxId::new(uuid(1)), 500), (TaxId::new(uuid(2)), 1047)]
-    );
+    assert_eq!(amounts, [(TaxId::new(uuid(1)), 500), (TaxId::new(uuid(2)), 1047)]);
     assert_eq!(quote.totals.total, cad(11_547));
 }
 
@@ -265,15 +171,8 @@ fn taxes_of_country_and_region_are_both_on_the_line() {
 fn several_included_taxes_share_what_was_rounded_once() {
     let mut request = request("EUR", true);
     request.lines = vec![line(1, eur(10_000), 1, "standard")];
-    let compound = TaxRate {
-        compound: true,
-        ..rate(3, "standard", 100_000)
-    };
-    request.tax_rates = vec![
-        compound,
-        rate(1, "standard", 50_000),
-        rate(2, "standard", 50_000),
-    ];
+    let compound = TaxRate { compound: true, ..rate(3, "standard", 100_000) };
+    request.tax_rates = vec![compound, rate(1, "standard", 50_000), rate(2, "standard", 50_000)];
     let quote = price(&request).unwrap();
     // 10 % are in 100.00 as 9.09; in the other 90.91 two times 5 % are 8.26.
     let amounts: Vec<_> = quote.taxes.iter().map(|tax| tax.amount.amount()).collect();
@@ -285,19 +184,14 @@ fn several_included_taxes_share_what_was_rounded_once() {
 #[test]
 fn a_discount_takes_no_more_than_there_is() {
     let mut request = request("EUR", true);
-    request.lines = vec![
-        line(1, eur(1000), 1, "standard"),
-        line(2, eur(500), 1, "standard"),
-    ];
+    request.lines = vec![line(1, eur(1000), 1, "standard"), line(2, eur(500), 1, "standard")];
     request.shipping = Some(ShippingOption {
         method_id: MethodId::new(uuid(9)),
         title: "Parcel".to_owned(),
         price: eur(490),
         tax_category: "standard".to_owned(),
     });
-    let first = DiscountTarget::Line {
-        line_id: LineId::new(uuid(1)),
-    };
+    let first = DiscountTarget::Line { line_id: LineId::new(uuid(1)) };
     request.discounts = vec![
         discount(3, DiscountTarget::Shipping, eur(9999)),
         discount(2, DiscountTarget::Order, eur(9999)),
@@ -314,12 +208,7 @@ fn a_discount_takes_no_more_than_there_is() {
 fn a_line_without_quantity_is_refused() {
     let mut request = request("EUR", true);
     request.lines = vec![line(1, eur(100), 0, "standard")];
-    assert_eq!(
-        price(&request),
-        Err(PricingError::QuantityZero {
-            line_id: LineId::new(uuid(1))
-        })
-    );
+    assert_eq!(price(&request), Err(PricingError::QuantityZero { line_id: LineId::new(uuid(1)) }));
 }
 
 #[test]
@@ -335,33 +224,21 @@ fn shipping_is_offered_where_it_goes_and_in_the_currency() {
     let method = |n, countries: &[&str]| ShippingMethod {
         method_id: MethodId::new(uuid(n)),
         title: "Parcel".to_owned(),
-        countries: countries
-            .iter()
-            .map(|&country| country.to_owned())
-            .collect(),
+        countries: countries.iter().map(|&country| country.to_owned()).collect(),
         prices: vec![eur(490)],
         tax_category: "standard".to_owned(),
         free_from: vec![eur(5000)],
     };
     let methods = [method(1, &["DE"]), method(2, &["FR"]), method(3, &[])];
-    let germany = ShipTo {
-        country: "DE".to_owned(),
-        region: None,
-    };
+    let germany = ShipTo { country: "DE".to_owned(), region: None };
     let offered = |value| -> Vec<_> {
         let options = shipping_options(&methods, &germany, value);
-        options
-            .into_iter()
-            .map(|option| (option.method_id, option.price.amount()))
-            .collect()
+        options.into_iter().map(|option| (option.method_id, option.price.amount())).collect()
     };
     let (first, third) = (MethodId::new(uuid(1)), MethodId::new(uuid(3)));
     assert_eq!(offered(eur(4999)), [(first, 490), (third, 490)]);
     assert_eq!(offered(eur(5000)), [(first, 0), (third, 0)]);
-    assert_eq!(
-        offered(Money::new(5000, "USD".parse().unwrap()).unwrap()),
-        []
-    );
+    assert_eq!(offered(Money::new(5000, "USD".parse().unwrap()).unwrap()), []);
 }
 
 fn any_request() -> impl Strategy<Value = QuoteRequest> {
@@ -369,48 +246,31 @@ fn any_request() -> impl Strategy<Value = QuoteRequest> {
     let discounts = prop::collection::vec((0..5_usize, 0..5_000_000_i64), 0..5);
     let rates = prop::collection::vec((0..3_usize, 0..400_000_u32, any::<bool>()), 0..6);
     let lines = prop::collection::vec(line, 1..8);
-    (
-        lines,
-        discounts,
-        rates,
-        any::<bool>(),
-        any::<bool>(),
-        0..10_000_i64,
-    )
-        .prop_map(|(lines, discounts, rates, include, even, shipping)| {
-            let mut request = request("EUR", include);
-            request.rounding = if even {
-                Rounding::HalfEven
-            } else {
-                Rounding::HalfUp
+    (lines, discounts, rates, any::<bool>(), any::<bool>(), 0..10_000_i64).prop_map(|(lines, discounts, rates, include, even, shipping)| {
+        let mut request = request("EUR", include);
+        request.rounding = if even { Rounding::HalfEven } else { Rounding::HalfUp };
+        for (n, (unit, quantity, category)) in lines.into_iter().enumerate() {
+            request.lines.push(line_of(n, unit, quantity, category));
+        }
+        for (n, (target, amount)) in discounts.into_iter().enumerate() {
+            let target = match target {
+                0 => DiscountTarget::Shipping,
+                1 | 2 => DiscountTarget::Order,
+                _ => DiscountTarget::Line { line_id: request.lines[n % request.lines.len()].line_id },
             };
-            for (n, (unit, quantity, category)) in lines.into_iter().enumerate() {
-                request.lines.push(line_of(n, unit, quantity, category));
-            }
-            for (n, (target, amount)) in discounts.into_iter().enumerate() {
-                let target = match target {
-                    0 => DiscountTarget::Shipping,
-                    1 | 2 => DiscountTarget::Order,
-                    _ => DiscountTarget::Line {
-                        line_id: request.lines[n % request.lines.len()].line_id,
-                    },
-                };
-                request.discounts.push(discount(n, target, eur(amount)));
-            }
-            for (n, (category, ppm, compound)) in rates.into_iter().enumerate() {
-                request.tax_rates.push(TaxRate {
-                    compound,
-                    ..rate(n, &category.to_string(), ppm)
-                });
-            }
-            request.shipping = Some(ShippingOption {
-                method_id: MethodId::new(uuid(9)),
-                title: "Parcel".to_owned(),
-                price: eur(shipping),
-                tax_category: "0".to_owned(),
-            });
-            request
-        })
+            request.discounts.push(discount(n, target, eur(amount)));
+        }
+        for (n, (category, ppm, compound)) in rates.into_iter().enumerate() {
+            request.tax_rates.push(TaxRate { compound, ..rate(n, &category.to_string(), ppm) });
+        }
+        request.shipping = Some(ShippingOption {
+            method_id: MethodId::new(uuid(9)),
+            title: "Parcel".to_owned(),
+            price: eur(shipping),
+            tax_category: "0".to_owned(),
+        });
+        request
+    })
 }
 
 fn line_of(n: usize, unit: i64, quantity: u32, category: usize) -> LineRequest {
@@ -421,10 +281,7 @@ fn line_of(n: usize, unit: i64, quantity: u32, category: usize) -> LineRequest {
 fn line_discounts(quote: &Quote) -> i64 {
     let shipping = quote.shipping_lines.iter().flat_map(|line| &line.discounts);
     let lines = quote.lines.iter().flat_map(|line| &line.discounts);
-    lines
-        .chain(shipping)
-        .map(|discount| discount.amount.amount())
-        .sum()
+    lines.chain(shipping).map(|discount| discount.amount.amount()).sum()
 }
 
 proptest! {

@@ -43,10 +43,7 @@ impl Role {
     /// Reads the event log.
     #[must_use]
     pub fn analyses(self) -> bool {
-        matches!(
-            self,
-            Self::Analyst | Self::Manager | Self::Owner | Self::Operator
-        )
+        matches!(self, Self::Analyst | Self::Manager | Self::Owner | Self::Operator)
     }
 
     /// Runs the machine: projections, verification.
@@ -93,18 +90,11 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     pub fn new(key: &str) -> Result<Self, TokenError> {
-        let der = STANDARD_NO_PAD
-            .decode(key.trim().trim_end_matches('='))
-            .map_err(|_| TokenError::Key)?;
+        let der = STANDARD_NO_PAD.decode(key.trim().trim_end_matches('=')).map_err(|_| TokenError::Key)?;
         let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| TokenError::Key)?;
         let public = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
         let key_id = blake3::hash(public.as_bytes()).to_hex()[..16].to_owned();
-        Ok(Self {
-            encoding: EncodingKey::from_ed_der(&der),
-            decoding: DecodingKey::from_ed_components(&public)?,
-            public,
-            key_id,
-        })
+        Ok(Self { encoding: EncodingKey::from_ed_der(&der), decoding: DecodingKey::from_ed_components(&public)?, public, key_id })
     }
 
     /// A fresh signing key as text.
@@ -114,13 +104,7 @@ impl Tokens {
         Ok(STANDARD_NO_PAD.encode(der.as_ref()))
     }
 
-    pub fn issue(
-        &self,
-        role: Role,
-        subject: &str,
-        now: DateTime<Utc>,
-        ttl: Duration,
-    ) -> Result<String, TokenError> {
+    pub fn issue(&self, role: Role, subject: &str, now: DateTime<Utc>, ttl: Duration) -> Result<String, TokenError> {
         if ttl < Duration::minutes(1) || ttl > Duration::hours(TOKEN_TTL_MAX_H) {
             return Err(TokenError::Ttl);
         }
@@ -128,14 +112,7 @@ impl Tokens {
         header.kid = Some(self.key_id.clone());
         let at = now.timestamp();
         let exp = (now + ttl).timestamp();
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            sub: subject.to_owned(),
-            role,
-            iat: at,
-            nbf: at,
-            exp,
-        };
+        let claims = Claims { iss: ISSUER.to_owned(), sub: subject.to_owned(), role, iat: at, nbf: at, exp };
         Ok(jsonwebtoken::encode(&header, &claims, &self.encoding)?)
     }
 
@@ -164,18 +141,9 @@ mod tests {
     fn a_token_is_good_until_it_expires_and_only_under_its_key() {
         let tokens = Tokens::new(&Tokens::generate_key().unwrap()).unwrap();
         let now = infra::clock::now();
-        let good = tokens
-            .issue(Role::Owner, "ada", now, Duration::hours(1))
-            .unwrap();
+        let good = tokens.issue(Role::Owner, "ada", now, Duration::hours(1)).unwrap();
         assert_eq!(tokens.check(&good).unwrap().role, Role::Owner);
-        let old = tokens
-            .issue(
-                Role::Owner,
-                "ada",
-                now - Duration::hours(2),
-                Duration::hours(1),
-            )
-            .unwrap();
+        let old = tokens.issue(Role::Owner, "ada", now - Duration::hours(2), Duration::hours(1)).unwrap();
         assert!(tokens.check(&old).is_err());
         let other = Tokens::new(&Tokens::generate_key().unwrap()).unwrap();
         assert!(other.check(&good).is_err());

@@ -44,9 +44,7 @@ enum Command {
         demo: bool,
     },
     /// Run some roles against DATABASE_URL and NATS_URL.
-    #[command(
-        after_help = "Example:\n  DATABASE_URL=… NATS_URL=… daybook serve --roles gateway,commands,relay,projector,search,reactor"
-    )]
+    #[command(after_help = "Example:\n  DATABASE_URL=… NATS_URL=… daybook serve --roles gateway,commands,relay,projector,search,reactor")]
     Serve {
         /// Which roles, separated by commas.
         #[arg(long, value_delimiter = ',', required = true)]
@@ -71,9 +69,7 @@ enum Command {
     )]
     Events(events::Options),
     /// Print a bearer token.
-    #[command(
-        after_help = "Example:\n  curl -H \"Authorization: Bearer $(daybook token --role owner)\" localhost:8080/v1/ops/status"
-    )]
+    #[command(after_help = "Example:\n  curl -H \"Authorization: Bearer $(daybook token --role owner)\" localhost:8080/v1/ops/status")]
     Token {
         #[command(flatten)]
         shop: ShopArgs,
@@ -150,9 +146,7 @@ struct ShopArgs {
 #[derive(Debug, Subcommand)]
 enum Import {
     /// Products with variants, prices and stock from a CSV file.
-    #[command(
-        after_help = "Example:\n  daybook import products products.csv --currency EUR --stock create"
-    )]
+    #[command(after_help = "Example:\n  daybook import products products.csv --currency EUR --stock create")]
     Products(ImportProducts),
 }
 
@@ -190,19 +184,13 @@ enum StockMode {
 /// The binary's `main`.
 #[must_use]
 pub fn main() -> ExitCode {
-    if rustls::crypto::aws_lc_rs::default_provider()
-        .install_default()
-        .is_err()
-    {
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         eprintln!("error: another TLS provider is installed already");
         return ExitCode::FAILURE;
     }
     let cli = Cli::parse();
     crate::observe::start_logging();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: the runtime can't start: {error}");
@@ -221,77 +209,38 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up { shop, port, demo } => {
-            crate::up::run(crate::up::Options {
-                data_dir: std::path::absolute(&shop.data_dir)?,
-                port,
-                demo,
-            })
-            .await?;
+            crate::up::run(crate::up::Options { data_dir: std::path::absolute(&shop.data_dir)?, port, demo }).await?;
         }
-        Command::Serve { roles, config } => {
-            serve(&roles.into_iter().collect(), config.as_deref()).await?
-        }
-        Command::Migrate { shop } => {
-            crate::migrate::run(&Shop::find(&shop.data_dir)?.config).await?
-        }
-        Command::Import {
-            what: Import::Products(options),
-        } => return import(options).await,
+        Command::Serve { roles, config } => serve(&roles.into_iter().collect(), config.as_deref()).await?,
+        Command::Migrate { shop } => crate::migrate::run(&Shop::find(&shop.data_dir)?.config).await?,
+        Command::Import { what: Import::Products(options) } => return import(options).await,
         Command::Events(options) => events::run(options).await?,
-        Command::Token {
-            shop,
-            role,
-            subject,
-            ttl,
-        } => tokens::print(&Shop::find(&shop.data_dir)?, role, &subject, &ttl)?,
+        Command::Token { shop, role, subject, ttl } => tokens::print(&Shop::find(&shop.data_dir)?, role, &subject, &ttl)?,
         Command::Verify { shop, json } => {
             return crate::verify::run(&Shop::find(&shop.data_dir)?, json).await;
         }
-        Command::Projections { shop, json } => {
-            projections::show(&Shop::find(&shop.data_dir)?, json).await?
-        }
-        Command::Rebuild {
-            shop,
-            projection,
-            watch,
-        } => {
+        Command::Projections { shop, json } => projections::show(&Shop::find(&shop.data_dir)?, json).await?,
+        Command::Rebuild { shop, projection, watch } => {
             projections::rebuild(&Shop::find(&shop.data_dir)?, &projection, watch).await?;
         }
         Command::Config { config, check } => show_config(config.as_deref(), check)?,
         Command::Doctor { shop, json } => return crate::doctor::run(&shop.data_dir, json).await,
-        Command::SandboxPsp {
-            port,
-            data_dir,
-            webhook_url,
-            webhook_secret,
-        } => {
+        Command::SandboxPsp { port, data_dir, webhook_url, webhook_secret } => {
             sandbox_psp(port, data_dir, webhook_url, webhook_secret).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(
-    roles: &BTreeSet<roles::Role>,
-    file: Option<&std::path::Path>,
-) -> anyhow::Result<()> {
+async fn serve(roles: &BTreeSet<roles::Role>, file: Option<&std::path::Path>) -> anyhow::Result<()> {
     roles::check(roles)?;
     let config = infra::config::load(file)?;
-    anyhow::ensure!(
-        !config.database_url.is_empty(),
-        "set DATABASE_URL to the shop's Postgres"
-    );
-    anyhow::ensure!(
-        !config.nats_url.is_empty(),
-        "set NATS_URL to the shop's NATS"
-    );
+    anyhow::ensure!(!config.database_url.is_empty(), "set DATABASE_URL to the shop's Postgres");
+    anyhow::ensure!(!config.nats_url.is_empty(), "set NATS_URL to the shop's NATS");
     let metrics_url = crate::observe::serve_metrics(config.http.metrics_listen.parse()?)?;
     let stop = infra::task::CancellationToken::new();
     let running = roles::start(config, roles, None, &stop).await?;
-    eprintln!(
-        "serving on http://{}, metrics on {metrics_url}",
-        running.address
-    );
+    eprintln!("serving on http://{}, metrics on {metrics_url}", running.address);
     crate::until_signal().await?;
     stop.cancel();
     running.shut_down().await;
@@ -308,23 +257,10 @@ async fn import(options: ImportProducts) -> anyhow::Result<ExitCode> {
     crate::import::send(&shop, &options.file, &request, options.json).await
 }
 
-async fn sandbox_psp(
-    port: u16,
-    data_dir: PathBuf,
-    webhook_url: String,
-    webhook_secret: String,
-) -> anyhow::Result<()> {
+async fn sandbox_psp(port: u16, data_dir: PathBuf, webhook_url: String, webhook_secret: String) -> anyhow::Result<()> {
     let listener = roles::bind(([127, 0, 0, 1], port).into()).await?;
-    eprintln!(
-        "sandbox payment provider on http://{}",
-        listener.local_addr()?
-    );
-    let config = crate::sandbox_psp::SandboxConfig::new(
-        data_dir,
-        webhook_url,
-        webhook_secret,
-        infra::clock::now,
-    );
+    eprintln!("sandbox payment provider on http://{}", listener.local_addr()?);
+    let config = crate::sandbox_psp::SandboxConfig::new(data_dir, webhook_url, webhook_secret, infra::clock::now);
     let until = async {
         if let Err(error) = crate::until_signal().await {
             tracing::error!(%error, "signals can't be awaited");
@@ -340,11 +276,7 @@ fn show_config(file: Option<&std::path::Path>, check: bool) -> anyhow::Result<()
         println!("the configuration is valid");
         return Ok(());
     }
-    for secret in [
-        &mut config.master_key,
-        &mut config.token_key,
-        &mut config.payments.sandbox_webhook_secret,
-    ] {
+    for secret in [&mut config.master_key, &mut config.token_key, &mut config.payments.sandbox_webhook_secret] {
         if !secret.is_empty() {
             "(set)".clone_into(secret);
         }

@@ -8,10 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context, anyhow};
 use commands::answer::{CommandError, Done, Origin};
 use commands::catalog::{self, Put, PutOutcome, PutProduct, VariantStock};
-use domain::catalog::{
-    Attribute, CategoryFacts, OptionValue, Price, ProductDraft, ProductOption, Source, Text,
-    Variant,
-};
+use domain::catalog::{Attribute, CategoryFacts, OptionValue, Price, ProductDraft, ProductOption, Source, Text, Variant};
 use domain::id::{OptionId, ProductId, ValueId};
 use domain::inventory::StockPolicy;
 use domain::money::{Currency, Money};
@@ -25,10 +22,7 @@ use crate::app::App;
 pub const COMMANDS_IN_FLIGHT_MAX: usize = 256;
 /// How the source of a demo product is called.
 const SYSTEM: &str = "demo";
-const FILES: [&str; 2] = [
-    include_str!("../demo/a.json"),
-    include_str!("../demo/b.json"),
-];
+const FILES: [&str; 2] = [include_str!("../demo/a.json"), include_str!("../demo/b.json")];
 
 #[derive(Deserialize)]
 struct DemoFile {
@@ -101,10 +95,7 @@ pub async fn seed(app: &App) -> anyhow::Result<()> {
         let file: DemoFile = serde_json::from_str(text).context("the demo catalogue")?;
         categories.extend(file.categories);
         for raw in file.products {
-            products.push(
-                product(raw, app.settings.terms.prices_include_tax)
-                    .context("the demo catalogue")?,
-            );
+            products.push(product(raw, app.settings.terms.prices_include_tax).context("the demo catalogue")?);
         }
     }
     let total = (categories.len(), products.len());
@@ -120,38 +111,22 @@ pub async fn seed(app: &App) -> anyhow::Result<()> {
     if !products.is_empty() {
         // Parents before children, so one after the other.
         for facts in ordered(&categories)? {
-            let done = app
-                .writer
-                .execute(&origin, None, move |streams| {
-                    catalog::put_category(streams, &facts)
-                })
-                .await;
+            let done = app.writer.execute(&origin, None, move |streams| catalog::put_category(streams, &facts)).await;
             categories_put += usize::from(has_changed(done)?);
         }
     }
     let products_put = put_all(app, &origin, products).await?;
-    eprintln!(
-        "demo catalogue: {} products in {} categories, {products_put} and {categories_put} of them put now",
-        total.1, total.0
-    );
+    eprintln!("demo catalogue: {} products in {} categories, {products_put} and {categories_put} of them put now", total.1, total.0);
     Ok(())
 }
 
 /// Puts the products, a bounded number at a time; answers how many changed anything.
 async fn put_all(app: &App, origin: &Origin, products: Vec<PutProduct>) -> anyhow::Result<usize> {
     let putting = products.into_iter().map(|put| async move {
-        let done = app
-            .writer
-            .execute(origin, None, move |streams| {
-                catalog::put_product(streams, &put)
-            })
-            .await;
+        let done = app.writer.execute(origin, None, move |streams| catalog::put_product(streams, &put)).await;
         Ok::<_, anyhow::Error>(usize::from(has_changed(done)?))
     });
-    stream::iter(putting)
-        .buffer_unordered(COMMANDS_IN_FLIGHT_MAX)
-        .try_fold(0, async |sum, one| Ok(sum + one))
-        .await
+    stream::iter(putting).buffer_unordered(COMMANDS_IN_FLIGHT_MAX).try_fold(0, async |sum, one| Ok(sum + one)).await
 }
 
 /// A refusal is no failure: the merchant uses a handle or sku of the demo otherwise, or has archived it.
@@ -159,11 +134,7 @@ fn has_changed(done: Result<Done<Put>, CommandError>) -> anyhow::Result<bool> {
     match done {
         Ok(done) => Ok(done.output.outcome != PutOutcome::Unchanged),
         Err(CommandError::Refused(refusal, _)) => {
-            tracing::warn!(
-                code = refusal.code,
-                reason = refusal.detail,
-                "a part of the demo catalogue is left out"
-            );
+            tracing::warn!(code = refusal.code, reason = refusal.detail, "a part of the demo catalogue is left out");
             Ok(false)
         }
         Err(error) => Err(error).context("the demo catalogue can't be stored"),
@@ -179,10 +150,7 @@ fn ordered(categories: &[DemoCategory]) -> anyhow::Result<Vec<CategoryFacts>> {
         if let Some(parent_id) = parent_id
             && ordered.iter().all(|known| known.category_id != parent_id)
         {
-            return Err(anyhow!(
-                "the category {} stands before its parent",
-                category.handle
-            ));
+            return Err(anyhow!("the category {} stands before its parent", category.handle));
         }
         let position = siblings.entry(category.parent.as_deref()).or_default();
         ordered.push(CategoryFacts {
@@ -200,21 +168,13 @@ fn ordered(categories: &[DemoCategory]) -> anyhow::Result<Vec<CategoryFacts>> {
 fn product(raw: &RawValue, includes_tax: bool) -> anyhow::Result<PutProduct> {
     let demo: DemoProduct = serde_json::from_str(raw.get())?;
     let product_id = catalog::product_id(&demo.handle);
-    let options: Vec<ProductOption> = demo
-        .options
-        .iter()
-        .map(|option| product_option(product_id, option))
-        .collect();
+    let options: Vec<ProductOption> = demo.options.iter().map(|option| product_option(product_id, option)).collect();
     let mut variants = Vec::with_capacity(demo.variants.len());
     let mut stock = Vec::with_capacity(demo.variants.len());
     for demo_variant in &demo.variants {
         let variant = variant(&demo, &options, product_id, demo_variant, includes_tax)?;
         let quantity = Some(demo_variant.stock);
-        stock.push(VariantStock {
-            variant_id: variant.variant_id,
-            policy: StockPolicy::Deny,
-            quantity,
-        });
+        stock.push(VariantStock { variant_id: variant.variant_id, policy: StockPolicy::Deny, quantity });
         variants.push(variant);
     }
     let attribute = |(key, value): (&String, &DemoAttribute)| {
@@ -222,27 +182,14 @@ fn product(raw: &RawValue, includes_tax: bool) -> anyhow::Result<PutProduct> {
             DemoAttribute::Number(number) => ("number", number.to_string()),
             DemoAttribute::Text(text) => ("text", text.clone()),
         };
-        Attribute {
-            key: key.clone(),
-            kind: kind.to_owned(),
-            value,
-            unit: None,
-        }
+        Attribute { key: key.clone(), kind: kind.to_owned(), value, unit: None }
     };
     let hash = blake3::hash(raw.get().as_bytes()).to_hex().to_string();
     let draft = ProductDraft {
         product_id,
         attributes: demo.attributes.iter().map(attribute).collect(),
-        category_ids: demo
-            .categories
-            .iter()
-            .map(|handle| catalog::category_id(handle))
-            .collect(),
-        source: Some(Source {
-            system: SYSTEM.to_owned(),
-            external_id: demo.handle.clone(),
-            hash,
-        }),
+        category_ids: demo.categories.iter().map(|handle| catalog::category_id(handle)).collect(),
+        source: Some(Source { system: SYSTEM.to_owned(), external_id: demo.handle.clone(), hash }),
         handle: demo.handle,
         title: demo.title,
         description: demo.description,
@@ -255,26 +202,14 @@ fn product(raw: &RawValue, includes_tax: bool) -> anyhow::Result<PutProduct> {
         variants,
         published: true,
     };
-    Ok(PutProduct {
-        draft,
-        stock,
-        overwrite_stock: false,
-        known: false,
-    })
+    Ok(PutProduct { draft, stock, overwrite_stock: false, known: false })
 }
 
 fn product_option(product_id: ProductId, option: &DemoOption) -> ProductOption {
     let name = option.name.values().next().map_or("", String::as_str);
     let option_id = catalog::option_id(product_id, name);
-    let value = |value: &DemoValue| OptionValue {
-        value_id: catalog::value_id(option_id, &value.key),
-        label: value.label.clone(),
-    };
-    ProductOption {
-        option_id,
-        name: option.name.clone(),
-        values: option.values.iter().map(value).collect(),
-    }
+    let value = |value: &DemoValue| OptionValue { value_id: catalog::value_id(option_id, &value.key), label: value.label.clone() };
+    ProductOption { option_id, name: option.name.clone(), values: option.values.iter().map(value).collect() }
 }
 
 fn variant(
@@ -284,29 +219,16 @@ fn variant(
     variant: &DemoVariant,
     includes_tax: bool,
 ) -> anyhow::Result<Variant> {
-    anyhow::ensure!(
-        variant.options.len() == options.len(),
-        "{} has {} options",
-        variant.sku,
-        options.len()
-    );
+    anyhow::ensure!(variant.options.len() == options.len(), "{} has {} options", variant.sku, options.len());
     let mut option_values: BTreeMap<OptionId, ValueId> = BTreeMap::new();
     for ((option, drafted), key) in demo.options.iter().zip(options).zip(&variant.options) {
-        anyhow::ensure!(
-            option.values.iter().any(|value| value.key == *key),
-            "{}: {key} is no value of its option",
-            variant.sku
-        );
+        anyhow::ensure!(option.values.iter().any(|value| value.key == *key), "{}: {key} is no value of its option", variant.sku);
         option_values.insert(drafted.option_id, catalog::value_id(drafted.option_id, key));
     }
     let mut prices = Vec::with_capacity(variant.price.len());
     for (code, amount) in &variant.price {
         let currency: Currency = code.parse()?;
-        let compare_at = variant
-            .compare_at
-            .get(code)
-            .map(|amount| Money::new(*amount, currency))
-            .transpose()?;
+        let compare_at = variant.compare_at.get(code).map(|amount| Money::new(*amount, currency)).transpose()?;
         prices.push(Price {
             price_list_id: catalog::price_list_id(currency),
             price: Money::new(*amount, currency)?,
@@ -341,29 +263,13 @@ mod tests {
         let mut puts = Vec::new();
         for text in FILES {
             let file: DemoFile = serde_json::from_str(text).unwrap();
-            categories.extend(
-                ordered(&file.categories)
-                    .unwrap()
-                    .into_iter()
-                    .map(|facts| facts.category_id),
-            );
-            puts.extend(
-                file.products
-                    .into_iter()
-                    .map(|raw| product(raw, true).unwrap()),
-            );
+            categories.extend(ordered(&file.categories).unwrap().into_iter().map(|facts| facts.category_id));
+            puts.extend(file.products.into_iter().map(|raw| product(raw, true).unwrap()));
         }
         assert!(puts.len() >= 200);
         let nothing = domain::catalog::Product::default();
         for put in puts {
-            assert!(
-                put.draft
-                    .category_ids
-                    .iter()
-                    .all(|id| categories.contains(id)),
-                "{}",
-                put.draft.handle
-            );
+            assert!(put.draft.category_ids.iter().all(|id| categories.contains(id)), "{}", put.draft.handle);
             let command = domain::catalog::ProductCommand::Put(Box::new(put.draft));
             assert!(nothing.decide(command).is_ok());
         }

@@ -107,8 +107,7 @@ fn streaming() -> OpenApiRouter<Arc<App>> {
 
 /// The OpenAPI document, made from the handlers.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let routes =
-        OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary().merge(streaming()));
+    let routes = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary().merge(streaming()));
     routes.split_for_parts().1
 }
 
@@ -116,13 +115,8 @@ pub fn router(app: Arc<App>) -> Router {
     let http = &app.config.http;
     let ordinary = ordinary()
         .layer(DefaultBodyLimit::max(http.body_bytes_max))
-        .layer(middleware::from_fn_with_state(
-            Duration::from_millis(http.request_timeout_ms),
-            limits::time_out,
-        ));
-    let (api, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .nest("/v1", ordinary.merge(streaming()))
-        .split_for_parts();
+        .layer(middleware::from_fn_with_state(Duration::from_millis(http.request_timeout_ms), limits::time_out));
+    let (api, document) = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary.merge(streaming())).split_for_parts();
     let document = Arc::new(document);
     let tokens = Arc::clone(&app);
     let pages = Router::new()
@@ -130,25 +124,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/assets/{file}", get(asset::asset))
         .route("/problems", get(document::problems))
         .route("/problems/{code}", get(document::problem))
-        .route(
-            "/.well-known/jwks.json",
-            get(move || async move { axum::Json(tokens.tokens.jwks()) }),
-        );
-    let documents = Router::new()
-        .route("/openapi.json", get(document::openapi))
-        .route("/docs", get(document::reference))
-        .with_state(document);
-    let probes = Router::new()
-        .route("/livez", get(ops::livez))
-        .route("/readyz", get(ops::readyz));
+        .route("/.well-known/jwks.json", get(move || async move { axum::Json(tokens.tokens.jwks()) }));
+    let documents =
+        Router::new().route("/openapi.json", get(document::openapi)).route("/docs", get(document::reference)).with_state(document);
+    let probes = Router::new().route("/livez", get(ops::livez)).route("/readyz", get(ops::readyz));
     let rates = Arc::new(limits::Rates::new(&app.config));
     // Answers to streams are not compressed: they would be held back.
     let compressed = DefaultPredicate::new().and(NotForContentType::new("application/x-ndjson"));
     api.merge(probes)
-        .layer(middleware::from_fn_with_state(
-            (Arc::clone(&app), rates),
-            limits::rate,
-        ))
+        .layer(middleware::from_fn_with_state((Arc::clone(&app), rates), limits::rate))
         .with_state(Arc::clone(&app))
         .merge(pages)
         .merge(documents)
@@ -165,10 +149,7 @@ async fn nowhere() -> problem::Problem {
 }
 
 async fn not_this_method(method: Method) -> problem::Problem {
-    problem::Problem::new(
-        "method_not_allowed",
-        format!("this route does not take {method}; see /docs"),
-    )
+    problem::Problem::new("method_not_allowed", format!("this route does not take {method}; see /docs"))
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
@@ -177,10 +158,7 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    let origins: Vec<HeaderValue> = origins
-        .iter()
-        .filter_map(|origin| origin.parse().ok())
-        .collect();
+    let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     let exposed = [
         "consistency-token",
         "read-position",
@@ -193,13 +171,7 @@ fn cors(origins: &[String]) -> CorsLayer {
     ];
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([
-            Method::GET,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-        ])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers(
             [
                 "authorization",

@@ -44,12 +44,7 @@ pub struct RowError {
 
 impl RowError {
     fn new(line: u64, column: Option<&str>, code: &str, reason: impl Into<String>) -> Self {
-        Self {
-            line,
-            column: column.map(str::to_owned),
-            code: code.to_owned(),
-            reason: reason.into(),
-        }
+        Self { line, column: column.map(str::to_owned), code: code.to_owned(), reason: reason.into() }
     }
 }
 

@@ -25,13 +25,7 @@ pub fn start_logging() {
 
 /// Serves `/metrics` on a port of its own; answers its URL. Port 0 takes a free one.
 pub fn serve_metrics(address: SocketAddr) -> anyhow::Result<String> {
-    let address = if address.port() == 0 {
-        std::net::TcpListener::bind(address)?.local_addr()?
-    } else {
-        address
-    };
-    PrometheusBuilder::new()
-        .with_http_listener(address)
-        .install()?;
+    let address = if address.port() == 0 { std::net::TcpListener::bind(address)?.local_addr()? } else { address };
+    PrometheusBuilder::new().with_http_listener(address).install()?;
     Ok(format!("http://{address}/metrics"))
 }

@@ -27,6 +27,9 @@ use crate::http;
 use crate::server;
 use crate::settings::Settings;
 
+/// Longest that a start waits for the read models.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(30);
+
 /// What a process may do; see ARCHITECTURE.md for how each scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Role {
@@ -39,14 +42,7 @@ pub enum Role {
 }
 
 /// All of them, as `daybook up` runs them.
-pub const ALL: [Role; 6] = [
-    Role::Gateway,
-    Role::Commands,
-    Role::Relay,
-    Role::Projector,
-    Role::Search,
-    Role::Reactor,
-];
+pub const ALL: [Role; 6] = [Role::Gateway, Role::Commands, Role::Relay, Role::Projector, Role::Search, Role::Reactor];
 
 /// A running process's parts and the tasks behind them.
 #[derive(Debug)]
@@ -73,9 +69,7 @@ pub fn check(roles: &BTreeSet<Role>) -> anyhow::Result<()> {
         bail!("the role gateway answers searches from its own index: add the role search");
     }
     if roles.contains(&Role::Reactor) && !roles.contains(&Role::Commands) {
-        bail!(
-            "the role reactor records outcomes through the writer: add the roles gateway and commands"
-        );
+        bail!("the role reactor records outcomes through the writer: add the roles gateway and commands");
     }
     Ok(())
 }
@@ -90,54 +84,32 @@ pub async fn start(
     check(roles)?;
     let paths = projections::search_path();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let pool = postgres::connect(
-        &config.database_url,
-        config.postgres.connections_max,
-        &paths,
-    )
-    .await
-    .context("can't connect to Postgres; check DATABASE_URL")?;
-    let nats = stream::connect(&config.nats_url)
+    let pool = postgres::connect(&config.database_url, config.postgres.connections_max, &paths)
         .await
-        .context("can't connect to NATS; check NATS_URL")?;
+        .context("can't connect to Postgres; check DATABASE_URL")?;
+    let nats = stream::connect(&config.nats_url).await.context("can't connect to NATS; check NATS_URL")?;
     let master = MasterKey::parse(&config.master_key).context("master_key")?;
     let sealer = Sealer::new(pool.clone(), master.clone());
     let loader = Loader::new(pool.clone(), sealer.clone());
     let feed = Feed::new(pool.clone());
     let mut following = TaskGroup::under(&CancellationToken::new());
     let stop_following = following.stop_signal();
-    following.spawn(
-        "feed",
-        feed::run(feed.clone(), nats.clone(), stop_following.clone()),
-    );
+    following.spawn("feed", feed::run(feed.clone(), nats.clone(), stop_following.clone()));
     if roles.contains(&Role::Relay) {
-        following.spawn(
-            "relay",
-            relay::run(pool.clone(), nats.clone(), stop_following.clone()),
-        );
+        following.spawn("relay", relay::run(pool.clone(), nats.clone(), stop_following.clone()));
     }
     if roles.contains(&Role::Projector) {
-        let write_pool =
-            postgres::connect(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
+        let write_pool = postgres::connect(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
         projections::spawn_all(&mut following, &write_pool, &feed, &sealer);
     }
-    let search =
-        Arc::new(SearchReplica::open(&config.search_dir, pool.clone(), feed.clone()).await?);
+    let search = Arc::new(SearchReplica::open(&config.search_dir, pool.clone(), feed.clone()).await?);
     if roles.contains(&Role::Search) {
         following.spawn("search", Arc::clone(&search).run(stop_following.clone()));
     }
     let mut writing = TaskGroup::under(&CancellationToken::new());
     let store = EventStore::new(pool.clone(), infra::clock::new_id());
-    let (writer, task) = Writer::new(
-        loader.clone(),
-        store,
-        Some(nats.clone()),
-        Limits::from(&config.writer),
-    );
-    writing.spawn(
-        "writer",
-        commands::writer::run_until(task, writing.stop_signal()),
-    );
+    let (writer, task) = Writer::new(loader.clone(), store, Some(nats.clone()), Limits::from(&config.writer));
+    writing.spawn("writer", commands::writer::run_until(task, writing.stop_signal()));
     let provider = match config.payments.sandbox {
         true => {
             let timeout = Duration::from_millis(config.payments.provider_timeout_ms);
@@ -147,13 +119,7 @@ pub async fn start(
     };
     let mut outside = TaskGroup::under(stop);
     if let (true, Some(provider)) = (roles.contains(&Role::Reactor), &provider) {
-        let reactor = Reactor::new(
-            pool.clone(),
-            writer.clone(),
-            provider.clone(),
-            feed.clone(),
-            &config,
-        );
+        let reactor = Reactor::new(pool.clone(), writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
     }
     let app = Arc::new(App {
@@ -178,47 +144,47 @@ pub async fn start(
         };
         address = listener.local_addr()?;
         let bounds = server::Bounds::from(&app.config.http);
-        outside.spawn(
-            "http",
-            server::serve(
-                listener,
-                http::router(Arc::clone(&app)),
-                bounds,
-                outside.stop_signal(),
-            ),
-        );
+        outside.spawn("http", server::serve(listener, http::router(Arc::clone(&app)), bounds, outside.stop_signal()));
     }
-    Ok(Running {
-        app,
-        address,
-        outside,
-        writing,
-        following,
-    })
+    Ok(Running { app, address, outside, writing, following })
 }
 
 /// Binds a listener; a taken port is met with its fix.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                anyhow::anyhow!(
-                    "port {} is taken: stop what listens there, or choose another with --port",
-                    address.port()
-                )
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                anyhow::anyhow!(
-                    "port {} needs root's permission: choose one above 1023 with --port",
-                    address.port()
-                )
-            }
-            _ => anyhow::anyhow!("can't listen on {address}: {error}"),
-        })
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            anyhow::anyhow!("port {} is taken: stop what listens there, or choose another with --port", address.port())
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("port {} needs root's permission: choose one above 1023 with --port", address.port())
+        }
+        _ => anyhow::anyhow!("can't listen on {address}: {error}"),
+    })
 }
 
 impl Running {
+    /// Waits, bounded, until every read model and the index have seen the log's present head.
+    pub async fn until_caught_up(&self) -> anyhow::Result<()> {
+        let pool = &self.app.pool;
+        let head = infra::event_log::head(pool).await?.position;
+        let until = tokio::time::Instant::now() + CATCH_UP_WAIT;
+        loop {
+            let behind: i64 = sqlx::query_scalar("SELECT count(*) FROM checkpoint WHERE position < $1 AND status <> 'paused'")
+                .bind(head)
+                .fetch_one(pool)
+                .await?;
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            if behind == 0 && self.app.search.wait_for(head, left).await {
+                return Ok(());
+            }
+            if left.is_zero() {
+                tracing::warn!(position = head, "the read models are still behind the log; `daybook projections` shows how far");
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Answers what was asked, lands what was taken, applies what landed.
     pub async fn shut_down(self) {
         self.outside.shut_down().await;

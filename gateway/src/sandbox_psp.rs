@@ -102,12 +102,7 @@ pub enum SandboxError {
 
 impl SandboxConfig {
     #[must_use]
-    pub fn new(
-        data_dir: PathBuf,
-        webhook_url: String,
-        webhook_secret: String,
-        now: fn() -> DateTime<Utc>,
-    ) -> Self {
+    pub fn new(data_dir: PathBuf, webhook_url: String, webhook_secret: String, now: fn() -> DateTime<Utc>) -> Self {
         Self {
             data_dir,
             webhook_url,
@@ -152,13 +147,8 @@ impl fmt::Debug for SandboxConfig {
 
 /// Serves until `shutdown`, then finishes what was begun (at most a few seconds): each task has ended when this returns.
 /// An error after the start means that the ledger could not be written; nobody was answered then.
-pub async fn serve(
-    listener: TcpListener,
-    config: SandboxConfig,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), SandboxError> {
-    let signer =
-        webhooks::Signer::new(&config.webhook_secret).ok_or(SandboxError::WebhookSecret)?;
+pub async fn serve(listener: TcpListener, config: SandboxConfig, shutdown: impl Future<Output = ()>) -> Result<(), SandboxError> {
+    let signer = webhooks::Signer::new(&config.webhook_secret).ok_or(SandboxError::WebhookSecret)?;
     let url = webhook_url(&config.webhook_url)?;
     let terms = config.terms(&listener)?;
     let data_dir = config.data_dir.clone();
@@ -179,11 +169,7 @@ pub async fn serve(
     let written = Arc::new(Notify::new());
     let (desk, clerk) = desk::Desk::new(ledger, journal, config.now, Arc::clone(&written));
     let postman = webhooks::Postman::new(desk.clone(), url, signer, retries, config.now, written)?;
-    let router = api::router(api::Api {
-        desk,
-        hold: config.hold,
-        stop: stop.clone(),
-    });
+    let router = api::router(api::Api { desk, hold: config.hold, stop: stop.clone() });
 
     let mut tasks = JoinSet::new();
     tasks.spawn(clerk.run());
@@ -201,11 +187,7 @@ pub async fn serve(
 }
 
 /// Owns every connection, and waits for them at the end.
-async fn accept(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-) -> Result<(), SandboxError> {
+async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) -> Result<(), SandboxError> {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -232,10 +214,7 @@ async fn accept(
 
 async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationToken) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let service = TowerToHyperService::new(router);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -250,9 +229,7 @@ async fn serve_connection(stream: TcpStream, router: Router, stop: CancellationT
 fn webhook_url(url: &str) -> Result<reqwest::Url, SandboxError> {
     let parsed = reqwest::Url::parse(url).ok();
     let web = parsed.filter(|parsed| matches!(parsed.scheme(), "http" | "https"));
-    web.ok_or_else(|| SandboxError::WebhookUrl {
-        url: url.to_owned(),
-    })
+    web.ok_or_else(|| SandboxError::WebhookUrl { url: url.to_owned() })
 }
 
 fn delta(duration: Duration) -> TimeDelta {
@@ -260,9 +237,7 @@ fn delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::days(1))
 }
 
-fn flatten(
-    ended: Result<Result<(), SandboxError>, tokio::task::JoinError>,
-) -> Result<(), SandboxError> {
+fn flatten(ended: Result<Result<(), SandboxError>, tokio::task::JoinError>) -> Result<(), SandboxError> {
     ended.unwrap_or_else(|failed| Err(failed.into()))
 }
 

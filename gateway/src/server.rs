@@ -46,15 +46,8 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
     let connections = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(bounds.connections_max));
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.header_timeout)
-        .max_buf_size(bounds.header_bytes_max);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(bounds.header_bytes_max).unwrap_or(u32::MAX));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(bounds.header_timeout).max_buf_size(bounds.header_bytes_max);
+    builder.http2().timer(TokioTimer::new()).max_header_list_size(u32::try_from(bounds.header_bytes_max).unwrap_or(u32::MAX));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -68,9 +61,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             request.extensions_mut().insert(ConnectInfo(address));
             router.clone().oneshot(request)
         });
-        let connection = builder
-            .serve_connection_with_upgrades(TokioIo::new(stream), service)
-            .into_owned();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let watched = graceful.watch(connection);
         let _handle = connections.spawn(async move {
             if let Err(error) = watched.await {
@@ -92,11 +83,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(
-    tokio::net::TcpStream,
-    SocketAddr,
-    tokio::sync::OwnedSemaphorePermit,
-)> {
+) -> Option<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, address)) => {
@@ -104,10 +91,7 @@ async fn accept(
             Some((stream, address, slot))
         }
         Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "a connection could not be accepted"
-            );
+            tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
             tokio::time::sleep(Duration::from_millis(20)).await;
             None
         }

@@ -53,10 +53,7 @@ impl Settings {
     /// An offered currency by its code, in any case.
     #[must_use]
     pub fn currency(&self, code: &str) -> Option<Currency> {
-        self.currencies
-            .iter()
-            .copied()
-            .find(|currency| currency.as_str().eq_ignore_ascii_case(code.trim()))
+        self.currencies.iter().copied().find(|currency| currency.as_str().eq_ignore_ascii_case(code.trim()))
     }
 }
 
@@ -66,44 +63,21 @@ impl TryFrom<&Config> for Settings {
     fn try_from(config: &Config) -> Result<Self, ConfigError> {
         let mut check = Check::default();
         let store = &config.store;
-        let currencies: Vec<Currency> = store
-            .currencies
-            .iter()
-            .filter_map(|code| check.currency("store.currencies", code))
-            .collect();
-        check.must(!currencies.is_empty(), || {
-            "`store.currencies` must name at least one ISO 4217 code".to_owned()
+        let currencies: Vec<Currency> = store.currencies.iter().filter_map(|code| check.currency("store.currencies", code)).collect();
+        check.must(!currencies.is_empty(), || "`store.currencies` must name at least one ISO 4217 code".to_owned());
+        check.must(!store.languages.is_empty() && store.languages.iter().all(|tag| !tag.is_empty()), || {
+            "`store.languages` must name at least one language, and none may be empty".to_owned()
         });
-        check.must(
-            !store.languages.is_empty() && store.languages.iter().all(|tag| !tag.is_empty()),
-            || {
-                "`store.languages` must name at least one language, and none may be empty"
-                    .to_owned()
-            },
-        );
         for country in &store.countries {
             check.country("store.countries", country);
         }
-        check.must(store.cart_lines_max > 0, || {
-            "`store.cart_lines_max` must be at least 1".to_owned()
-        });
-        check.must(store.line_quantity_max > 0, || {
-            "`store.line_quantity_max` must be at least 1".to_owned()
-        });
-        check.must(store.available_shown_max > 0, || {
-            "`store.available_shown_max` must be at least 1".to_owned()
-        });
-        let payment_window = i64::try_from(store.payment_window_s)
-            .ok()
-            .and_then(chrono::Duration::try_seconds);
-        check.must(
-            payment_window.is_some_and(|window| !window.is_zero()),
-            || "`store.payment_window_s` must be at least 1".to_owned(),
-        );
+        check.must(store.cart_lines_max > 0, || "`store.cart_lines_max` must be at least 1".to_owned());
+        check.must(store.line_quantity_max > 0, || "`store.line_quantity_max` must be at least 1".to_owned());
+        check.must(store.available_shown_max > 0, || "`store.available_shown_max` must be at least 1".to_owned());
+        let payment_window = i64::try_from(store.payment_window_s).ok().and_then(chrono::Duration::try_seconds);
+        check.must(payment_window.is_some_and(|window| !window.is_zero()), || "`store.payment_window_s` must be at least 1".to_owned());
         let low_stock_threshold = u32::try_from(store.low_stock_threshold).unwrap_or_else(|_| {
-            check
-                .0
-                .push("`store.low_stock_threshold` must not be negative".to_owned());
+            check.0.push("`store.low_stock_threshold` must not be negative".to_owned());
             0
         });
         let tax_rates = config.tax.iter().map(|tax| check.tax_rate(tax)).collect();
@@ -146,16 +120,12 @@ impl Check {
     }
 
     fn currency(&mut self, key: &str, code: &str) -> Option<Currency> {
-        code.parse()
-            .map_err(|error| self.0.push(format!("`{key}`: {error}")))
-            .ok()
+        code.parse().map_err(|error| self.0.push(format!("`{key}`: {error}"))).ok()
     }
 
     fn country(&mut self, key: &str, code: &str) {
         let is_code = code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase());
-        self.must(is_code, || {
-            format!("`{key}`: {code:?} is no ISO 3166-1 alpha-2 code like `DE`")
-        });
+        self.must(is_code, || format!("`{key}`: {code:?} is no ISO 3166-1 alpha-2 code like `DE`"));
     }
 
     fn tax_rate(&mut self, tax: &Tax) -> TaxRate {
@@ -165,11 +135,7 @@ impl Check {
         });
         let region = tax.region.as_deref().unwrap_or_default();
         TaxRate {
-            tax_id: named_id(
-                "tax",
-                &format!("{}/{region}/{}/{}", tax.country, tax.category, tax.title),
-            )
-            .into(),
+            tax_id: named_id("tax", &format!("{}/{region}/{}/{}", tax.country, tax.category, tax.title)).into(),
             title: tax.title.clone(),
             country: tax.country.clone(),
             region: tax.region.clone(),
@@ -185,9 +151,7 @@ impl Check {
         methods
             .iter()
             .map(|method| {
-                self.must(ids.insert(&method.id), || {
-                    format!("`shipping.id`: {:?} is there twice", method.id)
-                });
+                self.must(ids.insert(&method.id), || format!("`shipping.id`: {:?} is there twice", method.id));
                 self.shipping_method(method)
             })
             .collect()
@@ -201,10 +165,7 @@ impl Check {
             };
             match Money::new(*amount, currency) {
                 Ok(price) => prices.push(price),
-                Err(error) => self.0.push(format!(
-                    "`shipping.price`: {code} of {:?}: {error}",
-                    method.id
-                )),
+                Err(error) => self.0.push(format!("`shipping.price`: {code} of {:?}: {error}", method.id)),
             }
         }
         for country in &method.countries {
@@ -221,11 +182,7 @@ impl Check {
     }
 
     fn result(self) -> Result<(), ConfigError> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError(self.0))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(ConfigError(self.0)) }
     }
 }
 
@@ -250,25 +207,13 @@ mod tests {
         let mut config = Config::default();
         let settings = Settings::try_from(&config).unwrap();
         assert_eq!(settings.default_currency().as_str(), "EUR");
-        assert_eq!(
-            settings
-                .currency("usd")
-                .map(|currency| currency.to_string())
-                .as_deref(),
-            Some("USD")
-        );
+        assert_eq!(settings.currency("usd").map(|currency| currency.to_string()).as_deref(), Some("USD"));
         assert_eq!(settings.terms.shipping_methods[0].prices[0].amount(), 490);
         config.tax[0].rate_ppm = 160_000;
         config.shipping.reverse();
         let changed = Settings::try_from(&config).unwrap();
-        assert_eq!(
-            changed.terms.tax_rates[0].tax_id,
-            settings.terms.tax_rates[0].tax_id
-        );
-        assert_eq!(
-            changed.terms.shipping_methods[1].method_id,
-            settings.terms.shipping_methods[0].method_id
-        );
+        assert_eq!(changed.terms.tax_rates[0].tax_id, settings.terms.tax_rates[0].tax_id);
+        assert_eq!(changed.terms.shipping_methods[1].method_id, settings.terms.shipping_methods[0].method_id);
     }
 
     #[test]

@@ -43,8 +43,9 @@ impl RunFile {
 
     pub fn read(data_dir: &Path) -> anyhow::Result<Self> {
         let path = Self::path(data_dir);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("no shop runs in {}: start one with `daybook up`, or name its folder with --data-dir", data_dir.display()))?;
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("no shop runs in {}: start one with `daybook up`, or name its folder with --data-dir", data_dir.display())
+        })?;
         Ok(serde_json::from_str(&text)?)
     }
 
@@ -113,13 +114,9 @@ impl Shop {
             config.master_key = secrets.master_key;
             config.token_key = secrets.token_key;
             config.payments.sandbox_url = run.sandbox_url;
-            return Ok(Self {
-                config,
-                url: run.url,
-            });
+            return Ok(Self { config, url: run.url });
         }
-        let url = config::variable("DAYBOOK_URL")
-            .unwrap_or_else(|| format!("http://{}", config.http.listen));
+        let url = config::variable("DAYBOOK_URL").unwrap_or_else(|| format!("http://{}", config.http.listen));
         Ok(Self { config, url })
     }
 
@@ -129,16 +126,9 @@ impl Shop {
             return Ok(token);
         }
         if self.config.token_key.is_empty() {
-            bail!(
-                "no signing key: set DAYBOOK_TOKEN to a bearer token, or DAYBOOK_TOKEN_KEY to the shop's key"
-            );
+            bail!("no signing key: set DAYBOOK_TOKEN to a bearer token, or DAYBOOK_TOKEN_KEY to the shop's key");
         }
         let tokens = Tokens::new(&self.config.token_key)?;
-        Ok(tokens.issue(
-            role,
-            "cli",
-            infra::clock::now(),
-            chrono::Duration::minutes(OWN_TOKEN_TTL_MIN),
-        )?)
+        Ok(tokens.issue(role, "cli", infra::clock::now(), chrono::Duration::minutes(OWN_TOKEN_TTL_MIN))?)
     }
 }

@@ -42,53 +42,26 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         postgres_bin_dir: config::variable("DAYBOOK_PG_BIN_DIR").map(PathBuf::from),
         nats_server: config::variable("DAYBOOK_NATS_SERVER").map(PathBuf::from),
     };
-    std::fs::create_dir_all(&options.data_dir).with_context(|| {
-        format!(
-            "can't make the folder {}: choose another with --data-dir",
-            options.data_dir.display()
-        )
-    })?;
+    std::fs::create_dir_all(&options.data_dir)
+        .with_context(|| format!("can't make the folder {}: choose another with --data-dir", options.data_dir.display()))?;
     let named = |url: &str| (!url.is_empty()).then(|| url.to_owned());
-    let theirs = child_server::Running {
-        database_url: named(&config.database_url),
-        nats_url: named(&config.nats_url),
-    };
-    let mut servers = ChildServers::start(&options.data_dir, &tools, &theirs, |step| {
-        eprintln!("  {step}")
-    })
-    .await?;
+    let theirs = child_server::Running { database_url: named(&config.database_url), nats_url: named(&config.nats_url) };
+    let mut servers = ChildServers::start(&options.data_dir, &tools, &theirs, |step| eprintln!("  {step}")).await?;
     let secrets = SecretsFile::read_or_make(&options.data_dir)?;
     let sandbox = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
     let sandbox_url = format!("http://127.0.0.1:{}", sandbox.local_addr()?.port());
-    configure(
-        &mut config,
-        &options,
-        &servers,
-        &secrets,
-        &url,
-        &sandbox_url,
-    );
+    configure(&mut config, &options, &servers, &secrets, &url, &sandbox_url);
     let metrics_url = crate::observe::serve_metrics("127.0.0.1:0".parse()?)?;
 
     let mut side = TaskGroup::under(&stop);
     let webhook_url = format!("{url}/v1/webhooks/payments/sandbox");
     let sandbox_dir = options.data_dir.join("sandbox-psp");
-    let sandbox_config = SandboxConfig::new(
-        sandbox_dir,
-        webhook_url,
-        secrets.sandbox_webhook_secret.clone(),
-        infra::clock::now,
-    );
+    let sandbox_config = SandboxConfig::new(sandbox_dir, webhook_url, secrets.sandbox_webhook_secret.clone(), infra::clock::now);
     let sandbox_stop = side.stop_signal();
     side.spawn("sandbox-psp", async move {
-        if let Err(error) =
-            sandbox_psp::serve(sandbox, sandbox_config, sandbox_stop.cancelled_owned()).await
-        {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the sandbox payment provider ended"
-            );
+        if let Err(error) = sandbox_psp::serve(sandbox, sandbox_config, sandbox_stop.cancelled_owned()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the sandbox payment provider ended");
         }
     });
     migrate::run(&config).await?;
@@ -96,6 +69,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if options.demo {
         demo::seed(&running.app).await?;
     }
+    running.until_caught_up().await?;
     let run = RunFile {
         pid: std::process::id(),
         url: url.clone(),
@@ -138,14 +112,7 @@ async fn keep_run_file(
     }
 }
 
-fn configure(
-    config: &mut Config,
-    options: &Options,
-    servers: &ChildServers,
-    secrets: &SecretsFile,
-    url: &str,
-    sandbox_url: &str,
-) {
+fn configure(config: &mut Config, options: &Options, servers: &ChildServers, secrets: &SecretsFile, url: &str, sandbox_url: &str) {
     config.database_url.clone_from(&servers.database_url);
     config.nats_url.clone_from(&servers.nats_url);
     config.master_key.clone_from(&secrets.master_key);
@@ -155,10 +122,7 @@ fn configure(
     config.rate.exempt_loopback = true;
     config.payments.sandbox = true;
     sandbox_url.clone_into(&mut config.payments.sandbox_url);
-    config
-        .payments
-        .sandbox_webhook_secret
-        .clone_from(&secrets.sandbox_webhook_secret);
+    config.payments.sandbox_webhook_secret.clone_from(&secrets.sandbox_webhook_secret);
 }
 
 fn print_urls(url: &str, metrics_url: &str) {
@@ -170,12 +134,7 @@ fn print_urls(url: &str, metrics_url: &str) {
     println!("  staff token daybook token --role owner");
 }
 
-async fn shut_down(
-    running: Running,
-    side: TaskGroup,
-    servers: ChildServers,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
+async fn shut_down(running: Running, side: TaskGroup, servers: ChildServers, stop: &CancellationToken) -> anyhow::Result<()> {
     eprintln!("stopping: requests, then the log, then the servers");
     stop.cancel();
     running.shut_down().await;

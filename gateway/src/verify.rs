@@ -130,11 +130,7 @@ impl From<VerifyError> for Problem {
 
 impl Discrepancy {
     fn new(check: Check, place: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            check,
-            place: place.into(),
-            detail: detail.into(),
-        }
+        Self { check, place: place.into(), detail: detail.into() }
     }
 }
 
@@ -154,14 +150,8 @@ impl Report {
 pub async fn verify(subject: &Subject, watch: Watcher<'_>) -> Result<Report, VerifyError> {
     let began = Instant::now();
     let head = event_log::head(&subject.pool).await?;
-    let position = Position {
-        epoch: head.epoch,
-        position: head.position,
-    };
-    let mut report = Report {
-        head: position.to_string(),
-        ..Report::default()
-    };
+    let position = Position { epoch: head.epoch, position: head.position };
+    let mut report = Report { head: position.to_string(), ..Report::default() };
     log(subject, head.position, &mut report, watch).await?;
     fold::read_models(subject, head.position, &mut report, watch).await?;
     if let Some(url) = &subject.sandbox_url {
@@ -173,12 +163,7 @@ pub async fn verify(subject: &Subject, watch: Watcher<'_>) -> Result<Report, Ver
 }
 
 /// The log by position: its chain, and its copy on the stream.
-async fn log(
-    subject: &Subject,
-    head: i64,
-    report: &mut Report,
-    watch: Watcher<'_>,
-) -> Result<(), VerifyError> {
+async fn log(subject: &Subject, head: i64, report: &mut Report, watch: Watcher<'_>) -> Result<(), VerifyError> {
     let pool = &subject.pool;
     let mut chain = Chain::begin(pool).await?;
     let mut copy = Copy::begin(pool, subject.nats.as_ref(), head, report).await?;
@@ -193,11 +178,7 @@ async fn log(
             copy.take(event, report).await;
         }
         report.events += page.len() as u64;
-        watch(Progress {
-            step: "the log and its copy",
-            done: report.events,
-            total,
-        });
+        watch(Progress { step: "the log and its copy", done: report.events, total });
     }
     chain.finish(pool, head, report).await?;
     copy.finish(report);
@@ -209,12 +190,8 @@ pub async fn run(shop: &Shop, json: bool) -> anyhow::Result<ExitCode> {
     let pool = postgres::connect(&shop.config.database_url, CONNECTIONS_MAX, &[])
         .await
         .context("can't connect to Postgres; is the shop up? (`daybook doctor` says more)")?;
-    let master = MasterKey::parse(&shop.config.master_key)
-        .context("master_key: personal data can't be opened without it")?;
-    let nats = timeout(CONNECT_TIMEOUT, stream::connect(&shop.config.nats_url))
-        .await
-        .ok()
-        .and_then(Result::ok);
+    let master = MasterKey::parse(&shop.config.master_key).context("master_key: personal data can't be opened without it")?;
+    let nats = timeout(CONNECT_TIMEOUT, stream::connect(&shop.config.nats_url)).await.ok().and_then(Result::ok);
     let subject = Subject {
         sealer: Sealer::new(pool.clone(), master),
         pool,
@@ -222,9 +199,7 @@ pub async fn run(shop: &Shop, json: bool) -> anyhow::Result<ExitCode> {
         sandbox_url: Some(shop.config.payments.sandbox_url.clone()).filter(|url| !url.is_empty()),
     };
     let bar = indicatif::ProgressBar::no_length();
-    bar.set_style(indicatif::ProgressStyle::with_template(
-        "{msg} {wide_bar} {percent} % {eta}",
-    )?);
+    bar.set_style(indicatif::ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}")?);
     let report = verify(&subject, &|progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
@@ -237,30 +212,16 @@ pub async fn run(shop: &Shop, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print(&report);
     }
-    Ok(
-        match (report.discrepancies.is_empty(), report.unchecked.is_empty()) {
-            (false, _) => ExitCode::from(EXIT_DISCREPANCY),
-            (true, false) => ExitCode::FAILURE,
-            (true, true) => ExitCode::SUCCESS,
-        },
-    )
+    Ok(match (report.discrepancies.is_empty(), report.unchecked.is_empty()) {
+        (false, _) => ExitCode::from(EXIT_DISCREPANCY),
+        (true, false) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+    })
 }
 
 fn print(report: &Report) {
-    let Report {
-        head,
-        batches,
-        events,
-        streams,
-        messages,
-        rows,
-        payments,
-        ..
-    } = report;
-    println!(
-        "verified up to {head} in {:.1} s:",
-        Duration::from_millis(report.duration_ms).as_secs_f64()
-    );
+    let Report { head, batches, events, streams, messages, rows, payments, .. } = report;
+    println!("verified up to {head} in {:.1} s:", Duration::from_millis(report.duration_ms).as_secs_f64());
     println!("  log          {events} events in {batches} batches, {streams} streams");
     println!("  stream       {messages} messages");
     println!("  read models  {rows} rows");
@@ -273,20 +234,8 @@ fn print(report: &Report) {
         return;
     }
     let found = report.discrepancies.len() as u64 + report.left_out;
-    println!(
-        "{found} {}:",
-        if found == 1 {
-            "discrepancy"
-        } else {
-            "discrepancies"
-        }
-    );
-    for Discrepancy {
-        check,
-        place,
-        detail,
-    } in &report.discrepancies
-    {
+    println!("{found} {}:", if found == 1 { "discrepancy" } else { "discrepancies" });
+    for Discrepancy { check, place, detail } in &report.discrepancies {
         println!("  {:<10} {place}: {detail}", check.name());
     }
     if report.left_out > 0 {

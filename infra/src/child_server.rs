@@ -95,18 +95,9 @@ pub enum ChildServerError {
         .data_dir.display(), .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     AlreadyRunning { data_dir: PathBuf, pid: Option<u32> },
     #[error("{program} was not found in {looked_in}; {fix}")]
-    Missing {
-        program: &'static str,
-        looked_in: String,
-        fix: &'static str,
-    },
+    Missing { program: &'static str, looked_in: String, fix: &'static str },
     #[error("{} is version {found}, and {needed} or newer is needed; {fix}", .path.display())]
-    TooOld {
-        path: PathBuf,
-        found: String,
-        needed: &'static str,
-        fix: &'static str,
-    },
+    TooOld { path: PathBuf, found: String, needed: &'static str, fix: &'static str },
     #[error("{} doesn't run: {reason}", .path.display())]
     DoesNotRun { path: PathBuf, reason: String },
     #[error("{} was made by PostgreSQL {major}, which was not found; install postgresql-{major} or set DAYBOOK_PG_BIN_DIR \
@@ -121,9 +112,7 @@ pub enum ChildServerError {
     #[error("the servers run as uid {uid}, since Postgres refuses root, and that user can't get to {}; \
         `chmod a+x` each folder above it, and `chmod a+rx` a program", .path.display())]
     Unreachable { path: PathBuf, uid: u32 },
-    #[error(
-        "can't run the servers as uid {uid}, and Postgres refuses root; start `daybook up` as an ordinary user ({reason})"
-    )]
+    #[error("can't run the servers as uid {uid}, and Postgres refuses root; start `daybook up` as an ordinary user ({reason})")]
     Account { uid: u32, reason: String },
     #[error("{} points to a folder that is gone; restore it, or remove {} to begin anew", .link.display(), .data_dir.display())]
     ServersGone { link: PathBuf, data_dir: PathBuf },
@@ -131,45 +120,24 @@ pub enum ChildServerError {
     DiskFull { path: PathBuf },
     #[error("initdb failed in {}:\n{output}", .path.display())]
     Init { path: PathBuf, output: String },
-    #[error(
-        "{server}, process {pid}, was left behind by an earlier run and doesn't end; end it with `sudo kill -9 {pid}`"
-    )]
+    #[error("{server}, process {pid}, was left behind by an earlier run and doesn't end; end it with `sudo kill -9 {pid}`")]
     LeftBehind { server: &'static str, pid: u32 },
     #[error("port {port} was taken before {server} had it")]
     PortTaken { server: &'static str, port: u16 },
     #[error("{server} refuses the password in {}; restore that file", .secret.display())]
-    PasswordRefused {
-        server: &'static str,
-        secret: PathBuf,
-    },
+    PasswordRefused { server: &'static str, secret: PathBuf },
     #[error("{server} ended while starting ({status}); the end of {}:\n{log_tail}", .log.display())]
-    Exited {
-        server: &'static str,
-        status: String,
-        log: PathBuf,
-        log_tail: String,
-    },
+    Exited { server: &'static str, status: String, log: PathBuf, log_tail: String },
     #[error("{server} didn't answer within {waited_s} s; the end of {}:\n{log_tail}", .log.display())]
-    NotReady {
-        server: &'static str,
-        waited_s: u64,
-        log: PathBuf,
-        log_tail: String,
-    },
-    #[error(
-        "{server} didn't stop within {waited_s} s and was killed; it recovers at its next start"
-    )]
+    NotReady { server: &'static str, waited_s: u64, log: PathBuf, log_tail: String },
+    #[error("{server} didn't stop within {waited_s} s and was killed; it recovers at its next start")]
     StopTimeout { server: &'static str, waited_s: u64 },
     #[error("can't make the database")]
     Database(#[from] sqlx::Error),
     #[error("no port is free")]
     NoFreePort(#[source] std::io::Error),
     #[error("can't {action} {}", .path.display())]
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 /// Without the URLs, which have the passwords.
@@ -223,16 +191,8 @@ impl ChildServers {
             nats: nats.as_mut().and_then(|server| server.process().pid()),
         };
         Ok(Self {
-            database_url: running
-                .database_url
-                .clone()
-                .or(postgres.as_ref().map(Postgres::url))
-                .unwrap_or_default(),
-            nats_url: running
-                .nats_url
-                .clone()
-                .or(nats.as_ref().map(Nats::url))
-                .unwrap_or_default(),
+            database_url: running.database_url.clone().or(postgres.as_ref().map(Postgres::url)).unwrap_or_default(),
+            nats_url: running.nats_url.clone().or(nats.as_ref().map(Nats::url)).unwrap_or_default(),
             postgres_port: postgres.as_ref().map(|server| server.port),
             nats_port: nats.as_ref().map(|server| server.port),
             server_dir: place.server_dir.clone(),
@@ -253,10 +213,7 @@ impl ChildServers {
     ///
     /// To be polled on the main thread: see the module's documentation.
     pub async fn supervise(&mut self, stop: &CancellationToken) {
-        tokio::join!(
-            keep_running(self.postgres.as_mut(), &self.pids, stop),
-            keep_running(self.nats.as_mut(), &self.pids, stop)
-        );
+        tokio::join!(keep_running(self.postgres.as_mut(), &self.pids, stop), keep_running(self.nats.as_mut(), &self.pids, stop));
     }
 
     /// Stops NATS, then Postgres with its open transactions rolled back (fast shutdown); kills what takes too long.
@@ -283,20 +240,11 @@ trait Server {
 }
 
 /// Runs the server on a free port; on another one when that is lost between choosing and binding.
-async fn run_on_a_free_port(
-    server: &mut impl Server,
-    progress: &mut dyn FnMut(&str),
-) -> Result<(), ChildServerError> {
+async fn run_on_a_free_port(server: &mut impl Server, progress: &mut dyn FnMut(&str)) -> Result<(), ChildServerError> {
     let mut attempt = 1;
     loop {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(ChildServerError::NoFreePort)?;
-        server.set_port(
-            listener
-                .local_addr()
-                .map_err(ChildServerError::NoFreePort)?
-                .port(),
-        );
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(ChildServerError::NoFreePort)?;
+        server.set_port(listener.local_addr().map_err(ChildServerError::NoFreePort)?.port());
         drop(listener);
         match server.run(progress).await {
             Err(ChildServerError::PortTaken { .. }) if attempt < PORT_ATTEMPTS_MAX => attempt += 1,
@@ -305,11 +253,7 @@ async fn run_on_a_free_port(
     }
 }
 
-async fn keep_running<S: Server>(
-    server: Option<&mut S>,
-    pids: &watch::Sender<ServerPids>,
-    stop: &CancellationToken,
-) {
+async fn keep_running<S: Server>(server: Option<&mut S>, pids: &watch::Sender<ServerPids>, stop: &CancellationToken) {
     let Some(server) = server else {
         return stop.cancelled().await;
     };
@@ -329,9 +273,7 @@ async fn keep_running<S: Server>(
         loop {
             let restart = async {
                 tokio::time::sleep(pause).await;
-                server
-                    .run(&mut |step| tracing::info!(server = name, "{step}"))
-                    .await
+                server.run(&mut |step| tracing::info!(server = name, "{step}")).await
             };
             let outcome = tokio::select! {
                 () = stop.cancelled() => return,
@@ -364,12 +306,8 @@ mod tests {
         // The other shop's servers know the user and refuse the password: that must not be taken for an answer of ours.
         taken(one.postgres.as_mut().unwrap(), other.postgres_port.unwrap()).await;
         taken(one.nats.as_mut().unwrap(), other.nats_port.unwrap()).await;
-        run_on_a_free_port(one.postgres.as_mut().unwrap(), &mut |_| ())
-            .await
-            .unwrap();
-        run_on_a_free_port(one.nats.as_mut().unwrap(), &mut |_| ())
-            .await
-            .unwrap();
+        run_on_a_free_port(one.postgres.as_mut().unwrap(), &mut |_| ()).await.unwrap();
+        run_on_a_free_port(one.nats.as_mut().unwrap(), &mut |_| ()).await.unwrap();
         one.stop().await.unwrap();
         other.stop().await.unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
@@ -379,10 +317,7 @@ mod tests {
         server.process().stop().await.unwrap();
         server.set_port(port);
         let error = server.run(&mut |_| ()).await.unwrap_err();
-        assert!(
-            matches!(error, ChildServerError::PortTaken { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ChildServerError::PortTaken { .. }), "{error}");
     }
 
     async fn start(data_dir: &Path) -> ChildServers {
@@ -390,8 +325,6 @@ mod tests {
             postgres_bin_dir: config::variable("DAYBOOK_PG_BIN_DIR").map(PathBuf::from),
             nats_server: config::variable("DAYBOOK_NATS_SERVER").map(PathBuf::from),
         };
-        ChildServers::start(data_dir, &tools, &Running::default(), |_| {})
-            .await
-            .unwrap()
+        ChildServers::start(data_dir, &tools, &Running::default(), |_| {}).await.unwrap()
     }
 }

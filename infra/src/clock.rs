@@ -12,10 +12,7 @@ pub fn now() -> DateTime<Utc> {
 
 /// A fresh id; version 7, so that rows made together lie together.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one home of fresh ids"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one home of fresh ids")]
 pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }

@@ -46,12 +46,7 @@ pub fn context_of(aggregate_type: &str) -> &str {
 /// One event as CloudEvents JSON, on one line.
 pub fn to_json(event: &StoredEvent, epoch: i32) -> Result<String, serde_json::Error> {
     let metadata: serde_json::Value = serde_json::from_str(&event.metadata)?;
-    let text = |name: &str| {
-        metadata
-            .get(name)
-            .and_then(|v| v.as_str())
-            .map(str::to_owned)
-    };
+    let text = |name: &str| metadata.get(name).and_then(|v| v.as_str()).map(str::to_owned);
     let actor = metadata.get("actor").map(|a| {
         let part = |name: &str| a.get(name).and_then(|v| v.as_str()).unwrap_or_default();
         format!("{}/{}", part("kind"), part("id"))
@@ -63,9 +58,7 @@ pub fn to_json(event: &StoredEvent, epoch: i32) -> Result<String, serde_json::Er
         source: "/daybook",
         kind: format!("{}.{}", context_of(&event.aggregate_type), event.event_type),
         subject: format!("{}/{}", event.aggregate_type, event.aggregate_id),
-        time: event
-            .recorded_at
-            .to_rfc3339_opts(SecondsFormat::Micros, true),
+        time: event.recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true),
         datacontenttype: "application/json",
         dataschema: format!("/schemas/{}/{}", event.event_type, event.event_version),
         logepoch: format!("{epoch:010}"),
@@ -89,34 +82,17 @@ pub enum ReadError {
 }
 
 /// Reads back what [`to_json`] wrote; partition and metadata travel beside the body.
-pub fn from_json(
-    body: &[u8],
-    partition: i16,
-    metadata: String,
-) -> Result<(i32, StoredEvent), ReadError> {
+pub fn from_json(body: &[u8], partition: i16, metadata: String) -> Result<(i32, StoredEvent), ReadError> {
     let event: CloudEvent<'_> = serde_json::from_slice(body)?;
-    let (aggregate_type, aggregate_id) = event
-        .subject
-        .split_once('/')
-        .ok_or(ReadError::Field("subject"))?;
-    let event_type = event
-        .kind
-        .split_once('.')
-        .ok_or(ReadError::Field("type"))?
-        .1;
+    let (aggregate_type, aggregate_id) = event.subject.split_once('/').ok_or(ReadError::Field("subject"))?;
+    let event_type = event.kind.split_once('.').ok_or(ReadError::Field("type"))?.1;
     let recorded_at: DateTime<Utc> = event.time.parse().map_err(|_| ReadError::Field("time"))?;
     let stored = StoredEvent {
-        position: event
-            .position
-            .parse()
-            .map_err(|_| ReadError::Field("position"))?,
+        position: event.position.parse().map_err(|_| ReadError::Field("position"))?,
         partition,
         aggregate_type: aggregate_type.to_owned(),
         aggregate_id: aggregate_id.to_owned(),
-        sequence: event
-            .sequence
-            .parse()
-            .map_err(|_| ReadError::Field("sequence"))?,
+        sequence: event.sequence.parse().map_err(|_| ReadError::Field("sequence"))?,
         event_id: event.id,
         event_type: event_type.to_owned(),
         event_version: event.eventversion.to_owned(),
@@ -124,11 +100,5 @@ pub fn from_json(
         metadata,
         recorded_at,
     };
-    Ok((
-        event
-            .logepoch
-            .parse()
-            .map_err(|_| ReadError::Field("logepoch"))?,
-        stored,
-    ))
+    Ok((event.logepoch.parse().map_err(|_| ReadError::Field("logepoch"))?, stored))
 }

@@ -188,19 +188,14 @@ impl Default for Config {
                 tax("Umsatzsteuer 20 %", "AT", "standard", 200_000, true),
                 tax("Umsatzsteuer 10 %", "AT", "reduced", 100_000, false),
             ],
-            shipping: vec![
-                shipping("standard", "Standard, 2–4 days", 490, 590),
-                shipping("express", "Express, next day", 1_290, 1_490),
-            ],
+            shipping: vec![shipping("standard", "Standard, 2–4 days", 490, 590), shipping("express", "Express, next day", 1_290, 1_490)],
         }
     }
 }
 
 impl Default for Postgres {
     fn default() -> Self {
-        Self {
-            connections_max: 20,
-        }
+        Self { connections_max: 20 }
     }
 }
 
@@ -244,11 +239,7 @@ impl Default for Writer {
 
 impl Default for Rate {
     fn default() -> Self {
-        Self {
-            principal_per_minute: 300,
-            address_per_minute: 600,
-            exempt_loopback: false,
-        }
+        Self { principal_per_minute: 300, address_per_minute: 600, exempt_loopback: false }
     }
 }
 
@@ -292,16 +283,9 @@ pub struct ConfigError(pub Vec<String>);
 /// Reads the file (its absence is fine unless it was named), then the environment, and checks what was read.
 pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     let mut errors = Vec::new();
-    let mut table = match (
-        file,
-        std::fs::read_to_string(file.unwrap_or(Path::new("daybook.toml"))),
-    ) {
+    let mut table = match (file, std::fs::read_to_string(file.unwrap_or(Path::new("daybook.toml")))) {
         (_, Ok(text)) => text.parse::<Table>().unwrap_or_else(|error| {
-            errors.push(format!(
-                "{}: {}",
-                file.unwrap_or(Path::new("daybook.toml")).display(),
-                error.message()
-            ));
+            errors.push(format!("{}: {}", file.unwrap_or(Path::new("daybook.toml")).display(), error.message()));
             Table::new()
         }),
         (None, Err(_)) => Table::new(),
@@ -315,58 +299,34 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     }
     let known = Table::try_from(Config::default()).unwrap_or_default();
     unknown_keys(&table, &known, "", &mut errors);
-    let config = table
-        .try_into::<Config>()
-        .map_err(|error| errors.push(error.message().to_owned()))
-        .unwrap_or_default();
+    let config = table.try_into::<Config>().map_err(|error| errors.push(error.message().to_owned())).unwrap_or_default();
     check(&config, &mut errors);
-    if errors.is_empty() {
-        Ok(config)
-    } else {
-        Err(ConfigError(errors))
-    }
+    if errors.is_empty() { Ok(config) } else { Err(ConfigError(errors)) }
 }
 
 /// `(dotted key, value)` of every variable that is ours.
 fn environment() -> Vec<(String, String)> {
-    let tools = [
-        "DAYBOOK_DATA",
-        "DAYBOOK_DATA_DIR",
-        "DAYBOOK_NATS_SERVER",
-        "DAYBOOK_PG_BIN_DIR",
-        "DAYBOOK_URL",
-        "DAYBOOK_TOKEN",
-    ];
+    let tools = ["DAYBOOK_DATA", "DAYBOOK_DATA_DIR", "DAYBOOK_NATS_SERVER", "DAYBOOK_PG_BIN_DIR", "DAYBOOK_URL", "DAYBOOK_TOKEN"];
     std::env::vars()
         .filter_map(|(name, value)| match name.as_str() {
             "DATABASE_URL" | "NATS_URL" => Some((name.to_lowercase(), value)),
             name if tools.contains(&name) => None,
-            name => name
-                .strip_prefix("DAYBOOK_")
-                .map(|key| (key.to_lowercase().replace("__", "."), value.clone())),
+            name => name.strip_prefix("DAYBOOK_").map(|key| (key.to_lowercase().replace("__", "."), value.clone())),
         })
         .collect()
 }
 
 /// One variable of the environment that is not configuration (`DAYBOOK_DATA_DIR`, tool paths).
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one home of the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one home of the environment")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn set(table: &mut Table, key: &str, text: &str) {
-    let value = text
-        .parse::<i64>()
-        .map(Value::Integer)
-        .or_else(|_| text.parse::<bool>().map(Value::Boolean));
+    let value = text.parse::<i64>().map(Value::Integer).or_else(|_| text.parse::<bool>().map(Value::Boolean));
     let value = value.unwrap_or_else(|_| match format!("v = {text}").parse::<Table>() {
-        Ok(mut parsed) if text.starts_with(['[', '{']) => {
-            parsed.remove("v").unwrap_or(Value::String(text.to_owned()))
-        }
+        Ok(mut parsed) if text.starts_with(['[', '{']) => parsed.remove("v").unwrap_or(Value::String(text.to_owned())),
         _ => Value::String(text.to_owned()),
     });
     match key.split_once('.') {
@@ -374,9 +334,7 @@ fn set(table: &mut Table, key: &str, text: &str) {
             table.insert(key.to_owned(), value);
         }
         Some((section, rest)) => {
-            let entry = table
-                .entry(section.to_owned())
-                .or_insert_with(|| Value::Table(Table::new()));
+            let entry = table.entry(section.to_owned()).or_insert_with(|| Value::Table(Table::new()));
             if let Value::Table(inner) = entry {
                 set(inner, rest, text);
             }
@@ -392,12 +350,8 @@ fn unknown_keys(table: &Table, known: &Table, prefix: &str, errors: &mut Vec<Str
             }
             (Some(_), _) => {}
             (None, _) => {
-                let nearest = known
-                    .keys()
-                    .min_by_key(|candidate| distance(key, candidate));
-                let hint = nearest
-                    .map(|n| format!("; did you mean `{prefix}{n}`?"))
-                    .unwrap_or_default();
+                let nearest = known.keys().min_by_key(|candidate| distance(key, candidate));
+                let hint = nearest.map(|n| format!("; did you mean `{prefix}{n}`?")).unwrap_or_default();
                 errors.push(format!("`{prefix}{key}` is not a setting{hint}"));
             }
         }
@@ -425,49 +379,18 @@ fn check(config: &Config, errors: &mut Vec<String>) {
             errors.push(message.to_owned());
         }
     };
+    must(!config.store.currencies.is_empty(), "`store.currencies` must name at least one ISO 4217 code");
+    must(!config.store.languages.is_empty(), "`store.languages` must name at least one language");
+    must(matches!(config.store.rounding.as_str(), "half_up" | "half_even"), "`store.rounding` must be `half_up` or `half_even`");
+    must(config.writer.batch_commands_max > 0, "`writer.batch_commands_max` must be at least 1");
+    must(config.writer.queue_max > 0, "`writer.queue_max` must be at least 1");
+    must(config.http.listen.parse::<std::net::SocketAddr>().is_ok(), "`http.listen` must be an address and port like `127.0.0.1:8080`");
     must(
-        !config.store.currencies.is_empty(),
-        "`store.currencies` must name at least one ISO 4217 code",
-    );
-    must(
-        !config.store.languages.is_empty(),
-        "`store.languages` must name at least one language",
-    );
-    must(
-        matches!(config.store.rounding.as_str(), "half_up" | "half_even"),
-        "`store.rounding` must be `half_up` or `half_even`",
-    );
-    must(
-        config.writer.batch_commands_max > 0,
-        "`writer.batch_commands_max` must be at least 1",
-    );
-    must(
-        config.writer.queue_max > 0,
-        "`writer.queue_max` must be at least 1",
-    );
-    must(
-        config.http.listen.parse::<std::net::SocketAddr>().is_ok(),
-        "`http.listen` must be an address and port like `127.0.0.1:8080`",
-    );
-    must(
-        config
-            .http
-            .metrics_listen
-            .parse::<std::net::SocketAddr>()
-            .is_ok(),
+        config.http.metrics_listen.parse::<std::net::SocketAddr>().is_ok(),
         "`http.metrics_listen` must be an address and port like `127.0.0.1:9464`",
     );
-    must(
-        config.tax.iter().all(|t| t.rate_ppm <= 1_000_000),
-        "`tax.rate_ppm` must be at most 1000000 (100 %)",
-    );
-    must(
-        config
-            .shipping
-            .iter()
-            .all(|s| s.price.values().all(|&p| p >= 0)),
-        "`shipping.price` must not be negative",
-    );
+    must(config.tax.iter().all(|t| t.rate_ppm <= 1_000_000), "`tax.rate_ppm` must be at most 1000000 (100 %)");
+    must(config.shipping.iter().all(|s| s.price.values().all(|&p| p >= 0)), "`shipping.price` must not be negative");
 }
 
 #[cfg(test)]
@@ -478,16 +401,8 @@ mod tests {
     fn an_unknown_key_is_named_with_the_nearest_known_one() {
         let table: Table = "[http]\nlistn = \"x\"".parse().unwrap();
         let mut errors = Vec::new();
-        unknown_keys(
-            &table,
-            &Table::try_from(Config::default()).unwrap(),
-            "",
-            &mut errors,
-        );
-        assert_eq!(
-            errors,
-            ["`http.listn` is not a setting; did you mean `http.listen`?"]
-        );
+        unknown_keys(&table, &Table::try_from(Config::default()).unwrap(), "", &mut errors);
+        assert_eq!(errors, ["`http.listn` is not a setting; did you mean `http.listen`?"]);
     }
 
     #[test]

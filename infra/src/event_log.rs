@@ -41,35 +41,22 @@ pub struct Epoch {
 }
 
 pub async fn head(pool: &PgPool) -> Result<Head, sqlx::Error> {
-    sqlx::query_as("SELECT epoch, last_position, recorded_at, chain FROM event_batch ORDER BY batch DESC LIMIT 1")
-        .fetch_one(pool)
-        .await
+    sqlx::query_as("SELECT epoch, last_position, recorded_at, chain FROM event_batch ORDER BY batch DESC LIMIT 1").fetch_one(pool).await
 }
 
 /// The epochs of this log, oldest first.
 pub async fn epochs(pool: &PgPool) -> Result<Vec<Epoch>, sqlx::Error> {
-    sqlx::query_as("SELECT epoch, first_position FROM log_epoch ORDER BY epoch")
-        .fetch_all(pool)
-        .await
+    sqlx::query_as("SELECT epoch, first_position FROM log_epoch ORDER BY epoch").fetch_all(pool).await
 }
 
 /// The epoch that a position was written in.
 #[must_use]
 pub fn epoch_at(epochs: &[Epoch], position: i64) -> i32 {
-    epochs
-        .iter()
-        .rev()
-        .find(|e| e.first_position <= position)
-        .map_or(1, |e| e.epoch)
+    epochs.iter().rev().find(|e| e.first_position <= position).map_or(1, |e| e.epoch)
 }
 
 /// The events after `after`, at most `limit` and never past `until`, in position order.
-pub async fn page(
-    pool: &PgPool,
-    after: i64,
-    until: i64,
-    limit: i64,
-) -> Result<Vec<StoredEvent>, sqlx::Error> {
+pub async fn page(pool: &PgPool, after: i64, until: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     sqlx::query_as(
         "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
                 payload::text AS payload, metadata::text AS metadata, recorded_at
@@ -83,12 +70,7 @@ pub async fn page(
 }
 
 /// One stream's events after the version `after` and up to the position `until`.
-pub async fn stream(
-    pool: &PgPool,
-    stream: (&str, &str),
-    after: i64,
-    until: i64,
-) -> Result<Vec<StoredEvent>, sqlx::Error> {
+pub async fn stream(pool: &PgPool, stream: (&str, &str), after: i64, until: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     sqlx::query_as(
         "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
                 payload::text AS payload, metadata::text AS metadata, recorded_at
@@ -104,11 +86,10 @@ pub async fn stream(
 
 /// The last position that was recorded at or before a time; 0 when nothing was.
 pub async fn position_at(pool: &PgPool, at: DateTime<Utc>) -> Result<i64, sqlx::Error> {
-    let found: Option<i64> = sqlx::query_scalar(
-        "SELECT last_position FROM event_batch WHERE recorded_at <= $1 ORDER BY recorded_at DESC LIMIT 1",
-    )
-    .bind(at)
-    .fetch_optional(pool)
-    .await?;
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT last_position FROM event_batch WHERE recorded_at <= $1 ORDER BY recorded_at DESC LIMIT 1")
+            .bind(at)
+            .fetch_optional(pool)
+            .await?;
     Ok(found.unwrap_or(0))
 }

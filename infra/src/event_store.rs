@@ -137,12 +137,7 @@ pub struct EventStore {
 impl EventStore {
     #[must_use]
     pub fn new(pool: PgPool, writer_id: Uuid) -> Self {
-        Self {
-            pool,
-            connection: None,
-            writer_id,
-            batch_no: 0,
-        }
+        Self { pool, connection: None, writer_id, batch_no: 0 }
     }
 
     /// Lands a batch: one round trip, one commit.
@@ -151,11 +146,7 @@ impl EventStore {
         let batch = Columns::of(commands);
         let (writer_id, batch_no) = (self.writer_id, self.batch_no);
         let connection = self.connect().await.map_err(AppendError::Unavailable)?;
-        let answer = tokio::time::timeout(
-            APPEND_ANSWER_TIMEOUT,
-            batch.send(connection, writer_id, batch_no),
-        )
-        .await;
+        let answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, batch.send(connection, writer_id, batch_no)).await;
         let error = match answer {
             Ok(Ok(appended)) => return Ok(appended),
             Ok(Err(error)) => Some(error),
@@ -177,11 +168,7 @@ impl EventStore {
         let (writer_id, batch_no) = (self.writer_id, self.batch_no);
         let connection = self.connect().await?;
         let resolved = async {
-            let row = sqlx::query("SELECT * FROM append_resolve($1, $2)")
-                .bind(writer_id)
-                .bind(batch_no)
-                .fetch_one(connection)
-                .await?;
+            let row = sqlx::query("SELECT * FROM append_resolve($1, $2)").bind(writer_id).bind(batch_no).fetch_one(connection).await?;
             appended(&row)
         };
         match tokio::time::timeout(APPEND_ANSWER_TIMEOUT, resolved).await {
@@ -201,12 +188,9 @@ impl EventStore {
         if self.connection.is_none() {
             let options = self.pool.connect_options();
             let connect = PgConnection::connect_with(&options);
-            let mut connection = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, connect)
-                .await
-                .map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
-            sqlx::query(&format!("SET lock_timeout = {APPEND_LOCK_TIMEOUT_MS}"))
-                .execute(&mut connection)
-                .await?;
+            let mut connection =
+                tokio::time::timeout(APPEND_ANSWER_TIMEOUT, connect).await.map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
+            sqlx::query(&format!("SET lock_timeout = {APPEND_LOCK_TIMEOUT_MS}")).execute(&mut connection).await?;
             self.connection = Some(connection);
         }
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
@@ -216,9 +200,7 @@ impl EventStore {
 /// FNV-1a (32 bit) of the partition key, modulo 64: fixed for the life of a log.
 #[must_use]
 pub fn partition_of(key: &str) -> i16 {
-    let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     #[expect(clippy::cast_possible_truncation, reason = "below 64")]
     let partition = (hash % 64) as i16;
     partition
@@ -226,14 +208,7 @@ pub fn partition_of(key: &str) -> i16 {
 
 /// The digest of one event as the hash chain takes it: exact texts, stream, place in it, id; each part with its length.
 #[must_use]
-pub fn event_digest(
-    stream: (&str, &str),
-    sequence: i64,
-    event_id: Uuid,
-    kind: (&str, &str),
-    payload: &str,
-    metadata: &str,
-) -> [u8; 32] {
+pub fn event_digest(stream: (&str, &str), sequence: i64, event_id: Uuid, kind: (&str, &str), payload: &str, metadata: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [stream.0, stream.1, kind.0, kind.1, payload, metadata] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -311,11 +286,7 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        reason = "a batch is bounded far below i32"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a batch is bounded far below i32")]
     fn of(commands: &'a [AppendCommand]) -> Self {
         let mut columns = Self::default();
         for (command, number) in commands.iter().zip(1_i32..) {
@@ -347,40 +318,21 @@ impl<'a> Columns<'a> {
         let record = command.idempotency.as_ref();
         let aggregate = record.and_then(|r| r.aggregate.as_ref());
         self.cmd_key.push(record.map(|r| r.key));
-        self.cmd_fingerprint
-            .push(record.map(|r| r.fingerprint.as_slice()));
-        self.cmd_state.push(if record.is_some_and(|r| r.running) {
-            "running"
-        } else {
-            "done"
-        });
-        self.cmd_status
-            .push(record.map_or(0, |r| i16::try_from(r.status).unwrap_or(0)));
-        self.cmd_problem
-            .push(record.and_then(|r| r.problem.as_deref()));
-        self.cmd_aggregate_type
-            .push(aggregate.map(|a| a.stream.aggregate_type));
-        self.cmd_aggregate_id
-            .push(aggregate.map(|a| a.stream.aggregate_id.as_str()));
+        self.cmd_fingerprint.push(record.map(|r| r.fingerprint.as_slice()));
+        self.cmd_state.push(if record.is_some_and(|r| r.running) { "running" } else { "done" });
+        self.cmd_status.push(record.map_or(0, |r| i16::try_from(r.status).unwrap_or(0)));
+        self.cmd_problem.push(record.and_then(|r| r.problem.as_deref()));
+        self.cmd_aggregate_type.push(aggregate.map(|a| a.stream.aggregate_type));
+        self.cmd_aggregate_id.push(aggregate.map(|a| a.stream.aggregate_id.as_str()));
         self.cmd_version.push(aggregate.map(|a| a.version));
         self.cmd_completes.push(command.completes);
     }
 
     fn push_event(&mut self, event: &'a NewEvent) {
         let version = event.event_version.to_string();
-        let stream = (
-            event.stream.aggregate_type,
-            event.stream.aggregate_id.as_str(),
-        );
+        let stream = (event.stream.aggregate_type, event.stream.aggregate_id.as_str());
         let kind = (event.event_type, version.as_str());
-        let digest = event_digest(
-            stream,
-            event.sequence,
-            event.event_id,
-            kind,
-            &event.payload,
-            &event.metadata,
-        );
+        let digest = event_digest(stream, event.sequence, event.event_id, kind, &event.payload, &event.metadata);
         self.ev_type.push(stream.0);
         self.ev_id.push(stream.1);
         self.ev_sequence.push(event.sequence);
@@ -393,12 +345,7 @@ impl<'a> Columns<'a> {
         self.ev_digest.push(digest.to_vec());
     }
 
-    async fn send(
-        self,
-        connection: &mut PgConnection,
-        writer_id: Uuid,
-        batch_no: i64,
-    ) -> Result<Appended, sqlx::Error> {
+    async fn send(self, connection: &mut PgConnection, writer_id: Uuid, batch_no: i64) -> Result<Appended, sqlx::Error> {
         let row = sqlx::query(
             "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
                                   $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)",

@@ -39,21 +39,13 @@ pub struct Feed {
 impl Feed {
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        Self {
-            pool,
-            sender: broadcast::channel(FEED_BATCHES_MAX).0,
-        }
+        Self { pool, sender: broadcast::channel(FEED_BATCHES_MAX).0 }
     }
 
     /// A reader that has seen everything up to `position`.
     #[must_use]
     pub fn tail(&self, position: i64) -> Tail {
-        Tail {
-            pool: self.pool.clone(),
-            receiver: self.sender.subscribe(),
-            position,
-            behind: true,
-        }
+        Tail { pool: self.pool.clone(), receiver: self.sender.subscribe(), position, behind: true }
     }
 }
 
@@ -76,8 +68,7 @@ impl Tail {
     pub async fn next(&mut self) -> Result<Batch, sqlx::Error> {
         loop {
             if self.behind {
-                let page =
-                    event_log::page(&self.pool, self.position, i64::MAX, PAGE_EVENTS_MAX).await?;
+                let page = event_log::page(&self.pool, self.position, i64::MAX, PAGE_EVENTS_MAX).await?;
                 self.behind = page.len() == usize::try_from(PAGE_EVENTS_MAX).unwrap_or(usize::MAX);
                 if let Some(last) = page.last() {
                     self.position = last.position;
@@ -108,16 +99,9 @@ impl Tail {
             self.behind = true;
             return None;
         }
-        let known = batch
-            .iter()
-            .take_while(|e| e.position <= self.position)
-            .count();
+        let known = batch.iter().take_while(|e| e.position <= self.position).count();
         self.position = last;
-        Some(if known == 0 {
-            batch
-        } else {
-            Arc::new(batch[known..].to_vec())
-        })
+        Some(if known == 0 { batch } else { Arc::new(batch[known..].to_vec()) })
     }
 }
 
@@ -129,10 +113,7 @@ pub async fn run(feed: Feed, client: async_nats::Client, stop: CancellationToken
             ended = follow(&feed, &client) => ended,
         };
         if let Err(error) = ended {
-            tracing::warn!(
-                error,
-                "the stream can't be followed; readers use Postgres until it can"
-            );
+            tracing::warn!(error, "the stream can't be followed; readers use Postgres until it can");
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(RETRY) => {} }
     }
@@ -141,18 +122,9 @@ pub async fn run(feed: Feed, client: async_nats::Client, stop: CancellationToken
 async fn follow(feed: &Feed, client: &async_nats::Client) -> Result<(), String> {
     let context = jetstream::new(client.clone());
     let stream = stream::ensure(&context).await.map_err(|e| e.to_string())?;
-    let epoch = event_log::head(&feed.pool)
-        .await
-        .map_err(|e| e.to_string())?
-        .epoch;
-    let config = OrderedConfig {
-        deliver_policy: DeliverPolicy::New,
-        ..OrderedConfig::default()
-    };
-    let consumer = stream
-        .create_consumer(config)
-        .await
-        .map_err(|e| e.to_string())?;
+    let epoch = event_log::head(&feed.pool).await.map_err(|e| e.to_string())?.epoch;
+    let config = OrderedConfig { deliver_policy: DeliverPolicy::New, ..OrderedConfig::default() };
+    let consumer = stream.create_consumer(config).await.map_err(|e| e.to_string())?;
     let messages = consumer.messages().await.map_err(|e| e.to_string())?;
     let mut chunks = messages.ready_chunks(FEED_BATCH_EVENTS_MAX);
     let mut expected: Option<u64> = None;
@@ -163,17 +135,12 @@ async fn follow(feed: &Feed, client: &async_nats::Client) -> Result<(), String> 
             let sequence = message.info().map_err(|e| e.to_string())?.stream_sequence;
             if expected.is_some_and(|e| e != sequence) {
                 hand_on(feed, &mut batch);
-                return Err(format!(
-                    "sequence {sequence} came instead of {}",
-                    expected.unwrap_or(0)
-                ));
+                return Err(format!("sequence {sequence} came instead of {}", expected.unwrap_or(0)));
             }
             expected = Some(sequence + 1);
             let (message_epoch, event) = read(&message).map_err(|e| e.to_string())?;
             if message_epoch != epoch {
-                return Err(format!(
-                    "a message of epoch {message_epoch} came in epoch {epoch}"
-                ));
+                return Err(format!("a message of epoch {message_epoch} came in epoch {epoch}"));
             }
             batch.push(event);
         }
@@ -190,19 +157,7 @@ fn hand_on(feed: &Feed, batch: &mut Vec<StoredEvent>) {
 }
 
 fn read(message: &jetstream::Message) -> Result<(i32, StoredEvent), cloud_event::ReadError> {
-    let header = |name: &str| {
-        message
-            .headers
-            .as_ref()
-            .and_then(|h| h.get(name))
-            .map(|v| v.as_str().to_owned())
-    };
-    let partition = header(PARTITION_HEADER)
-        .and_then(|p| p.parse().ok())
-        .unwrap_or(0);
-    cloud_event::from_json(
-        &message.payload,
-        partition,
-        header(METADATA_HEADER).unwrap_or_else(|| "{}".to_owned()),
-    )
+    let header = |name: &str| message.headers.as_ref().and_then(|h| h.get(name)).map(|v| v.as_str().to_owned());
+    let partition = header(PARTITION_HEADER).and_then(|p| p.parse().ok()).unwrap_or(0);
+    cloud_event::from_json(&message.payload, partition, header(METADATA_HEADER).unwrap_or_else(|| "{}".to_owned()))
 }

@@ -16,25 +16,15 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT_MS: &str = "30000";
 
 /// Opens a pool; `search_path` names the schemas of the read models, the log's own comes last.
-pub async fn connect(
-    url: &str,
-    connections_max: u32,
-    search_path: &[&str],
-) -> Result<PgPool, sqlx::Error> {
+pub async fn connect(url: &str, connections_max: u32, search_path: &[&str]) -> Result<PgPool, sqlx::Error> {
     let mut path: Vec<&str> = search_path.to_vec();
     path.push("public");
-    let options = PgConnectOptions::from_str(url)?
-        .application_name("daybook")
-        .options([
-            ("search_path", path.join(",").as_str()),
-            ("statement_timeout", STATEMENT_TIMEOUT_MS),
-            ("timezone", "UTC"),
-        ]);
-    PgPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options)
-        .await
+    let options = PgConnectOptions::from_str(url)?.application_name("daybook").options([
+        ("search_path", path.join(",").as_str()),
+        ("statement_timeout", STATEMENT_TIMEOUT_MS),
+        ("timezone", "UTC"),
+    ]);
+    PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
 }
 
 /// The three settings without which an acknowledged event can be lost, as `(name, value)`.

@@ -36,9 +36,7 @@ pub enum RelayError {
     Publish(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("an event can't be written as CloudEvent")]
     Event(#[from] serde_json::Error),
-    #[error(
-        "the stream is at {stream}, ahead of the log at {log}: the log was restored from an older state"
-    )]
+    #[error("the stream is at {stream}, ahead of the log at {log}: the log was restored from an older state")]
     StreamAhead { stream: i64, log: i64 },
 }
 
@@ -53,10 +51,7 @@ pub async fn run(pool: PgPool, client: async_nats::Client, stop: CancellationTok
         };
         if let Err(error) = ended {
             if !failing {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the relay stopped; it resumes at the stream's tail"
-                );
+                tracing::error!(error = &error as &dyn std::error::Error, "the relay stopped; it resumes at the stream's tail");
             }
             failing = true;
         }
@@ -65,34 +60,18 @@ pub async fn run(pool: PgPool, client: async_nats::Client, stop: CancellationTok
     }
 }
 
-async fn publish_from_tail(
-    pool: &PgPool,
-    client: &async_nats::Client,
-    wait: &mut Duration,
-    failing: &mut bool,
-) -> Result<(), RelayError> {
-    let context = jetstream::context::ContextBuilder::new()
-        .ack_timeout(ACK_TIMEOUT)
-        .build(client.clone());
+async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mut Duration, failing: &mut bool) -> Result<(), RelayError> {
+    let context = jetstream::context::ContextBuilder::new().ack_timeout(ACK_TIMEOUT).build(client.clone());
     let stream = stream::ensure(&context).await?;
     let mut tail = i64::try_from(stream.cached_info().state.last_sequence).unwrap_or(i64::MAX);
     let head = event_log::head(pool).await?;
     if tail > head.position {
-        return Err(RelayError::StreamAhead {
-            stream: tail,
-            log: head.position,
-        });
+        return Err(RelayError::StreamAhead { stream: tail, log: head.position });
     }
     let epochs = event_log::epochs(pool).await?;
     let publish_error = |e| RelayError::Publish(Box::new(e));
-    let mut wake = client
-        .subscribe(WAKE_SUBJECT)
-        .await
-        .map_err(|e| RelayError::Publish(Box::new(e)))?;
-    tracing::info!(
-        position = tail,
-        "the relay publishes from the stream's tail"
-    );
+    let mut wake = client.subscribe(WAKE_SUBJECT).await.map_err(|e| RelayError::Publish(Box::new(e)))?;
+    tracing::info!(position = tail, "the relay publishes from the stream's tail");
     loop {
         let events = event_log::page(pool, tail, i64::MAX, PUBLISH_WINDOW).await?;
         if events.is_empty() {
@@ -102,12 +81,7 @@ async fn publish_from_tail(
         let mut acknowledgements = Vec::with_capacity(events.len());
         for event in &events {
             let epoch = event_log::epoch_at(&epochs, event.position);
-            acknowledgements.push(
-                context
-                    .send_publish(subject_of(event, epoch), message(event, epoch)?)
-                    .await
-                    .map_err(publish_error)?,
-            );
+            acknowledgements.push(context.send_publish(subject_of(event, epoch), message(event, epoch)?).await.map_err(publish_error)?);
         }
         for acknowledgement in acknowledgements {
             let stored = acknowledgement.await.map_err(publish_error)?;
@@ -122,12 +96,7 @@ async fn publish_from_tail(
 }
 
 fn subject_of(event: &StoredEvent, epoch: i32) -> String {
-    stream::subject(
-        epoch,
-        event.partition,
-        cloud_event::context_of(&event.aggregate_type),
-        &event.event_type,
-    )
+    stream::subject(epoch, event.partition, cloud_event::context_of(&event.aggregate_type), &event.event_type)
 }
 
 fn message(event: &StoredEvent, epoch: i32) -> Result<PublishMessage, serde_json::Error> {
@@ -141,10 +110,7 @@ fn message(event: &StoredEvent, epoch: i32) -> Result<PublishMessage, serde_json
         .header(METADATA_HEADER, event.metadata.as_str()))
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a gauge; positions stay below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a gauge; positions stay below 2^53")]
 fn position_metric(position: i64) -> f64 {
     position as f64
 }

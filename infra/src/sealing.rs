@@ -27,9 +27,7 @@ pub enum SealError {
     MasterKey,
     #[error("the subject's data was erased; nothing more can be sealed for it")]
     Erased,
-    #[error(
-        "a sealed value does not open: it was changed, moved, or sealed under another master key"
-    )]
+    #[error("a sealed value does not open: it was changed, moved, or sealed under another master key")]
     Broken,
     #[error("the payload is not JSON")]
     Payload(#[from] serde_json::Error),
@@ -66,11 +64,7 @@ impl MasterKey {
     pub fn hash_secret(&self, kind: &str, secret: &str) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let tag = hmac::sign(&key, format!("{kind}\0{secret}").as_bytes());
-        tag.as_ref()
-            .iter()
-            .fold(String::with_capacity(64), |hex, byte| {
-                hex + &format!("{byte:02x}")
-            })
+        tag.as_ref().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
     }
 
     /// Seals a secret that a running process needs again, such as a provider's token.
@@ -132,11 +126,7 @@ impl std::fmt::Debug for Sealer {
 impl Sealer {
     #[must_use]
     pub fn new(pool: PgPool, master: MasterKey) -> Self {
-        Self {
-            pool,
-            master,
-            cache: Arc::default(),
-        }
+        Self { pool, master, cache: Arc::default() }
     }
 
     #[must_use]
@@ -163,61 +153,36 @@ impl Sealer {
         .bind(wrapped)
         .execute(&self.pool)
         .await?;
-        let (key_id, wrapped): (Uuid, Option<Vec<u8>>) = sqlx::query_as(
-            "SELECT key_id, wrapped FROM subject_key WHERE subject_id = $1 AND purpose = $2",
-        )
-        .bind(scope.subject_id)
-        .bind(scope.purpose)
-        .fetch_one(&self.pool)
-        .await?;
-        let key = DataKey {
-            key_id,
-            key: self.unwrap(key_id, &wrapped.ok_or(SealError::Erased)?)?,
-        };
+        let (key_id, wrapped): (Uuid, Option<Vec<u8>>) =
+            sqlx::query_as("SELECT key_id, wrapped FROM subject_key WHERE subject_id = $1 AND purpose = $2")
+                .bind(scope.subject_id)
+                .bind(scope.purpose)
+                .fetch_one(&self.pool)
+                .await?;
+        let key = DataKey { key_id, key: self.unwrap(key_id, &wrapped.ok_or(SealError::Erased)?)? };
         let mut cache = self.cache();
         if cache.by_scope.len() >= KEYS_CACHED_MAX {
             cache.by_scope.clear();
         }
-        cache.by_scope.insert(
-            scope,
-            Cached {
-                value: key.clone(),
-                since: Instant::now(),
-            },
-        );
+        cache.by_scope.insert(scope, Cached { value: key.clone(), since: Instant::now() });
         Ok(key)
     }
 
     /// Replaces every personal field of a payload by its sealed form.
-    pub fn seal(
-        &self,
-        payload: &str,
-        key: &DataKey,
-        stream: &str,
-        sequence: i64,
-    ) -> Result<String, SealError> {
+    pub fn seal(&self, payload: &str, key: &DataKey, stream: &str, sequence: i64) -> Result<String, SealError> {
         let mut value: Value = serde_json::from_str(payload)?;
         walk(&mut value, &mut String::new(), &mut |field, object| {
             let Some(known) = object.get("$personal") else {
                 return Ok(None);
             };
-            let sealed = encrypt(
-                &key.key,
-                known.to_string().as_bytes(),
-                &bound_to(stream, sequence, field),
-            )?;
-            Ok(Some(
-                json!({ "$sealed": format!("{}.{}", key.key_id, BASE64.encode(sealed)) }),
-            ))
+            let sealed = encrypt(&key.key, known.to_string().as_bytes(), &bound_to(stream, sequence, field))?;
+            Ok(Some(json!({ "$sealed": format!("{}.{}", key.key_id, BASE64.encode(sealed)) })))
         })?;
         Ok(value.to_string())
     }
 
     /// Opens every sealed field of the payloads, each given with its stream and sequence; keys are fetched in one read.
-    pub async fn open_all(
-        &self,
-        events: &mut [crate::event_log::StoredEvent],
-    ) -> Result<(), SealError> {
+    pub async fn open_all(&self, events: &mut [crate::event_log::StoredEvent]) -> Result<(), SealError> {
         let mut wanted: Vec<Uuid> = events.iter().flat_map(|e| key_ids(&e.payload)).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -225,10 +190,7 @@ impl Sealer {
             return Ok(());
         }
         let keys = self.keys(&wanted).await?;
-        for event in events
-            .iter_mut()
-            .filter(|e| e.payload.contains(SEALED_MARK))
-        {
+        for event in events.iter_mut().filter(|e| e.payload.contains(SEALED_MARK)) {
             let stream = format!("{}/{}", event.aggregate_type, event.aggregate_id);
             event.payload = open(&event.payload, &keys, &stream, event.sequence)?;
         }
@@ -265,19 +227,12 @@ impl Sealer {
                 }
             }
         }
-        let missing: Vec<Uuid> = wanted
-            .iter()
-            .filter(|id| !found.contains_key(id))
-            .copied()
-            .collect();
+        let missing: Vec<Uuid> = wanted.iter().filter(|id| !found.contains_key(id)).copied().collect();
         if missing.is_empty() {
             return Ok(found);
         }
         let rows: Vec<(Uuid, Option<Vec<u8>>)> =
-            sqlx::query_as("SELECT key_id, wrapped FROM subject_key WHERE key_id = ANY ($1)")
-                .bind(&missing)
-                .fetch_all(&self.pool)
-                .await?;
+            sqlx::query_as("SELECT key_id, wrapped FROM subject_key WHERE key_id = ANY ($1)").bind(&missing).fetch_all(&self.pool).await?;
         let mut loaded = HashMap::with_capacity(rows.len());
         for (id, wrapped) in rows {
             loaded.insert(id, wrapped.map(|w| self.unwrap(id, &w)).transpose()?);
@@ -289,22 +244,14 @@ impl Sealer {
         for id in missing {
             // A key id without a row was deleted with its subject: what it sealed is gone.
             let key = loaded.get(&id).copied().flatten();
-            cache.by_id.insert(
-                id,
-                Cached {
-                    value: key,
-                    since: Instant::now(),
-                },
-            );
+            cache.by_id.insert(id, Cached { value: key, since: Instant::now() });
             found.insert(id, key);
         }
         Ok(found)
     }
 
     fn unwrap(&self, key_id: Uuid, wrapped: &[u8]) -> Result<[u8; 32], SealError> {
-        decrypt(&self.master.0, wrapped, &key_id.to_string())?
-            .try_into()
-            .map_err(|_| SealError::Broken)
+        decrypt(&self.master.0, wrapped, &key_id.to_string())?.try_into().map_err(|_| SealError::Broken)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
@@ -317,22 +264,13 @@ pub const PERSONAL_MARK: &str = "\"$personal\"";
 const SEALED_MARK: &str = "\"$sealed\"";
 
 fn key_ids(payload: &str) -> impl Iterator<Item = Uuid> + '_ {
-    payload
-        .match_indices("{\"$sealed\":\"")
-        .filter_map(|(at, mark)| {
-            let start = at + mark.len();
-            payload
-                .get(start..start + 36)
-                .and_then(|id| id.parse().ok())
-        })
+    payload.match_indices("{\"$sealed\":\"").filter_map(|(at, mark)| {
+        let start = at + mark.len();
+        payload.get(start..start + 36).and_then(|id| id.parse().ok())
+    })
 }
 
-fn open(
-    payload: &str,
-    keys: &HashMap<Uuid, Option<[u8; 32]>>,
-    stream: &str,
-    sequence: i64,
-) -> Result<String, SealError> {
+fn open(payload: &str, keys: &HashMap<Uuid, Option<[u8; 32]>>, stream: &str, sequence: i64) -> Result<String, SealError> {
     let mut value: Value = serde_json::from_str(payload)?;
     walk(&mut value, &mut String::new(), &mut |field, object| {
         let Some(sealed) = object.get("$sealed").and_then(Value::as_str) else {
@@ -345,9 +283,7 @@ fn open(
         };
         let bytes = BASE64.decode(text).map_err(|_| SealError::Broken)?;
         let clear = decrypt(&key, &bytes, &bound_to(stream, sequence, field))?;
-        Ok(Some(
-            json!({ "$personal": serde_json::from_slice::<Value>(&clear)? }),
-        ))
+        Ok(Some(json!({ "$personal": serde_json::from_slice::<Value>(&clear)? })))
     })?;
     Ok(value.to_string())
 }
@@ -390,32 +326,20 @@ fn walk(
 }
 
 fn encrypt(key: &[u8; 32], clear: &[u8], bound_to: &str) -> Result<Vec<u8>, SealError> {
-    let key =
-        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::MasterKey)?);
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::MasterKey)?);
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).map_err(|_| SealError::MasterKey)?;
     let mut text = clear.to_vec();
-    key.seal_in_place_append_tag(
-        Nonce::assume_unique_for_key(nonce),
-        Aad::from(bound_to),
-        &mut text,
-    )
-    .map_err(|_| SealError::Broken)?;
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound_to), &mut text).map_err(|_| SealError::Broken)?;
     Ok([nonce.as_slice(), &text].concat())
 }
 
 fn decrypt(key: &[u8; 32], sealed: &[u8], bound_to: &str) -> Result<Vec<u8>, SealError> {
-    let key =
-        LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::MasterKey)?);
-    let (nonce, text) = sealed
-        .split_at_checked(NONCE_LEN)
-        .ok_or(SealError::Broken)?;
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| SealError::MasterKey)?);
+    let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Broken)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Broken)?;
     let mut text = text.to_vec();
-    let length = key
-        .open_in_place(nonce, Aad::from(bound_to), &mut text)
-        .map_err(|_| SealError::Broken)?
-        .len();
+    let length = key.open_in_place(nonce, Aad::from(bound_to), &mut text).map_err(|_| SealError::Broken)?.len();
     text.truncate(length);
     Ok(text)
 }
@@ -428,14 +352,8 @@ mod tests {
     fn a_sealed_value_opens_only_where_it_was_sealed() {
         let key = [7; 32];
         let sealed = encrypt(&key, b"\"mira@example.org\"", "order/1#1/email").unwrap();
-        assert_eq!(
-            decrypt(&key, &sealed, "order/1#1/email").unwrap(),
-            b"\"mira@example.org\""
-        );
-        assert!(matches!(
-            decrypt(&key, &sealed, "order/2#1/email"),
-            Err(SealError::Broken)
-        ));
+        assert_eq!(decrypt(&key, &sealed, "order/1#1/email").unwrap(), b"\"mira@example.org\"");
+        assert!(matches!(decrypt(&key, &sealed, "order/2#1/email"), Err(SealError::Broken)));
         assert!(!sealed.windows(4).any(|w| w == b"mira"));
     }
 

@@ -16,10 +16,7 @@ impl TaskGroup {
     /// A group that also stops when `parent` does.
     #[must_use]
     pub fn under(parent: &CancellationToken) -> Self {
-        Self {
-            stop: parent.child_token(),
-            tasks: Vec::new(),
-        }
+        Self { stop: parent.child_token(), tasks: Vec::new() }
     }
 
     #[must_use]
@@ -43,10 +40,7 @@ impl TaskGroup {
 }
 
 /// Starts one task; the caller owns and awaits the handle.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one home of spawned tasks"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one home of spawned tasks")]
 pub fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(task)
 }

@@ -2,10 +2,7 @@
 //!
 //! `nats-server` is taken from `DAYBOOK_NATS_SERVER`, PATH or `target/tools`, Postgres from `DAYBOOK_PG_BIN_DIR`, PATH or
 //! Debian's folder.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test whose stage can't be set has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test whose stage can't be set has failed")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -27,14 +24,9 @@ const SHOP_VARIABLE: &str = "CHILD_SERVER_TEST_SHOP";
 async fn both_servers_answer_and_nothing_acknowledged_can_be_lost() {
     let folder = Folder::new();
     let servers = start(&folder.data_dir()).await.unwrap();
-    let pool = postgres::connect(&servers.database_url, 1, &[])
-        .await
-        .unwrap();
+    let pool = postgres::connect(&servers.database_url, 1, &[]).await.unwrap();
     assert_eq!(postgres::durability(&pool).await.unwrap(), all_on());
-    let checksums: String = sqlx::query_scalar("SHOW data_checksums")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let checksums: String = sqlx::query_scalar("SHOW data_checksums").fetch_one(&pool).await.unwrap();
     assert_eq!(checksums, "on");
     let client = connect_nats(&servers.nats_url).await;
     jetstream::new(client).query_account().await.unwrap();
@@ -49,17 +41,11 @@ async fn an_edited_configuration_does_not_turn_durability_off() {
     let data = servers.server_dir.join("postgres");
     servers.stop().await.unwrap();
     for file in ["postgresql.conf", "postgresql.auto.conf"] {
-        let mut file = std::fs::OpenOptions::new()
-            .append(true)
-            .open(data.join(file))
-            .unwrap();
-        file.write_all(b"\nfsync = off\nfull_page_writes = off\nsynchronous_commit = off\n")
-            .unwrap();
+        let mut file = std::fs::OpenOptions::new().append(true).open(data.join(file)).unwrap();
+        file.write_all(b"\nfsync = off\nfull_page_writes = off\nsynchronous_commit = off\n").unwrap();
     }
     let servers = start(&folder.data_dir()).await.unwrap();
-    let pool = postgres::connect(&servers.database_url, 1, &[])
-        .await
-        .unwrap();
+    let pool = postgres::connect(&servers.database_url, 1, &[]).await.unwrap();
     assert_eq!(postgres::durability(&pool).await.unwrap(), all_on());
     servers.stop().await.unwrap();
 }
@@ -68,32 +54,17 @@ async fn an_edited_configuration_does_not_turn_durability_off() {
 async fn a_failing_statement_leaves_no_value_in_the_log() {
     let folder = Folder::new();
     let servers = start(&folder.data_dir()).await.unwrap();
-    let pool = postgres::connect(&servers.database_url, 1, &[])
-        .await
-        .unwrap();
-    sqlx::query("CREATE TABLE person (email text PRIMARY KEY)")
-        .execute(&pool)
-        .await
-        .unwrap();
+    let pool = postgres::connect(&servers.database_url, 1, &[]).await.unwrap();
+    sqlx::query("CREATE TABLE person (email text PRIMARY KEY)").execute(&pool).await.unwrap();
     let twice = "INSERT INTO person SELECT $1 FROM generate_series(1, 2)";
-    for statement in [
-        "SELECT 'canary@example.org'::uuid",
-        "SELECT $1::text::uuid",
-        twice,
-    ] {
-        let failed = sqlx::query(statement)
-            .bind("canary@example.org")
-            .execute(&pool)
-            .await;
+    for statement in ["SELECT 'canary@example.org'::uuid", "SELECT $1::text::uuid", twice] {
+        let failed = sqlx::query(statement).bind("canary@example.org").execute(&pool).await;
         assert!(failed.is_err(), "{statement}");
     }
     pool.close().await;
     servers.stop().await.unwrap();
     let log = std::fs::read_to_string(folder.data_dir().join("log/postgres.log")).unwrap();
-    assert!(
-        log.contains("ready to accept connections") && !log.contains("canary"),
-        "{log}"
-    );
+    assert!(log.contains("ready to accept connections") && !log.contains("canary"), "{log}");
 }
 
 #[tokio::test]
@@ -116,14 +87,8 @@ async fn a_second_shop_on_the_same_folder_is_refused_and_one_beside_it_is_not() 
     assert_eq!(child_server::holder(&folder.data_dir()), None);
     let first = start(&folder.data_dir()).await.unwrap();
     let refused = start(&folder.data_dir()).await.unwrap_err();
-    assert!(
-        matches!(refused, ChildServerError::AlreadyRunning { pid: Some(pid), .. } if pid == std::process::id()),
-        "{refused}"
-    );
-    assert_eq!(
-        child_server::holder(&folder.data_dir()),
-        Some(std::process::id())
-    );
+    assert!(matches!(refused, ChildServerError::AlreadyRunning { pid: Some(pid), .. } if pid == std::process::id()), "{refused}");
+    assert_eq!(child_server::holder(&folder.data_dir()), Some(std::process::id()));
 
     let other = start(&beside.data_dir()).await.unwrap();
     write_a_row(&other.database_url).await;
@@ -148,13 +113,8 @@ async fn a_server_that_is_killed_runs_again_on_its_port() {
             let before = *pids.borrow_and_update();
             kill("KILL", before.postgres.unwrap());
             kill("KILL", before.nats.unwrap());
-            let back = pids.wait_for(|now| {
-                differs(before.postgres, now.postgres) && differs(before.nats, now.nats)
-            });
-            tokio::time::timeout(RESTART_TIMEOUT, back)
-                .await
-                .unwrap()
-                .unwrap();
+            let back = pids.wait_for(|now| differs(before.postgres, now.postgres) && differs(before.nats, now.nats));
+            tokio::time::timeout(RESTART_TIMEOUT, back).await.unwrap().unwrap();
             assert_eq!(rows(&database_url).await, 1);
             assert_eq!(messages(&nats_url).await, 1);
         }
@@ -193,13 +153,8 @@ async fn servers_that_outlive_their_shop_are_ended_before_the_next_one() {
 
     let mut said = String::new();
     let progress = |step: &str| said.push_str(step);
-    let servers = ChildServers::start(&folder.data_dir(), &tools(), &Running::default(), progress)
-        .await
-        .unwrap();
-    assert!(
-        said.contains("ending Postgres") && said.contains("ending NATS"),
-        "{said}"
-    );
+    let servers = ChildServers::start(&folder.data_dir(), &tools(), &Running::default(), progress).await.unwrap();
+    assert!(said.contains("ending Postgres") && said.contains("ending NATS"), "{said}");
     for mut server in outlived {
         assert!(!lives(server.id()));
         server.wait().unwrap();
@@ -228,11 +183,7 @@ async fn a_pid_file_that_names_somebody_else_stops_nobody_and_no_start() {
     let data = servers.server_dir.clone();
     servers.stop().await.unwrap();
     let mut somebody = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-    std::fs::write(
-        data.join("postgres/postmaster.pid"),
-        format!("{}\n", somebody.id()),
-    )
-    .unwrap();
+    std::fs::write(data.join("postgres/postmaster.pid"), format!("{}\n", somebody.id())).unwrap();
     std::fs::write(data.join("nats/nats-server.pid"), somebody.id().to_string()).unwrap();
     let servers = start(&folder.data_dir()).await.unwrap();
     assert!(lives(somebody.id()));
@@ -249,36 +200,20 @@ async fn a_shop_below_a_private_home_works() {
     std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
     // Programs in a private home, such as `target/tools` of a clone there, can't be run by somebody else either.
     let nats_server = home.join("nats-server");
-    std::fs::copy(
-        child_server::find_nats(&tools()).await.unwrap().path,
-        &nats_server,
-    )
-    .unwrap();
-    let tools = Tools {
-        nats_server: Some(nats_server),
-        ..tools()
-    };
+    std::fs::copy(child_server::find_nats(&tools()).await.unwrap().path, &nats_server).unwrap();
+    let tools = Tools { nats_server: Some(nats_server), ..tools() };
     let data_dir = home.join("shop");
 
-    let first = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {})
-        .await
-        .unwrap();
+    let first = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {}).await.unwrap();
     let server_dir = first.server_dir.clone();
     let root = std::fs::metadata(&home).unwrap().uid() == 0;
-    assert_eq!(
-        server_dir.starts_with("/var/lib/daybook"),
-        root,
-        "{}",
-        server_dir.display()
-    );
+    assert_eq!(server_dir.starts_with("/var/lib/daybook"), root, "{}", server_dir.display());
     write_a_row(&first.database_url).await;
     first.stop().await.unwrap();
 
     // Opening the home changes nothing: the data stay where they are.
     std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let second = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {})
-        .await
-        .unwrap();
+    let second = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {}).await.unwrap();
     assert_eq!(second.server_dir, server_dir);
     assert_eq!(rows(&second.database_url).await, 1);
     second.stop().await.unwrap();
@@ -286,32 +221,18 @@ async fn a_shop_below_a_private_home_works() {
     // A folder that is removed and made again is a new shop; the old data are kept, and said to be.
     std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
     std::fs::remove_dir_all(&data_dir).unwrap();
-    let third = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {})
-        .await
-        .unwrap();
+    let third = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {}).await.unwrap();
     assert_eq!(third.server_dir != server_dir, root);
-    let pool = postgres::connect(&third.database_url, 1, &[])
-        .await
-        .unwrap();
-    assert!(
-        sqlx::query("SELECT id FROM kept")
-            .fetch_optional(&pool)
-            .await
-            .is_err()
-    );
+    let pool = postgres::connect(&third.database_url, 1, &[]).await.unwrap();
+    assert!(sqlx::query("SELECT id FROM kept").fetch_optional(&pool).await.is_err());
     pool.close().await;
     let elsewhere = third.server_dir.clone();
     third.stop().await.unwrap();
 
     if root {
         std::fs::remove_dir_all(&elsewhere).unwrap();
-        let gone = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {})
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(gone, ChildServerError::ServersGone { .. }),
-            "{gone}"
-        );
+        let gone = ChildServers::start(&data_dir, &tools, &Running::default(), |_| {}).await.unwrap_err();
+        assert!(matches!(gone, ChildServerError::ServersGone { .. }), "{gone}");
         std::fs::remove_dir_all(&server_dir).unwrap();
     }
 }
@@ -319,17 +240,9 @@ async fn a_shop_below_a_private_home_works() {
 #[tokio::test]
 async fn servers_that_run_already_are_used_and_not_started() {
     let folder = Folder::new();
-    let running = Running {
-        database_url: Some("postgres://elsewhere/shop".to_owned()),
-        nats_url: Some("nats://elsewhere".to_owned()),
-    };
-    let servers = ChildServers::start(&folder.data_dir(), &Tools::default(), &running, |_| {})
-        .await
-        .unwrap();
-    assert_eq!(
-        (servers.database_url.as_str(), servers.nats_url.as_str()),
-        ("postgres://elsewhere/shop", "nats://elsewhere")
-    );
+    let running = Running { database_url: Some("postgres://elsewhere/shop".to_owned()), nats_url: Some("nats://elsewhere".to_owned()) };
+    let servers = ChildServers::start(&folder.data_dir(), &Tools::default(), &running, |_| {}).await.unwrap();
+    assert_eq!((servers.database_url.as_str(), servers.nats_url.as_str()), ("postgres://elsewhere/shop", "nats://elsewhere"));
     assert_eq!((servers.postgres_port, servers.nats_port), (None, None));
     assert_eq!(*servers.pids().borrow(), ServerPids::default());
     servers.stop().await.unwrap();
@@ -338,65 +251,27 @@ async fn servers_that_run_already_are_used_and_not_started() {
 #[tokio::test]
 async fn what_is_missing_or_too_old_is_named_with_its_fix() {
     let folder = Folder::new();
-    let missing = Tools {
-        postgres_bin_dir: Some(folder.0.clone()),
-        nats_server: Some(folder.0.join("nats-server")),
-    };
-    let postgres = child_server::find_postgres(&missing)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        postgres.contains("was not found") && postgres.contains("DAYBOOK_PG_BIN_DIR"),
-        "{postgres}"
-    );
-    let nats = child_server::find_nats(&missing)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        nats.contains("was not found") && nats.contains("DAYBOOK_NATS_SERVER"),
-        "{nats}"
-    );
+    let missing = Tools { postgres_bin_dir: Some(folder.0.clone()), nats_server: Some(folder.0.join("nats-server")) };
+    let postgres = child_server::find_postgres(&missing).await.unwrap_err().to_string();
+    assert!(postgres.contains("was not found") && postgres.contains("DAYBOOK_PG_BIN_DIR"), "{postgres}");
+    let nats = child_server::find_nats(&missing).await.unwrap_err().to_string();
+    assert!(nats.contains("was not found") && nats.contains("DAYBOOK_NATS_SERVER"), "{nats}");
 
     program(&folder.0.join("nats-server"), "echo nats-server: v2.9.10");
-    let old = child_server::find_nats(&missing)
-        .await
-        .unwrap_err()
-        .to_string();
+    let old = child_server::find_nats(&missing).await.unwrap_err().to_string();
     assert!(old.contains("2.9.10") && old.contains("2.10"), "{old}");
     program(&folder.0.join("initdb"), "exit 1");
-    program(
-        &folder.0.join("postgres"),
-        "echo 'postgres (PostgreSQL) 12.3'",
-    );
-    let old = child_server::find_postgres(&missing)
-        .await
-        .unwrap_err()
-        .to_string();
+    program(&folder.0.join("postgres"), "echo 'postgres (PostgreSQL) 12.3'");
+    let old = child_server::find_postgres(&missing).await.unwrap_err().to_string();
     assert!(old.contains("12.3") && old.contains("15 or newer"), "{old}");
-    program(
-        &folder.0.join("postgres"),
-        "echo 'postgres (PostgreSQL) 17beta1 (Debian)'",
-    );
-    assert_eq!(
-        child_server::find_postgres(&missing).await.unwrap().version,
-        "17beta1"
-    );
+    program(&folder.0.join("postgres"), "echo 'postgres (PostgreSQL) 17beta1 (Debian)'");
+    assert_eq!(child_server::find_postgres(&missing).await.unwrap().version, "17beta1");
 
     // `initdb` fails at once: its words are passed on, and the folder is free again.
-    program(
-        &folder.0.join("initdb"),
-        "echo 'could not write: No space left on device' >&2; exit 1",
-    );
-    let tools = Tools {
-        nats_server: None,
-        ..missing
-    };
+    program(&folder.0.join("initdb"), "echo 'could not write: No space left on device' >&2; exit 1");
+    let tools = Tools { nats_server: None, ..missing };
     std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let full = ChildServers::start(&folder.data_dir(), &tools, &Running::default(), |_| {})
-        .await
-        .unwrap_err();
+    let full = ChildServers::start(&folder.data_dir(), &tools, &Running::default(), |_| {}).await.unwrap_err();
     assert!(matches!(full, ChildServerError::DiskFull { .. }), "{full}");
     assert_eq!(child_server::holder(&folder.data_dir()), None);
 }
@@ -408,10 +283,7 @@ async fn data_of_another_major_version_are_left_alone() {
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(data.join("PG_VERSION"), "9\n").unwrap();
     let refused = start(&folder.data_dir()).await.unwrap_err();
-    assert!(
-        matches!(refused, ChildServerError::OtherMajor { major: 9, .. }),
-        "{refused}"
-    );
+    assert!(matches!(refused, ChildServerError::OtherMajor { major: 9, .. }), "{refused}");
 }
 
 /// Not a test of its own: the shop that the tests above start in another process and kill.
@@ -435,22 +307,9 @@ fn shop_in_its_own_process(data_dir: &Path) -> (std::process::Child, ServerPids)
         .spawn()
         .unwrap();
     let lines = BufReader::new(shop.stdout.take().unwrap()).lines();
-    let ready = lines
-        .map(Result::unwrap)
-        .find(|line| line.starts_with("shop "))
-        .unwrap();
-    let pids: Vec<u32> = ready
-        .split(' ')
-        .skip(1)
-        .map(|pid| pid.parse().unwrap())
-        .collect();
-    (
-        shop,
-        ServerPids {
-            postgres: Some(pids[0]),
-            nats: Some(pids[1]),
-        },
-    )
+    let ready = lines.map(Result::unwrap).find(|line| line.starts_with("shop ")).unwrap();
+    let pids: Vec<u32> = ready.split(' ').skip(1).map(|pid| pid.parse().unwrap()).collect();
+    (shop, ServerPids { postgres: Some(pids[0]), nats: Some(pids[1]) })
 }
 
 /// The command line of the server `pid`, as its user, but without a death signal.
@@ -459,17 +318,9 @@ fn same_command_on_its_own(pid: u32) -> Command {
     let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     let mut command = Command::new("setpriv");
     if process.uid() != std::fs::metadata("/proc/self").unwrap().uid() {
-        command
-            .arg(format!("--reuid={}", process.uid()))
-            .arg(format!("--regid={}", process.gid()))
-            .arg("--clear-groups");
+        command.arg(format!("--reuid={}", process.uid())).arg(format!("--regid={}", process.gid())).arg("--clear-groups");
     }
-    command
-        .arg("--")
-        .args(line.trim_end_matches('\0').split('\0'))
-        .current_dir("/")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.arg("--").args(line.trim_end_matches('\0').split('\0')).current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -498,30 +349,19 @@ fn tools() -> Tools {
 }
 
 fn all_on() -> Vec<(String, String)> {
-    ["fsync", "full_page_writes", "synchronous_commit"]
-        .map(|name| (name.to_owned(), "on".to_owned()))
-        .to_vec()
+    ["fsync", "full_page_writes", "synchronous_commit"].map(|name| (name.to_owned(), "on".to_owned())).to_vec()
 }
 
 async fn write_a_row(url: &str) {
     let pool = postgres::connect(url, 1, &[]).await.unwrap();
-    sqlx::query("CREATE TABLE IF NOT EXISTS kept (id int)")
-        .execute(&pool)
-        .await
-        .unwrap();
-    sqlx::query("INSERT INTO kept VALUES (1)")
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::query("CREATE TABLE IF NOT EXISTS kept (id int)").execute(&pool).await.unwrap();
+    sqlx::query("INSERT INTO kept VALUES (1)").execute(&pool).await.unwrap();
     pool.close().await;
 }
 
 async fn rows(url: &str) -> i64 {
     let pool = postgres::connect(url, 1, &[]).await.unwrap();
-    sqlx::query_scalar("SELECT count(*) FROM kept")
-        .fetch_one(&pool)
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM kept").fetch_one(&pool).await.unwrap()
 }
 
 async fn connect_nats(url: &str) -> async_nats::Client {
@@ -530,42 +370,20 @@ async fn connect_nats(url: &str) -> async_nats::Client {
 
 async fn try_connect_nats(url: &str) -> Result<async_nats::Client, async_nats::ConnectError> {
     let address: async_nats::ServerAddr = url.parse().unwrap();
-    let (user, password) = (
-        address.username().unwrap().to_owned(),
-        address.password().unwrap().to_owned(),
-    );
-    async_nats::ConnectOptions::with_user_and_password(user, password)
-        .connect(address)
-        .await
+    let (user, password) = (address.username().unwrap().to_owned(), address.password().unwrap().to_owned());
+    async_nats::ConnectOptions::with_user_and_password(user, password).connect(address).await
 }
 
 async fn publish_a_message(url: &str) {
     let context = jetstream::new(connect_nats(url).await);
-    let stream = jetstream::stream::Config {
-        name: "KEPT".to_owned(),
-        subjects: vec!["kept".to_owned()],
-        ..Default::default()
-    };
+    let stream = jetstream::stream::Config { name: "KEPT".to_owned(), subjects: vec!["kept".to_owned()], ..Default::default() };
     context.create_stream(stream).await.unwrap();
-    context
-        .publish("kept", "one".into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    context.publish("kept", "one".into()).await.unwrap().await.unwrap();
 }
 
 async fn messages(url: &str) -> u64 {
     let context = jetstream::new(connect_nats(url).await);
-    context
-        .get_stream("KEPT")
-        .await
-        .unwrap()
-        .get_info()
-        .await
-        .unwrap()
-        .state
-        .messages
+    context.get_stream("KEPT").await.unwrap().get_info().await.unwrap().state.messages
 }
 
 fn differs(before: Option<u32>, now: Option<u32>) -> bool {
@@ -573,15 +391,7 @@ fn differs(before: Option<u32>, now: Option<u32>) -> bool {
 }
 
 fn kill(signal: &str, pid: u32) {
-    let status = Command::new("sh")
-        .args([
-            "-c",
-            "kill -s \"$1\" \"$2\"",
-            "sh",
-            signal,
-            &pid.to_string(),
-        ])
-        .status();
+    let status = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &pid.to_string()]).status();
     assert!(status.unwrap().success());
 }
 

@@ -21,20 +21,10 @@ impl Projection for CartProjection {
         matches!(aggregate_type, "cart" | "subject")
     }
 
-    async fn apply(
-        &self,
-        events: &[StoredEvent],
-        connection: &mut PgConnection,
-    ) -> Result<(), ApplyError> {
+    async fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
         put(events, connection).await?;
         let erased = erased_subjects(events, "account")?;
-        erase_personal(
-            connection,
-            Cart::TYPE,
-            "SELECT id, state::text FROM cart WHERE subject_id = ANY ($1)",
-            &erased,
-        )
-        .await
+        erase_personal(connection, Cart::TYPE, "SELECT id, state::text FROM cart WHERE subject_id = ANY ($1)", &erased).await
     }
 }
 
@@ -48,10 +38,7 @@ async fn put(events: &[StoredEvent], connection: &mut PgConnection) -> Result<()
     if carts.is_empty() {
         return Ok(());
     }
-    let states = carts
-        .iter()
-        .map(state::Changed::state_json)
-        .collect::<Result<Vec<_>, _>>()?;
+    let states = carts.iter().map(state::Changed::state_json).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT INTO cart (id, version, position, state, subject_id, status, updated_at)
          SELECT id, version, position, state::json, subject_id, status, updated_at

@@ -37,12 +37,7 @@ use crate::projector::{Projection, Projector};
 use crate::stock::StockProjection;
 
 /// The projections that have tables, in the order of their schemas. A new one is entered in each function below.
-pub const NAMES: [&str; 4] = [
-    ProductProjection::NAME,
-    StockProjection::NAME,
-    CartProjection::NAME,
-    OrderProjection::NAME,
-];
+pub const NAMES: [&str; 4] = [ProductProjection::NAME, StockProjection::NAME, CartProjection::NAME, OrderProjection::NAME];
 
 /// Connections of the pool that [`spawn_all`] is given: one transaction to a projection, one to spare.
 pub const CONNECTIONS_MAX: u32 = 5;
@@ -86,13 +81,7 @@ pub async fn rebuild(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
     Ok(true)
 }
 
-fn spawn<P: Projection>(
-    group: &mut TaskGroup,
-    projection: P,
-    pool: &PgPool,
-    feed: &Feed,
-    sealer: &Sealer,
-) {
+fn spawn<P: Projection>(group: &mut TaskGroup, projection: P, pool: &PgPool, feed: &Feed, sealer: &Sealer) {
     let projector = Projector::new(projection, pool.clone(), feed.clone(), sealer.clone());
     let stop = group.stop_signal();
     group.spawn(P::NAME, projector.run(stop));

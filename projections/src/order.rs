@@ -23,29 +23,11 @@ impl Projection for OrderProjection {
         matches!(aggregate_type, "order" | "payment" | "subject")
     }
 
-    async fn apply(
-        &self,
-        events: &[StoredEvent],
-        connection: &mut PgConnection,
-    ) -> Result<(), ApplyError> {
-        put_orders(
-            &fold_onto::<Order>(events, connection, "\"order\"").await?,
-            connection,
-        )
-        .await?;
-        put_payments(
-            &fold_onto::<Payment>(events, connection, "payment").await?,
-            connection,
-        )
-        .await?;
+    async fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
+        put_orders(&fold_onto::<Order>(events, connection, "\"order\"").await?, connection).await?;
+        put_payments(&fold_onto::<Payment>(events, connection, "payment").await?, connection).await?;
         let erased = erased_subjects(events, "order")?;
-        erase_personal(
-            connection,
-            Order::TYPE,
-            "SELECT id, state::text FROM \"order\" WHERE subject_id = ANY ($1)",
-            &erased,
-        )
-        .await
+        erase_personal(connection, Order::TYPE, "SELECT id, state::text FROM \"order\" WHERE subject_id = ANY ($1)", &erased).await
     }
 }
 
@@ -61,26 +43,17 @@ pub async fn find(pool: &PgPool, id: &str) -> Result<Option<OrderRow>, sqlx::Err
     let Some(order) = state::row::<Order>(pool, "\"order\"", id).await? else {
         return Ok(None);
     };
-    let payments: Vec<(String, i64, i64, String)> = sqlx::query_as(
-        "SELECT id, version, position, state::text FROM payment WHERE order_id = $1 ORDER BY id",
-    )
-    .bind(id)
-    .fetch_all(pool)
-    .await?;
-    let payments = payments
-        .into_iter()
-        .map(decode_row::<Payment>)
-        .collect::<Result<_, _>>()?;
+    let payments: Vec<(String, i64, i64, String)> =
+        sqlx::query_as("SELECT id, version, position, state::text FROM payment WHERE order_id = $1 ORDER BY id")
+            .bind(id)
+            .fetch_all(pool)
+            .await?;
+    let payments = payments.into_iter().map(decode_row::<Payment>).collect::<Result<_, _>>()?;
     Ok(Some(OrderRow { order, payments }))
 }
 
 /// One page of all orders, the newest first; `before` is the last id of the page before.
-pub async fn list(
-    pool: &PgPool,
-    status: Option<&str>,
-    before: Option<&str>,
-    limit: i64,
-) -> Result<Vec<Row<Order>>, sqlx::Error> {
+pub async fn list(pool: &PgPool, status: Option<&str>, before: Option<&str>, limit: i64) -> Result<Vec<Row<Order>>, sqlx::Error> {
     let rows: Vec<(String, i64, i64, String)> = sqlx::query_as(
         "SELECT id, version, position, state::text FROM \"order\" o
          WHERE ($1::text IS NULL OR status = $1)
@@ -103,21 +76,12 @@ pub async fn has_open(pool: &PgPool, subject_id: Uuid) -> Result<bool, sqlx::Err
         .await
 }
 
-async fn put_orders(
-    orders: &[Changed<Order>],
-    connection: &mut PgConnection,
-) -> Result<(), ApplyError> {
-    let placed: Vec<_> = orders
-        .iter()
-        .filter_map(|changed| Some((changed, changed.state.placed()?)))
-        .collect();
+async fn put_orders(orders: &[Changed<Order>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+    let placed: Vec<_> = orders.iter().filter_map(|changed| Some((changed, changed.state.placed()?))).collect();
     if placed.is_empty() {
         return Ok(());
     }
-    let states = placed
-        .iter()
-        .map(|(changed, _)| changed.state_json())
-        .collect::<Result<Vec<_>, _>>()?;
+    let states = placed.iter().map(|(changed, _)| changed.state_json()).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT INTO \"order\" (id, version, position, state, number, subject_id, status, placed_at)
          SELECT id, version, position, state::json, number, subject_id, status, placed_at
@@ -139,21 +103,12 @@ async fn put_orders(
     Ok(())
 }
 
-async fn put_payments(
-    payments: &[Changed<Payment>],
-    connection: &mut PgConnection,
-) -> Result<(), ApplyError> {
-    let created: Vec<_> = payments
-        .iter()
-        .filter_map(|changed| Some((changed, changed.state.created.as_ref()?)))
-        .collect();
+async fn put_payments(payments: &[Changed<Payment>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+    let created: Vec<_> = payments.iter().filter_map(|changed| Some((changed, changed.state.created.as_ref()?))).collect();
     if created.is_empty() {
         return Ok(());
     }
-    let states = created
-        .iter()
-        .map(|(changed, _)| changed.state_json())
-        .collect::<Result<Vec<_>, _>>()?;
+    let states = created.iter().map(|(changed, _)| changed.state_json()).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT INTO payment (id, version, position, state, order_id)
          SELECT id, version, position, state::json, order_id

@@ -21,10 +21,7 @@ pub const CATEGORIES_MAX: i64 = 10_000;
 const TAG_BYTES_MAX: usize = 2_048;
 const ENTITY_BYTES_MAX: usize = 10;
 /// Tags that stand within a line.
-const INLINE_TAGS: [&str; 14] = [
-    "a", "abbr", "b", "code", "em", "font", "i", "mark", "small", "span", "strong", "sub", "sup",
-    "u",
-];
+const INLINE_TAGS: [&str; 14] = ["a", "abbr", "b", "code", "em", "font", "i", "mark", "small", "span", "strong", "sub", "sup", "u"];
 
 /// The tables `product`, `variant` and `category`.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,11 +36,7 @@ impl Projection for ProductProjection {
         [Product::TYPE, Category::TYPE].contains(&aggregate_type)
     }
 
-    async fn apply(
-        &self,
-        events: &[StoredEvent],
-        connection: &mut PgConnection,
-    ) -> Result<(), ApplyError> {
+    async fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
         let products = fold_onto::<Product>(events, connection, "product").await?;
         if !products.is_empty() {
             put_products(&products, connection).await?;
@@ -76,8 +69,7 @@ pub fn attribute_text(attribute: &Attribute) -> String {
 /// Whether a text has markup: a merchant's description is plain text or HTML.
 #[must_use]
 pub fn has_markup(text: &str) -> bool {
-    text.match_indices('<')
-        .any(|(at, _)| tag(&text[at..]).is_some())
+    text.match_indices('<').any(|(at, _)| tag(&text[at..]).is_some())
 }
 
 /// A text without its markup: tags that end a line become one, entities become what they stand for.
@@ -90,11 +82,7 @@ pub fn plain_text(text: &str) -> String {
         rest = &rest[at..];
         if let Some((name, after)) = tag(rest) {
             let is_code = matches!(name.as_str(), "script" | "style") && !rest.starts_with("</");
-            rest = if is_code {
-                after.find("</").map_or("", |end| &after[end..])
-            } else {
-                after
-            };
+            rest = if is_code { after.find("</").map_or("", |end| &after[end..]) } else { after };
             if !INLINE_TAGS.contains(&name.as_str()) {
                 plain.push('\n');
             }
@@ -107,13 +95,8 @@ pub fn plain_text(text: &str) -> String {
         }
     }
     plain.push_str(rest);
-    let lines = plain
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-    lines
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let lines = plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// The products of these ids that are there, in no order.
@@ -136,10 +119,7 @@ pub async fn find(pool: &PgPool, id_or_handle: &str) -> Result<Option<Row<Produc
 }
 
 /// The products that have these variants, in no order.
-pub async fn by_variants(
-    pool: &PgPool,
-    variant_ids: &[VariantId],
-) -> Result<Vec<Row<Product>>, sqlx::Error> {
+pub async fn by_variants(pool: &PgPool, variant_ids: &[VariantId]) -> Result<Vec<Row<Product>>, sqlx::Error> {
     let ids: Vec<String> = variant_ids.iter().map(ToString::to_string).collect();
     let found = sqlx::query_as(
         "SELECT id, version, position, state::text FROM product
@@ -152,56 +132,36 @@ pub async fn by_variants(
 }
 
 /// The variants that have these skus now, each with its product.
-pub async fn variants_by_skus(
-    pool: &PgPool,
-    skus: &[String],
-) -> Result<Vec<(VariantId, ProductId)>, sqlx::Error> {
+pub async fn variants_by_skus(pool: &PgPool, skus: &[String]) -> Result<Vec<(VariantId, ProductId)>, sqlx::Error> {
     let skus: Vec<String> = skus.iter().map(|sku| ClaimKey::sku(sku).key).collect();
-    let found: Vec<(String, String)> = sqlx::query_as(
-        "SELECT variant_id, product_id FROM variant WHERE sku = ANY ($1) ORDER BY variant_id",
-    )
-    .bind(skus)
-    .fetch_all(pool)
-    .await?;
-    let decoded = found
-        .iter()
-        .map(|(variant_id, product_id)| Ok((variant_id.parse()?, product_id.parse()?)));
-    decoded
-        .collect::<Result<_, uuid::Error>>()
-        .map_err(|error| sqlx::Error::Decode(Box::new(error)))
+    let found: Vec<(String, String)> =
+        sqlx::query_as("SELECT variant_id, product_id FROM variant WHERE sku = ANY ($1) ORDER BY variant_id")
+            .bind(skus)
+            .fetch_all(pool)
+            .await?;
+    let decoded = found.iter().map(|(variant_id, product_id)| Ok((variant_id.parse()?, product_id.parse()?)));
+    decoded.collect::<Result<_, uuid::Error>>().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 /// All categories that are not archived: siblings in their order, each after its elder ones.
 pub async fn categories(pool: &PgPool) -> Result<Vec<CategoryFacts>, sqlx::Error> {
-    let found: Vec<(String, i64, i64, String)> = sqlx::query_as(
-        "SELECT id, version, position, state::text FROM category WHERE handle IS NOT NULL ORDER BY id LIMIT $1",
-    )
-    .bind(CATEGORIES_MAX)
-    .fetch_all(pool)
-    .await?;
-    let rows: Vec<Row<Category>> = found
-        .into_iter()
-        .map(state::decode_row)
-        .collect::<Result<_, _>>()?;
-    let mut live: Vec<CategoryFacts> = rows
-        .into_iter()
-        .filter_map(|row| live_facts(row.state))
-        .collect();
+    let found: Vec<(String, i64, i64, String)> =
+        sqlx::query_as("SELECT id, version, position, state::text FROM category WHERE handle IS NOT NULL ORDER BY id LIMIT $1")
+            .bind(CATEGORIES_MAX)
+            .fetch_all(pool)
+            .await?;
+    let rows: Vec<Row<Category>> = found.into_iter().map(state::decode_row).collect::<Result<_, _>>()?;
+    let mut live: Vec<CategoryFacts> = rows.into_iter().filter_map(|row| live_facts(row.state)).collect();
     live.sort_by(|a, b| (a.position, &a.handle).cmp(&(b.position, &b.handle)));
     Ok(live)
 }
 
 /// The handles of those categories that are not archived.
-pub async fn category_handles(
-    pool: &PgPool,
-    ids: &[CategoryId],
-) -> Result<HashMap<CategoryId, String>, sqlx::Error> {
+pub async fn category_handles(pool: &PgPool, ids: &[CategoryId]) -> Result<HashMap<CategoryId, String>, sqlx::Error> {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let found: Vec<Row<Category>> = state::rows(pool, "category", &ids).await?;
     let live = found.into_iter().filter_map(|row| live_facts(row.state));
-    Ok(live
-        .map(|facts| (facts.category_id, facts.handle))
-        .collect())
+    Ok(live.map(|facts| (facts.category_id, facts.handle)).collect())
 }
 
 /// What a category is, unless it is archived.
@@ -220,24 +180,15 @@ fn tag(text: &str) -> Option<(String, &str)> {
     if !name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '!') {
         return None;
     }
-    let end = inside
-        .bytes()
-        .take(TAG_BYTES_MAX)
-        .position(|byte| byte == b'>')?;
-    let name: String = name
-        .chars()
-        .take_while(char::is_ascii_alphanumeric)
-        .collect();
+    let end = inside.bytes().take(TAG_BYTES_MAX).position(|byte| byte == b'>')?;
+    let name: String = name.chars().take_while(char::is_ascii_alphanumeric).collect();
     Some((name.to_ascii_lowercase(), &inside[end + 1..]))
 }
 
 /// The character that the entity at the beginning of a text stands for, and what follows it.
 fn entity(text: &str) -> Option<(char, &str)> {
     let inside = text.strip_prefix('&')?;
-    let end = inside
-        .bytes()
-        .take(ENTITY_BYTES_MAX)
-        .position(|byte| byte == b';')?;
+    let end = inside.bytes().take(ENTITY_BYTES_MAX).position(|byte| byte == b';')?;
     let character = match &inside[..end] {
         "amp" => '&',
         "lt" => '<',
@@ -257,14 +208,8 @@ fn entity(text: &str) -> Option<(char, &str)> {
     Some((character, &inside[end + 1..]))
 }
 
-async fn put_products(
-    products: &[Changed<Product>],
-    connection: &mut PgConnection,
-) -> Result<(), ApplyError> {
-    let states: Vec<String> = products
-        .iter()
-        .map(Changed::state_json)
-        .collect::<Result<_, _>>()?;
+async fn put_products(products: &[Changed<Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+    let states: Vec<String> = products.iter().map(Changed::state_json).collect::<Result<_, _>>()?;
     sqlx::query(
         "INSERT INTO product (id, version, position, state, handle, published, created_at)
          SELECT id, version, position, state::json, handle, published, created_at
@@ -291,10 +236,7 @@ fn handle(product: &Product) -> Option<String> {
 }
 
 /// Takes out the variants that their product no longer has.
-async fn remove_variants(
-    products: &[Changed<Product>],
-    connection: &mut PgConnection,
-) -> Result<(), ApplyError> {
+async fn remove_variants(products: &[Changed<Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
     let (mut variants, mut of_products) = (Vec::new(), Vec::new());
     for product in products {
         let before = product.before.iter().flat_map(|before| &before.variants);
@@ -317,24 +259,15 @@ async fn remove_variants(
     Ok(())
 }
 
-async fn put_variants(
-    products: &[Changed<Product>],
-    connection: &mut PgConnection,
-) -> Result<(), ApplyError> {
+async fn put_variants(products: &[Changed<Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
     // Where a variant moves from an archived product to a new one within a batch, it is the living one's.
     let mut rows: BTreeMap<VariantId, (bool, i64, &str, Option<String>)> = BTreeMap::new();
     for product in products {
         let is_live = product.state.stage == Stage::Live;
         for variant in &product.state.variants {
-            let sku = variant
-                .sku
-                .as_deref()
-                .filter(|_| is_live)
-                .map(|sku| ClaimKey::sku(sku).key);
+            let sku = variant.sku.as_deref().filter(|_| is_live).map(|sku| ClaimKey::sku(sku).key);
             let row = (is_live, product.position, product.id.as_str(), sku);
-            let kept = rows
-                .entry(variant.variant_id)
-                .or_insert_with(|| row.clone());
+            let kept = rows.entry(variant.variant_id).or_insert_with(|| row.clone());
             if (row.0, row.1) > (kept.0, kept.1) {
                 *kept = row;
             }
@@ -354,18 +287,9 @@ async fn put_variants(
     Ok(())
 }
 
-async fn put_categories(
-    categories: &[Changed<Category>],
-    connection: &mut PgConnection,
-) -> Result<(), ApplyError> {
-    let states: Vec<String> = categories
-        .iter()
-        .map(Changed::state_json)
-        .collect::<Result<_, _>>()?;
-    let live: Vec<Option<CategoryFacts>> = categories
-        .iter()
-        .map(|c| live_facts(c.state.clone()))
-        .collect();
+async fn put_categories(categories: &[Changed<Category>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+    let states: Vec<String> = categories.iter().map(Changed::state_json).collect::<Result<_, _>>()?;
+    let live: Vec<Option<CategoryFacts>> = categories.iter().map(|c| live_facts(c.state.clone())).collect();
     let parent = |facts: &CategoryFacts| facts.parent_id.map(|id| id.to_string());
     sqlx::query(
         "INSERT INTO category (id, version, position, state, handle, parent_id)
@@ -380,16 +304,8 @@ async fn put_categories(
     .bind(categories.iter().map(|c| c.version).collect::<Vec<_>>())
     .bind(categories.iter().map(|c| c.position).collect::<Vec<_>>())
     .bind(states)
-    .bind(
-        live.iter()
-            .map(|c| c.as_ref().map(|c| ClaimKey::category_handle(&c.handle).key))
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        live.iter()
-            .map(|c| c.as_ref().and_then(parent))
-            .collect::<Vec<_>>(),
-    )
+    .bind(live.iter().map(|c| c.as_ref().map(|c| ClaimKey::category_handle(&c.handle).key)).collect::<Vec<_>>())
+    .bind(live.iter().map(|c| c.as_ref().and_then(parent)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())

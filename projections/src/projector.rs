@@ -33,11 +33,7 @@ pub trait Projection: Send + Sync + 'static {
     fn takes(aggregate_type: &str) -> bool;
 
     /// Applies events of wanted types, in position order, within the transaction that also moves the checkpoint.
-    fn apply(
-        &self,
-        events: &[StoredEvent],
-        connection: &mut PgConnection,
-    ) -> impl Future<Output = Result<(), ApplyError>> + Send;
+    fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> impl Future<Output = Result<(), ApplyError>> + Send;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,22 +72,13 @@ pub async fn migrate<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtext($1))").bind(&schema);
     lock.execute(&mut *transaction).await?;
-    let known: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
-            .bind(&schema)
-            .fetch_one(&mut *transaction)
-            .await?;
-    if !known {
-        sqlx::raw_sql(&format!(
-            "CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}; {}",
-            P::DDL
-        ))
-        .execute(&mut *transaction)
+    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+        .bind(&schema)
+        .fetch_one(&mut *transaction)
         .await?;
-        sqlx::query("DELETE FROM public.checkpoint WHERE projection = $1")
-            .bind(P::NAME)
-            .execute(&mut *transaction)
-            .await?;
+    if !known {
+        sqlx::raw_sql(&format!("CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}; {}", P::DDL)).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM public.checkpoint WHERE projection = $1").bind(P::NAME).execute(&mut *transaction).await?;
     }
     sqlx::query("INSERT INTO public.checkpoint (projection, version, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING")
         .bind(P::NAME)
@@ -103,12 +90,7 @@ pub async fn migrate<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
 
 impl<P: Projection> Projector<P> {
     pub fn new(projection: P, pool: PgPool, feed: Feed, sealer: Sealer) -> Self {
-        Self {
-            projection,
-            pool,
-            feed,
-            sealer,
-        }
+        Self { projection, pool, feed, sealer }
     }
 
     /// Follows the log until `stop`; a batch that was begun is finished.
@@ -120,11 +102,7 @@ impl<P: Projection> Projector<P> {
                 Err(ApplyError::Poison { position, reason }) => {
                     tracing::error!(projection = P::NAME, position, reason, "a stream is parked");
                     if let Err(error) = self.park(position, &reason).await {
-                        tracing::error!(
-                            projection = P::NAME,
-                            error = &error as &dyn std::error::Error,
-                            "parking failed"
-                        );
+                        tracing::error!(projection = P::NAME, error = &error as &dyn std::error::Error, "parking failed");
                     }
                 }
                 Err(error) => {
@@ -140,11 +118,7 @@ impl<P: Projection> Projector<P> {
         }
     }
 
-    async fn follow(
-        &self,
-        stop: &CancellationToken,
-        wait: &mut Duration,
-    ) -> Result<(), ApplyError> {
+    async fn follow(&self, stop: &CancellationToken, wait: &mut Duration) -> Result<(), ApplyError> {
         let Some((mut tail, parked)) = self.begin(stop).await? else {
             return Ok(());
         };
@@ -162,38 +136,25 @@ impl<P: Projection> Projector<P> {
     }
 
     /// The place to go on from, and the streams that are parked. `None`: asked to stop while paused.
-    async fn begin(
-        &self,
-        stop: &CancellationToken,
-    ) -> Result<Option<(Tail, HashSet<(String, String)>)>, ApplyError> {
+    async fn begin(&self, stop: &CancellationToken) -> Result<Option<(Tail, HashSet<(String, String)>)>, ApplyError> {
         self.until_resumed(stop).await?;
         if stop.is_cancelled() {
             return Ok(None);
         }
         let position: i64 =
-            sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1")
+            sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1").bind(P::NAME).fetch_one(&self.pool).await?;
+        let parked: Vec<(String, String)> =
+            sqlx::query_as("SELECT DISTINCT aggregate_type, aggregate_id FROM parked_event WHERE projection = $1")
                 .bind(P::NAME)
-                .fetch_one(&self.pool)
+                .fetch_all(&self.pool)
                 .await?;
-        let parked: Vec<(String, String)> = sqlx::query_as(
-            "SELECT DISTINCT aggregate_type, aggregate_id FROM parked_event WHERE projection = $1",
-        )
-        .bind(P::NAME)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(Some((
-            self.feed.tail(position),
-            parked.into_iter().collect(),
-        )))
+        Ok(Some((self.feed.tail(position), parked.into_iter().collect())))
     }
 
     async fn until_resumed(&self, stop: &CancellationToken) -> Result<(), sqlx::Error> {
         while !stop.is_cancelled() {
             let status: String =
-                sqlx::query_scalar("SELECT status FROM checkpoint WHERE projection = $1")
-                    .bind(P::NAME)
-                    .fetch_one(&self.pool)
-                    .await?;
+                sqlx::query_scalar("SELECT status FROM checkpoint WHERE projection = $1").bind(P::NAME).fetch_one(&self.pool).await?;
             if status != "paused" {
                 return Ok(());
             }
@@ -203,12 +164,7 @@ impl<P: Projection> Projector<P> {
     }
 
     /// Applies a batch and moves the checkpoint. `false`: the projection was paused or set back, begin anew.
-    async fn apply(
-        &self,
-        batch: &[StoredEvent],
-        before: i64,
-        parked: &HashSet<(String, String)>,
-    ) -> Result<bool, ApplyError> {
+    async fn apply(&self, batch: &[StoredEvent], before: i64, parked: &HashSet<(String, String)>) -> Result<bool, ApplyError> {
         let Some(last) = batch.last() else {
             return Ok(true);
         };
@@ -216,10 +172,7 @@ impl<P: Projection> Projector<P> {
             .iter()
             .filter(|e| P::takes(&e.aggregate_type))
             .cloned()
-            .partition(|e| {
-                parked.is_empty()
-                    || !parked.contains(&(e.aggregate_type.clone(), e.aggregate_id.clone()))
-            });
+            .partition(|e| parked.is_empty() || !parked.contains(&(e.aggregate_type.clone(), e.aggregate_id.clone())));
         self.sealer.open_all(&mut wanted).await?;
         let mut transaction = self.pool.begin().await?;
         let moved = sqlx::query(
@@ -237,20 +190,13 @@ impl<P: Projection> Projector<P> {
             return Ok(false);
         }
         for event in &waiting {
-            insert_parked(
-                &mut transaction,
-                P::NAME,
-                event,
-                "waits behind a parked event of its stream",
-            )
-            .await?;
+            insert_parked(&mut transaction, P::NAME, event, "waits behind a parked event of its stream").await?;
         }
         if !wanted.is_empty() {
             self.projection.apply(&wanted, &mut transaction).await?;
         }
         transaction.commit().await?;
-        metrics::gauge!("daybook_projection_position", "projection" => P::NAME)
-            .set(position_metric(last.position));
+        metrics::gauge!("daybook_projection_position", "projection" => P::NAME).set(position_metric(last.position));
         Ok(true)
     }
 
@@ -264,12 +210,7 @@ impl<P: Projection> Projector<P> {
     }
 }
 
-async fn insert_parked(
-    connection: &mut PgConnection,
-    projection: &str,
-    event: &StoredEvent,
-    error: &str,
-) -> Result<(), sqlx::Error> {
+async fn insert_parked(connection: &mut PgConnection, projection: &str, event: &StoredEvent, error: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO parked_event (projection, aggregate_type, aggregate_id, position, error) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT ON CONSTRAINT parked_event_pk DO NOTHING",
@@ -291,27 +232,18 @@ pub async fn rebuild<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
         .bind(P::NAME)
         .execute(&mut *transaction)
         .await?;
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = $1")
-            .bind(schema::<P>())
-            .fetch_all(&mut *transaction)
-            .await?;
-    for table in tables {
-        sqlx::query(&format!("TRUNCATE {}.\"{table}\"", schema::<P>()))
-            .execute(&mut *transaction)
-            .await?;
-    }
-    sqlx::query("DELETE FROM parked_event WHERE projection = $1")
-        .bind(P::NAME)
-        .execute(&mut *transaction)
+    let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = $1")
+        .bind(schema::<P>())
+        .fetch_all(&mut *transaction)
         .await?;
+    for table in tables {
+        sqlx::query(&format!("TRUNCATE {}.\"{table}\"", schema::<P>())).execute(&mut *transaction).await?;
+    }
+    sqlx::query("DELETE FROM parked_event WHERE projection = $1").bind(P::NAME).execute(&mut *transaction).await?;
     transaction.commit().await
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a gauge; positions stay below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a gauge; positions stay below 2^53")]
 fn position_metric(position: i64) -> f64 {
     position as f64
 }

@@ -91,10 +91,7 @@ impl SearchReplica {
         let dir = log_dir(dir, &pool, head.epoch).await?;
         let index = Arc::new(spawn_blocking(move || open_index(&dir, head.position)).await??);
         let start = load(&pool, &index).await?;
-        let reached = Reached {
-            facts: start.facts_after,
-            documents: index.position().1,
-        };
+        let reached = Reached { facts: start.facts_after, documents: index.position().1 };
         tracing::info!(
             products = index.product_count(),
             facts_position = reached.facts,
@@ -116,22 +113,9 @@ impl SearchReplica {
 
     /// Follows the log until `stop`, then commits what is left. Only the first call does anything.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let start = self
-            .start
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Start {
-            facts,
-            facts_after,
-            documents,
-            documents_after,
-        }) = start
-        {
-            tokio::join!(
-                facts.follow(&self, facts_after, &stop),
-                documents.follow(&self, documents_after, &stop)
-            );
+        let start = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Start { facts, facts_after, documents, documents_after }) = start {
+            tokio::join!(facts.follow(&self, facts_after, &stop), documents.follow(&self, documents_after, &stop));
         }
     }
 
@@ -149,10 +133,7 @@ impl SearchReplica {
         }
         self.wanted.fetch_max(position, Ordering::Relaxed);
         self.commit_wish.notify_one();
-        matches!(
-            tokio::time::timeout(wait, reached.wait_for(|at| at.both() >= position)).await,
-            Ok(Ok(_))
-        )
+        matches!(tokio::time::timeout(wait, reached.wait_for(|at| at.both() >= position)).await, Ok(Ok(_)))
     }
 
     /// Puts every text again, from the log's beginning. The columns are as fresh as the process and stay.
@@ -167,29 +148,22 @@ impl SearchReplica {
     }
 
     fn facts_reached(&self, position: i64) {
-        self.reached
-            .send_modify(|at| at.facts = at.facts.max(position));
+        self.reached.send_modify(|at| at.facts = at.facts.max(position));
         self.report();
     }
 
     fn documents_reached(&self, position: i64) {
-        self.reached
-            .send_modify(|at| at.documents = at.documents.max(position));
+        self.reached.send_modify(|at| at.documents = at.documents.max(position));
         self.report();
     }
 
     fn report(&self) {
-        metrics::gauge!("daybook_projection_position", "projection" => "search")
-            .set(position_metric(self.position().1));
+        metrics::gauge!("daybook_projection_position", "projection" => "search").set(position_metric(self.position().1));
     }
 
     /// Waits before another try; `false` when there is to be none.
     async fn may_retry(error: &ReplicaError, stop: &CancellationToken) -> bool {
-        tracing::warn!(
-            projection = "search",
-            error = error as &dyn std::error::Error,
-            "search is behind; trying again"
-        );
+        tracing::warn!(projection = "search", error = error as &dyn std::error::Error, "search is behind; trying again");
         tokio::select! { () = stop.cancelled() => false, () = tokio::time::sleep(RETRY) => true }
     }
 }
@@ -197,10 +171,7 @@ impl SearchReplica {
 /// An index belongs to one log and epoch, so its folder is named by both: a folder that is pointed at another database, or
 /// kept through a failover, never mixes histories.
 async fn log_dir(dir: &Path, pool: &PgPool, epoch: i32) -> Result<PathBuf, sqlx::Error> {
-    let begun: DateTime<Utc> =
-        sqlx::query_scalar("SELECT recorded_at FROM event_batch WHERE batch = 0")
-            .fetch_one(pool)
-            .await?;
+    let begun: DateTime<Utc> = sqlx::query_scalar("SELECT recorded_at FROM event_batch WHERE batch = 0").fetch_one(pool).await?;
     Ok(dir.join(format!("{}-{epoch}", begun.timestamp_micros())))
 }
 
@@ -210,11 +181,7 @@ fn open_index(dir: &Path, head: i64) -> Result<SearchIndex, SearchError> {
     if index.position().1 <= head {
         return Ok(index);
     }
-    tracing::warn!(
-        position = index.position().1,
-        head,
-        "the search index is ahead of the log and is made anew"
-    );
+    tracing::warn!(position = index.position().1, head, "the search index is ahead of the log and is made anew");
     drop(index);
     std::fs::remove_dir_all(dir)?;
     SearchIndex::open(dir)
@@ -223,24 +190,14 @@ fn open_index(dir: &Path, head: i64) -> Result<SearchIndex, SearchError> {
 /// Columns and category tree from one snapshot of the read models, and the positions to follow the log from.
 async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        .execute(&mut *transaction)
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
+    let at: Vec<(String, i64)> = sqlx::query_as("SELECT projection, position FROM checkpoint WHERE projection IN ('product', 'stock')")
+        .fetch_all(&mut *transaction)
         .await?;
-    let at: Vec<(String, i64)> = sqlx::query_as(
-        "SELECT projection, position FROM checkpoint WHERE projection IN ('product', 'stock')",
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    let checkpoint = |name: &str| {
-        at.iter()
-            .find(|(known, _)| known == name)
-            .map_or(0, |(_, position)| *position)
-    };
+    let checkpoint = |name: &str| at.iter().find(|(known, _)| known == name).map_or(0, |(_, position)| *position);
     let mut facts = Facts::default();
     let mut documents = Documents::load(&mut transaction, index.position().1).await?;
-    facts
-        .load(&mut transaction, &mut documents, index.columns())
-        .await?;
+    facts.load(&mut transaction, &mut documents, index.columns()).await?;
     transaction.commit().await?;
     Ok(Start {
         facts,
@@ -251,10 +208,7 @@ async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> 
     })
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a gauge; positions stay below 2^53"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a gauge; positions stay below 2^53")]
 fn position_metric(position: i64) -> f64 {
     position as f64
 }

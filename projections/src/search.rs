@@ -28,8 +28,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tantivy::{
-    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, SegmentReader,
-    TantivyError, Term, index::SegmentId, indexer::LogMergePolicy,
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term, index::SegmentId,
+    indexer::LogMergePolicy,
 };
 use uuid::Uuid;
 
@@ -159,10 +159,7 @@ impl SearchIndex {
             Err(reason) => {
                 empty(dir)?;
                 tracing::info!(reason, "search index starts empty");
-                let index = Index::builder()
-                    .schema(schema)
-                    .settings(IndexSettings::default())
-                    .create_in_dir(dir)?;
+                let index = Index::builder().schema(schema).settings(IndexSettings::default()).create_in_dir(dir)?;
                 (index, (0, 0))
             }
         };
@@ -174,10 +171,7 @@ impl SearchIndex {
         merging.set_del_docs_ratio_before_merge(MERGE_DELETED_RATIO);
         writer.set_merge_policy(Box::new(merging));
 
-        let reader = index
-            .reader_builder()
-            .reload_policy(ReloadPolicy::Manual)
-            .try_into()?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         let columns = Columns::default();
         let view = View::of(&reader, &columns, None, position)?;
         Ok(Self {
@@ -222,11 +216,7 @@ impl SearchIndex {
 
     /// Makes what was put and removed durable and visible, as of `position` of the log.
     pub fn commit(&self, epoch: i32, position: i64) -> Result<(), SearchError> {
-        let payload = Payload {
-            epoch,
-            position,
-            format: self.format.clone(),
-        };
+        let payload = Payload { epoch, position, format: self.format.clone() };
         let payload = serde_json::to_string(&payload).map_err(std::io::Error::from)?;
         let mut writer = self.writer();
         let mut prepared = writer.prepare_commit()?;
@@ -234,12 +224,7 @@ impl SearchIndex {
         prepared.commit()?;
         self.reader.reload()?;
         let earlier = self.view();
-        let view = View::of(
-            &self.reader,
-            &self.columns,
-            Some(&earlier),
-            (epoch, position),
-        )?;
+        let view = View::of(&self.reader, &self.columns, Some(&earlier), (epoch, position))?;
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         Ok(())
     }
@@ -279,12 +264,7 @@ struct View {
 
 impl View {
     /// Segments never change, so the slots of those that `earlier` knew are taken from it.
-    fn of(
-        reader: &IndexReader,
-        columns: &Columns,
-        earlier: Option<&View>,
-        position: (i32, i64),
-    ) -> Result<Self, SearchError> {
+    fn of(reader: &IndexReader, columns: &Columns, earlier: Option<&View>, position: (i32, i64)) -> Result<Self, SearchError> {
         let searcher = reader.searcher();
         let mut slots = HashMap::new();
         for segment in searcher.segment_readers() {
@@ -292,18 +272,11 @@ impl View {
             let known = earlier.and_then(|view| view.slots.get(&id));
             let of_segment = match known {
                 Some(known) => Arc::clone(known),
-                None => schema::ProductIds::of(segment)?
-                    .iter(segment.max_doc())
-                    .map(|product_id| columns.slot(product_id))
-                    .collect(),
+                None => schema::ProductIds::of(segment)?.iter(segment.max_doc()).map(|product_id| columns.slot(product_id)).collect(),
             };
             slots.insert(id, of_segment);
         }
-        Ok(Self {
-            searcher,
-            slots,
-            position,
-        })
+        Ok(Self { searcher, slots, position })
     }
 
     fn slots_of(&self, segment: &SegmentReader) -> Arc<[u32]> {
@@ -324,11 +297,8 @@ struct Payload {
 fn open_existing(dir: &Path, format: &str) -> Result<(Index, (i32, i64)), String> {
     let index = Index::open_in_dir(dir).map_err(|error| error.to_string())?;
     let metas = index.load_metas().map_err(|error| error.to_string())?;
-    let payload: Payload = metas
-        .payload
-        .as_deref()
-        .and_then(|payload| serde_json::from_str(payload).ok())
-        .ok_or("nothing was committed yet")?;
+    let payload: Payload =
+        metas.payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok()).ok_or("nothing was committed yet")?;
     if payload.format != format {
         return Err("schema or analysis changed".to_owned());
     }

@@ -32,19 +32,12 @@ pub struct Changed<A> {
 
 impl<A: Root> Changed<A> {
     pub fn state_json(&self) -> Result<String, ApplyError> {
-        serde_json::to_string(&self.state).map_err(|error| ApplyError::Poison {
-            position: self.position,
-            reason: error.to_string(),
-        })
+        serde_json::to_string(&self.state).map_err(|error| ApplyError::Poison { position: self.position, reason: error.to_string() })
     }
 }
 
 /// Folds the events of `A`'s type in a batch onto the rows of `table`, in one read. Nothing is written yet.
-pub async fn fold_onto<A: Root>(
-    events: &[StoredEvent],
-    connection: &mut PgConnection,
-    table: &str,
-) -> Result<Vec<Changed<A>>, ApplyError> {
+pub async fn fold_onto<A: Root>(events: &[StoredEvent], connection: &mut PgConnection, table: &str) -> Result<Vec<Changed<A>>, ApplyError> {
     let mut order: Vec<&str> = Vec::new();
     let mut by_id: HashMap<&str, Vec<&StoredEvent>> = HashMap::new();
     for event in events.iter().filter(|e| e.aggregate_type == A::TYPE) {
@@ -58,16 +51,11 @@ pub async fn fold_onto<A: Root>(
         return Ok(Vec::new());
     }
     order.sort_unstable();
-    let rows: Vec<(String, i64, String)> = sqlx::query_as(&format!(
-        "SELECT id, version, state::text FROM {table} WHERE id = ANY ($1)"
-    ))
-    .bind(&order)
-    .fetch_all(connection)
-    .await?;
-    let mut known: HashMap<String, (i64, String)> = rows
-        .into_iter()
-        .map(|(id, version, state)| (id, (version, state)))
-        .collect();
+    let rows: Vec<(String, i64, String)> = sqlx::query_as(&format!("SELECT id, version, state::text FROM {table} WHERE id = ANY ($1)"))
+        .bind(&order)
+        .fetch_all(connection)
+        .await?;
+    let mut known: HashMap<String, (i64, String)> = rows.into_iter().map(|(id, version, state)| (id, (version, state))).collect();
     let mut changed = Vec::with_capacity(order.len());
     for id in order {
         let Some(of_id) = by_id.remove(id) else {
@@ -79,11 +67,7 @@ pub async fn fold_onto<A: Root>(
     Ok(changed)
 }
 
-fn fold<A: Root>(
-    id: &str,
-    events: &[&StoredEvent],
-    before: Option<(i64, String)>,
-) -> Result<Option<Changed<A>>, ApplyError> {
+fn fold<A: Root>(id: &str, events: &[&StoredEvent], before: Option<(i64, String)>) -> Result<Option<Changed<A>>, ApplyError> {
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return Ok(None);
     };
@@ -91,8 +75,7 @@ fn fold<A: Root>(
     let (mut version, before) = match before {
         None => (0, None),
         Some((version, state)) => {
-            let state: A =
-                serde_json::from_str(&state).map_err(|e| poison(first.position, e.to_string()))?;
+            let state: A = serde_json::from_str(&state).map_err(|e| poison(first.position, e.to_string()))?;
             (version, Some(state))
         }
     };
@@ -100,21 +83,14 @@ fn fold<A: Root>(
         return Ok(None);
     }
     let mut state = before.clone().unwrap_or_default();
-    for event in events
-        .iter()
-        .filter(|e| e.sequence > version)
-        .collect::<Vec<_>>()
-    {
+    for event in events.iter().filter(|e| e.sequence > version).collect::<Vec<_>>() {
         if event.sequence != version + 1 {
-            return Err(poison(
-                event.position,
-                format!("version {} follows {version}", event.sequence),
-            ));
+            return Err(poison(event.position, format!("version {} follows {version}", event.sequence)));
         }
         version = event.sequence;
         let number = event.event_version.parse().unwrap_or(u16::MAX);
-        let decoded = A::Event::from_payload(&event.event_type, number, &event.payload)
-            .map_err(|e| poison(event.position, e.to_string()))?;
+        let decoded =
+            A::Event::from_payload(&event.event_type, number, &event.payload).map_err(|e| poison(event.position, e.to_string()))?;
         state.apply(decoded);
     }
     Ok(Some(Changed {
@@ -138,68 +114,36 @@ pub struct Row<A> {
 }
 
 /// The rows of the given ids, in no order.
-pub async fn rows<A: Root>(
-    pool: &PgPool,
-    table: &str,
-    ids: &[String],
-) -> Result<Vec<Row<A>>, sqlx::Error> {
-    let found: Vec<(String, i64, i64, String)> = sqlx::query_as(&format!(
-        "SELECT id, version, position, state::text FROM {table} WHERE id = ANY ($1)"
-    ))
-    .bind(ids)
-    .fetch_all(pool)
-    .await?;
+pub async fn rows<A: Root>(pool: &PgPool, table: &str, ids: &[String]) -> Result<Vec<Row<A>>, sqlx::Error> {
+    let found: Vec<(String, i64, i64, String)> =
+        sqlx::query_as(&format!("SELECT id, version, position, state::text FROM {table} WHERE id = ANY ($1)"))
+            .bind(ids)
+            .fetch_all(pool)
+            .await?;
     found.into_iter().map(decode_row).collect()
 }
 
 /// One row by its id.
-pub async fn row<A: Root>(
-    pool: &PgPool,
-    table: &str,
-    id: &str,
-) -> Result<Option<Row<A>>, sqlx::Error> {
+pub async fn row<A: Root>(pool: &PgPool, table: &str, id: &str) -> Result<Option<Row<A>>, sqlx::Error> {
     Ok(rows(pool, table, &[id.to_owned()]).await?.pop())
 }
 
-pub(crate) fn decode_row<A: Root>(
-    (id, version, position, state): (String, i64, i64, String),
-) -> Result<Row<A>, sqlx::Error> {
-    let state =
-        serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(Row {
-        id,
-        version,
-        position,
-        state,
-    })
+pub(crate) fn decode_row<A: Root>((id, version, position, state): (String, i64, i64, String)) -> Result<Row<A>, sqlx::Error> {
+    let state = serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Row { id, version, position, state })
 }
 
 /// The subjects whose data for a purpose was erased in this batch.
-pub(crate) fn erased_subjects(
-    events: &[StoredEvent],
-    purpose: &str,
-) -> Result<Vec<Uuid>, ApplyError> {
+pub(crate) fn erased_subjects(events: &[StoredEvent], purpose: &str) -> Result<Vec<Uuid>, ApplyError> {
     let mut erased = Vec::new();
-    for event in events
-        .iter()
-        .filter(|event| event.aggregate_type == Subject::TYPE)
-    {
-        let poison = |reason: String| ApplyError::Poison {
-            position: event.position,
-            reason,
-        };
+    for event in events.iter().filter(|event| event.aggregate_type == Subject::TYPE) {
+        let poison = |reason: String| ApplyError::Poison { position: event.position, reason };
         let number = event.event_version.parse().unwrap_or(u16::MAX);
-        let decoded = SubjectEvent::from_payload(&event.event_type, number, &event.payload)
-            .map_err(|e| poison(e.to_string()))?;
+        let decoded = SubjectEvent::from_payload(&event.event_type, number, &event.payload).map_err(|e| poison(e.to_string()))?;
         if let SubjectEvent::SubjectErased(of) = decoded
             && of.purpose.as_str() == purpose
         {
-            erased.push(
-                event
-                    .aggregate_id
-                    .parse()
-                    .map_err(|_| poison("the subject's id is not a UUID".to_owned()))?,
-            );
+            erased.push(event.aggregate_id.parse().map_err(|_| poison("the subject's id is not a UUID".to_owned()))?);
         }
     }
     Ok(erased)
@@ -207,26 +151,14 @@ pub(crate) fn erased_subjects(
 
 /// Scrubs the rows that `select` finds by their subjects: every personal field becomes an erased one. The log needs no
 /// such thing, its keys are gone; rows hold clear text.
-pub(crate) async fn erase_personal(
-    connection: &mut PgConnection,
-    table: &str,
-    select: &str,
-    subjects: &[Uuid],
-) -> Result<(), ApplyError> {
+pub(crate) async fn erase_personal(connection: &mut PgConnection, table: &str, select: &str, subjects: &[Uuid]) -> Result<(), ApplyError> {
     if subjects.is_empty() {
         return Ok(());
     }
-    let rows: Vec<(String, String)> = sqlx::query_as(select)
-        .bind(subjects)
-        .fetch_all(&mut *connection)
-        .await?;
-    let (mut ids, mut states) = (
-        Vec::with_capacity(rows.len()),
-        Vec::with_capacity(rows.len()),
-    );
+    let rows: Vec<(String, String)> = sqlx::query_as(select).bind(subjects).fetch_all(&mut *connection).await?;
+    let (mut ids, mut states) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     for (id, state) in rows {
-        let mut state: Value =
-            serde_json::from_str(&state).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+        let mut state: Value = serde_json::from_str(&state).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
         erase(&mut state);
         ids.push(id);
         states.push(state.to_string());
@@ -234,19 +166,13 @@ pub(crate) async fn erase_personal(
     let update = format!(
         "UPDATE \"{table}\" t SET state = new.state::json FROM unnest($1::text[], $2::text[]) AS new (id, state) WHERE t.id = new.id"
     );
-    sqlx::query(&update)
-        .bind(ids)
-        .bind(states)
-        .execute(connection)
-        .await?;
+    sqlx::query(&update).bind(ids).bind(states).execute(connection).await?;
     Ok(())
 }
 
 fn erase(value: &mut Value) {
     match value {
-        Value::Object(object) if object.contains_key("$personal") => {
-            *value = serde_json::json!({ "$erased": true })
-        }
+        Value::Object(object) if object.contains_key("$personal") => *value = serde_json::json!({ "$erased": true }),
         Value::Object(object) => object.values_mut().for_each(erase),
         Value::Array(items) => items.iter_mut().for_each(erase),
         _ => {}

@@ -25,11 +25,7 @@ impl Projection for StockProjection {
         aggregate_type == StockItem::TYPE
     }
 
-    async fn apply(
-        &self,
-        events: &[StoredEvent],
-        connection: &mut PgConnection,
-    ) -> Result<(), ApplyError> {
+    async fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
         let items = fold_onto::<StockItem>(events, connection, "stock").await?;
         if items.is_empty() {
             return Ok(());
@@ -59,8 +55,7 @@ impl StockLevel {
     /// Of an item as of a position.
     #[must_use]
     pub fn of(variant_id: VariantId, position: i64, item: &StockItem) -> Self {
-        let sum =
-            |units: fn(&Level) -> i64| item.levels.iter().map(|(_, level)| units(level)).sum();
+        let sum = |units: fn(&Level) -> i64| item.levels.iter().map(|(_, level)| units(level)).sum();
         let (policy, limit) = match item.policy {
             StockPolicy::Deny => ("deny", 0),
             StockPolicy::Backorder { limit } => ("backorder", limit.unwrap_or(u32::MAX)),
@@ -111,10 +106,7 @@ impl Availability {
 }
 
 /// The numbers of these variants; those without stock are not in it.
-pub async fn levels(
-    pool: &PgPool,
-    variant_ids: &[VariantId],
-) -> Result<HashMap<VariantId, StockLevel>, sqlx::Error> {
+pub async fn levels(pool: &PgPool, variant_ids: &[VariantId]) -> Result<HashMap<VariantId, StockLevel>, sqlx::Error> {
     let ids: Vec<String> = variant_ids.iter().map(ToString::to_string).collect();
     let found: Vec<StockLevel> = sqlx::query_as(
         "SELECT id, position, on_hand, allocated, reserved, available, policy, backorder_left
@@ -139,10 +131,7 @@ pub(crate) fn allocated(event: &StoredEvent) -> Result<i64, ApplyError> {
     match StockEvent::from_payload(&event.event_type, version, &event.payload) {
         Ok(StockEvent::StockAllocated(allocated)) => Ok(units(&allocated.parts)),
         Ok(_) => Ok(0),
-        Err(error) => Err(ApplyError::Poison {
-            position: event.position,
-            reason: error.to_string(),
-        }),
+        Err(error) => Err(ApplyError::Poison { position: event.position, reason: error.to_string() }),
     }
 }
 
@@ -160,26 +149,12 @@ fn sold(events: &[StoredEvent]) -> Result<HashMap<&str, i64>, ApplyError> {
 }
 
 fn level(item: &Changed<StockItem>) -> Result<StockLevel, ApplyError> {
-    let poison = |error: uuid::Error| ApplyError::Poison {
-        position: item.position,
-        reason: error.to_string(),
-    };
-    Ok(StockLevel::of(
-        item.id.parse().map_err(poison)?,
-        item.position,
-        &item.state,
-    ))
+    let poison = |error: uuid::Error| ApplyError::Poison { position: item.position, reason: error.to_string() };
+    Ok(StockLevel::of(item.id.parse().map_err(poison)?, item.position, &item.state))
 }
 
-async fn put(
-    items: &[Changed<StockItem>],
-    sold: &HashMap<&str, i64>,
-    connection: &mut PgConnection,
-) -> Result<(), ApplyError> {
-    let states: Vec<String> = items
-        .iter()
-        .map(Changed::state_json)
-        .collect::<Result<_, _>>()?;
+async fn put(items: &[Changed<StockItem>], sold: &HashMap<&str, i64>, connection: &mut PgConnection) -> Result<(), ApplyError> {
+    let states: Vec<String> = items.iter().map(Changed::state_json).collect::<Result<_, _>>()?;
     let levels: Vec<StockLevel> = items.iter().map(level).collect::<Result<_, _>>()?;
     sqlx::query(
         "INSERT INTO stock (id, version, position, state, on_hand, allocated, reserved, available, policy,

@@ -42,19 +42,8 @@ async fn every_acknowledged_command_survives_a_kill_exactly_once() {
         let stop = Arc::new(AtomicBool::new(false));
         let before = known.commands.load(Ordering::SeqCst);
         let url = shop.url.clone();
-        let load: Vec<_> = (0..SHOPPERS)
-            .map(|n| {
-                tokio::spawn(buy_until(
-                    url.clone(),
-                    n,
-                    Arc::clone(&known),
-                    Arc::clone(&stop),
-                ))
-            })
-            .collect();
-        while known.commands.load(Ordering::SeqCst) < before + ACKNOWLEDGED_MIN
-            || known.in_flight.load(Ordering::SeqCst) == 0
-        {
+        let load: Vec<_> = (0..SHOPPERS).map(|n| tokio::spawn(buy_until(url.clone(), n, Arc::clone(&known), Arc::clone(&stop)))).collect();
+        while known.commands.load(Ordering::SeqCst) < before + ACKNOWLEDGED_MIN || known.in_flight.load(Ordering::SeqCst) == 0 {
             pause(Duration::from_millis(2)).await;
         }
         in_flight_at_kill.push(known.in_flight.load(Ordering::SeqCst));
@@ -72,18 +61,10 @@ async fn every_acknowledged_command_survives_a_kill_exactly_once() {
 
     for (cart, quantity) in known.lines.lock().await.iter() {
         let found = shop.get(&format!("/v1/carts/{cart}")).await.expect(200);
-        assert_eq!(
-            found.int("/lines/0/quantity"),
-            *quantity,
-            "a line was lost or doubled: {}",
-            found.text
-        );
+        assert_eq!(found.int("/lines/0/quantity"), *quantity, "a line was lost or doubled: {}", found.text);
     }
     for order in known.orders.lock().await.iter() {
-        let found = shop
-            .staff(Method::GET, &format!("/v1/orders/{order}"), None)
-            .await
-            .expect(200);
+        let found = shop.staff(Method::GET, &format!("/v1/orders/{order}"), None).await.expect(200);
         assert_eq!(found.str("/status"), "confirmed", "{}", found.text);
     }
     let verified = shop.cli_code(&["verify"]);
@@ -92,25 +73,12 @@ async fn every_acknowledged_command_survives_a_kill_exactly_once() {
 
 /// Buys one thing after the other; writes down what was acknowledged, nothing else.
 async fn buy_until(url: String, n: usize, known: Arc<Acknowledged>, stop: Arc<AtomicBool>) {
-    let http = reqwest::Client::builder()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .unwrap();
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     let send = async |method: Method, path: String, body: serde_json::Value| {
         known.in_flight.fetch_add(1, Ordering::SeqCst);
-        let answer = http
-            .request(method, format!("{url}{path}"))
-            .json(&body)
-            .send()
-            .await;
+        let answer = http.request(method, format!("{url}{path}")).json(&body).send().await;
         let answer = match answer {
-            Ok(response) => Some((
-                response.status().as_u16(),
-                response
-                    .json::<serde_json::Value>()
-                    .await
-                    .unwrap_or_default(),
-            )),
+            Ok(response) => Some((response.status().as_u16(), response.json::<serde_json::Value>().await.unwrap_or_default())),
             Err(_) => None,
         };
         known.in_flight.fetch_sub(1, Ordering::SeqCst);
@@ -123,49 +91,19 @@ async fn buy_until(url: String, n: usize, known: Arc<Acknowledged>, stop: Arc<At
     };
     while !stop.load(Ordering::SeqCst) {
         let bought = async {
-            let cart = send(
-                Method::POST,
-                "/v1/carts".to_owned(),
-                json!({ "currency": "EUR", "country": "DE" }),
-            )
-            .await?;
+            let cart = send(Method::POST, "/v1/carts".to_owned(), json!({ "currency": "EUR", "country": "DE" })).await?;
             let cart = cart["id"].as_str()?.to_owned();
             let quantity = 1 + i64::try_from(n % 3).unwrap();
-            send(
-                Method::POST,
-                format!("/v1/carts/{cart}/lines"),
-                json!({ "sku": "STOCK-1", "quantity": quantity }),
-            )
-            .await?;
+            send(Method::POST, format!("/v1/carts/{cart}/lines"), json!({ "sku": "STOCK-1", "quantity": quantity })).await?;
             known.lines.lock().await.push((cart.clone(), quantity));
-            send(
-                Method::PUT,
-                format!("/v1/carts/{cart}/contact"),
-                crate::shop::contact("kim@example.org", "Kim Doe"),
-            )
-            .await?;
-            let options = http
-                .get(format!("{url}/v1/carts/{cart}/shipping-options"))
-                .send()
-                .await
-                .ok()?
-                .json::<serde_json::Value>()
-                .await
-                .ok()?;
-            send(
-                Method::PUT,
-                format!("/v1/carts/{cart}/shipping-option"),
-                json!({ "id": options["items"][0]["id"] }),
-            )
-            .await?;
+            send(Method::PUT, format!("/v1/carts/{cart}/contact"), crate::shop::contact("kim@example.org", "Kim Doe")).await?;
+            let options =
+                http.get(format!("{url}/v1/carts/{cart}/shipping-options")).send().await.ok()?.json::<serde_json::Value>().await.ok()?;
+            send(Method::PUT, format!("/v1/carts/{cart}/shipping-option"), json!({ "id": options["items"][0]["id"] })).await?;
             let body = json!({ "payment": { "provider": "sandbox", "token": "tok_approve" } });
             let order = send(Method::POST, format!("/v1/carts/{cart}/checkout"), body).await?;
             if order["status"] == "confirmed" {
-                known
-                    .orders
-                    .lock()
-                    .await
-                    .insert(order["id"].as_str()?.to_owned());
+                known.orders.lock().await.insert(order["id"].as_str()?.to_owned());
             }
             Some(())
         };

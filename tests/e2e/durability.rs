@@ -8,11 +8,8 @@ use crate::shop::Shop;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_database_writes_through_and_the_doctor_checks_it() {
     let shop = Shop::empty().await;
-    let settings = infra::postgres::durability(&shop.pool().await)
-        .await
-        .unwrap();
-    let expected = ["fsync", "full_page_writes", "synchronous_commit"]
-        .map(|name| (name.to_owned(), "on".to_owned()));
+    let settings = infra::postgres::durability(&shop.pool().await).await.unwrap();
+    let expected = ["fsync", "full_page_writes", "synchronous_commit"].map(|name| (name.to_owned(), "on".to_owned()));
     assert_eq!(settings, expected);
     let doctor = shop.cli(&["doctor"]);
     for (name, _) in expected {
@@ -33,16 +30,10 @@ async fn a_second_up_says_that_the_shop_runs_and_two_shops_do_not_collide() {
 
     let port = shop.url.rsplit(':').next().unwrap();
     let dir = std::env::temp_dir().join(format!("daybook-test-{}", uuid::Uuid::new_v4().simple()));
-    let taken = Command::new(env!("CARGO_BIN_EXE_daybook-under-test"))
-        .args(["up", "--port", port, "--data-dir"])
-        .arg(&dir)
-        .output()
-        .unwrap();
+    let taken =
+        Command::new(env!("CARGO_BIN_EXE_daybook-under-test")).args(["up", "--port", port, "--data-dir"]).arg(&dir).output().unwrap();
     let said = String::from_utf8_lossy(&taken.stderr);
-    assert!(
-        said.contains("is taken") && said.contains("--port"),
-        "{said}"
-    );
+    assert!(said.contains("is taken") && said.contains("--port"), "{said}");
 }
 
 #[test]
@@ -59,10 +50,7 @@ fn a_missing_or_old_program_is_met_with_its_fix() {
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     let said = up("DAYBOOK_PG_BIN_DIR", Path::new("/nonexistent"));
-    assert!(
-        said.contains("DAYBOOK_PG_BIN_DIR") || said.contains("install"),
-        "{said}"
-    );
+    assert!(said.contains("DAYBOOK_PG_BIN_DIR") || said.contains("install"), "{said}");
 
     std::fs::create_dir_all(&dir).unwrap();
     let old = dir.join("old-nats-server");

@@ -7,11 +7,7 @@ use reqwest::Method;
 
 use crate::shop::{Shop, contact};
 
-const CANARIES: [&str; 3] = [
-    "canary.quetzal@example.org",
-    "Quetzalina Vanterpool",
-    "Zanzibarweg 4711",
-];
+const CANARIES: [&str; 3] = ["canary.quetzal@example.org", "Quetzalina Vanterpool", "Zanzibarweg 4711"];
 
 /// Tables (outside the read models) whose rows, as text, hold a canary.
 async fn tables_with(pool: &sqlx::PgPool, canary: &str, read_models_too: bool) -> Vec<String> {
@@ -27,14 +23,8 @@ async fn tables_with(pool: &sqlx::PgPool, canary: &str, read_models_too: bool) -
         if schema != "public" && !read_models_too {
             continue;
         }
-        let query = format!(
-            "SELECT count(*) FROM {schema}.\"{table}\" t WHERE t::text LIKE '%' || $1 || '%'"
-        );
-        let rows: i64 = sqlx::query_scalar(&query)
-            .bind(canary)
-            .fetch_one(pool)
-            .await
-            .unwrap();
+        let query = format!("SELECT count(*) FROM {schema}.\"{table}\" t WHERE t::text LIKE '%' || $1 || '%'");
+        let rows: i64 = sqlx::query_scalar(&query).bind(canary).fetch_one(pool).await.unwrap();
         if rows > 0 {
             found.push(format!("{schema}.{table}"));
         }
@@ -44,11 +34,7 @@ async fn tables_with(pool: &sqlx::PgPool, canary: &str, read_models_too: bool) -
 
 /// Files below a folder that hold a canary.
 fn files_with(dir: &Path, canary: &str) -> String {
-    let output = Command::new("grep")
-        .args(["-rla", canary])
-        .arg(dir)
-        .output()
-        .unwrap();
+    let output = Command::new("grep").args(["-rla", canary]).arg(dir).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -59,42 +45,21 @@ async fn a_shoppers_data_is_sealed_everywhere_and_gone_when_erased() {
     let cart = shop.cart(&[("BOOK-1", 1)]).await;
     let mut person = contact(CANARIES[0], CANARIES[1]);
     person["shipping_address"]["line1"] = CANARIES[2].into();
-    shop.put(&format!("/v1/carts/{cart}/contact"), person)
-        .await
-        .expect(200);
+    shop.put(&format!("/v1/carts/{cart}/contact"), person).await.expect(200);
     let order = shop.checkout(&cart, "tok_approve").await.expect(201);
     let (id, token) = (order.str("/id"), order.token.clone().unwrap());
-    let shown = shop
-        .get_after(
-            &format!("/v1/orders/{id}?token={}", order.str("/order_token")),
-            &token,
-        )
-        .await
-        .expect(200);
+    let shown = shop.get_after(&format!("/v1/orders/{id}?token={}", order.str("/order_token")), &token).await.expect(200);
     assert_eq!(shown.str("/contact/email"), CANARIES[0]);
 
     // Known to the read models, and to nothing else.
     let pool = shop.pool().await;
     let export = shop.cli(&["events"]);
-    let api = shop
-        .staff(Method::GET, "/v1/events", None)
-        .await
-        .expect(200);
+    let api = shop.staff(Method::GET, "/v1/events", None).await.expect(200);
     for canary in CANARIES {
-        assert_eq!(
-            tables_with(&pool, canary, false).await,
-            Vec::<String>::new()
-        );
-        assert!(
-            !tables_with(&pool, canary, true).await.is_empty(),
-            "the read models should know {canary}"
-        );
+        assert_eq!(tables_with(&pool, canary, false).await, Vec::<String>::new());
+        assert!(!tables_with(&pool, canary, true).await.is_empty(), "the read models should know {canary}");
         for folder in ["nats", "search", "log", "test.log", "sandbox-psp"] {
-            assert_eq!(
-                files_with(&shop.dir.join(folder), canary),
-                "",
-                "in {folder}"
-            );
+            assert_eq!(files_with(&shop.dir.join(folder), canary), "", "in {folder}");
         }
         assert!(!export.contains(canary) && !api.text.contains(canary));
     }
@@ -105,34 +70,14 @@ async fn a_shoppers_data_is_sealed_everywhere_and_gone_when_erased() {
     // Erased: nowhere. The order stays, its sums stay, the person is gone.
     let subject: String = {
         let text: String =
-            sqlx::query_scalar("SELECT subject_id::text FROM order_v1.\"order\" WHERE id = $1")
-                .bind(&id)
-                .fetch_one(&pool)
-                .await
-                .unwrap();
+            sqlx::query_scalar("SELECT subject_id::text FROM order_v1.\"order\" WHERE id = $1").bind(&id).fetch_one(&pool).await.unwrap();
         text
     };
-    let erased = shop
-        .staff(
-            Method::POST,
-            &format!("/v1/admin/customers/{subject}/erase"),
-            None,
-        )
-        .await
-        .expect(200);
+    let erased = shop.staff(Method::POST, &format!("/v1/admin/customers/{subject}/erase"), None).await.expect(200);
     let after = erased.token.clone().unwrap();
-    let shown = shop
-        .get_after(
-            &format!("/v1/orders/{id}?token={}", order.str("/order_token")),
-            &after,
-        )
-        .await
-        .expect(200);
+    let shown = shop.get_after(&format!("/v1/orders/{id}?token={}", order.str("/order_token")), &after).await.expect(200);
     assert!(shown.body["contact"]["email"].is_null(), "{}", shown.text);
-    assert_eq!(
-        shown.int("/totals/total/amount"),
-        order.int("/totals/total/amount")
-    );
+    assert_eq!(shown.int("/totals/total/amount"), order.int("/totals/total/amount"));
     for canary in CANARIES {
         assert_eq!(tables_with(&pool, canary, true).await, Vec::<String>::new());
     }

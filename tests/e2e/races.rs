@@ -29,41 +29,12 @@ async fn two_hundred_shoppers_want_fifty_units_and_fifty_get_one() {
         });
         let answers = join_all(shoppers).await;
         let took = began.elapsed();
-        let confirmed = answers
-            .iter()
-            .filter(|a| a.status == 201 && a.body["status"] == "confirmed")
-            .count();
-        let refused = answers
-            .iter()
-            .filter(|a| a.status == 409 && a.body["code"] == "insufficient_stock")
-            .count();
+        let confirmed = answers.iter().filter(|a| a.status == 201 && a.body["status"] == "confirmed").count();
+        let refused = answers.iter().filter(|a| a.status == 409 && a.body["code"] == "insufficient_stock").count();
         println!("round {round}: {confirmed} confirmed, {refused} refused in {took:?}");
-        assert_eq!(
-            (confirmed, refused),
-            (50, 150),
-            "{:?}",
-            answers
-                .iter()
-                .map(|a| a.status.as_u16())
-                .collect::<Vec<_>>()
-        );
-        let stock = shop
-            .staff(
-                reqwest::Method::GET,
-                &format!("/v1/admin/stock/{sku}"),
-                None,
-            )
-            .await
-            .expect(200);
-        assert_eq!(
-            (
-                stock.int("/on_hand"),
-                stock.int("/allocated"),
-                stock.int("/reserved"),
-                stock.int("/available")
-            ),
-            (50, 50, 0, 0)
-        );
+        assert_eq!((confirmed, refused), (50, 150), "{:?}", answers.iter().map(|a| a.status.as_u16()).collect::<Vec<_>>());
+        let stock = shop.staff(reqwest::Method::GET, &format!("/v1/admin/stock/{sku}"), None).await.expect(200);
+        assert_eq!((stock.int("/on_hand"), stock.int("/allocated"), stock.int("/reserved"), stock.int("/available")), (50, 50, 0, 0));
     }
     let verified = shop.cli_code(&["verify"]);
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
@@ -82,14 +53,8 @@ async fn two_hundred_checkouts_of_one_cart_make_one_order() {
         let answers = join_all(calls).await;
         let orders: BTreeSet<String> = answers.iter().map(|a| a.str("/id")).collect();
         assert_eq!(orders.len(), 1, "round {round}");
-        assert!(
-            answers.iter().all(|a| a.body["status"] == "confirmed"),
-            "round {round}"
-        );
+        assert!(answers.iter().all(|a| a.body["status"] == "confirmed"), "round {round}");
     }
-    let stock = shop
-        .staff(reqwest::Method::GET, "/v1/admin/stock/ONCE-1", None)
-        .await
-        .expect(200);
+    let stock = shop.staff(reqwest::Method::GET, "/v1/admin/stock/ONCE-1", None).await.expect(200);
     assert_eq!(stock.int("/allocated"), i64::try_from(rounds()).unwrap());
 }

@@ -14,32 +14,20 @@ async fn a_shopper_finds_buys_and_sees_the_order_while_an_analyst_follows_the_lo
     // The script in the documents, as it stands.
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/first-sale.sh");
     let token = shop.token.clone();
-    let output = Command::new("bash")
-        .arg(script)
-        .env("SHOP", &shop.url)
-        .env("STAFF_TOKEN", token)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
+    let output = Command::new("bash").arg(script).env("SHOP", &shop.url).env("STAFF_TOKEN", token).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{}", shop.log());
     assert!(said.contains("confirmed"), "{said}");
 
     // A sold-out unit is no longer offered.
     shop.product("LAST-ONE", "19.99", 1).await;
-    let found = shop
-        .get("/v1/products?q=LAST-ONE&in_stock=true")
-        .await
-        .expect(200);
+    let found = shop.get("/v1/products?q=LAST-ONE&in_stock=true").await.expect(200);
     assert_eq!(found.int("/total"), 1, "{}", found.text);
     let cart = shop.cart(&[("LAST-ONE", 1)]).await;
     let order = shop.checkout(&cart, "tok_approve").await.expect(201);
     assert_eq!(order.str("/status"), "confirmed");
     let token = order.token.clone().unwrap();
-    let left = shop
-        .get_after("/v1/products?q=LAST-ONE&in_stock=true", &token)
-        .await
-        .expect(200);
+    let left = shop.get_after("/v1/products?q=LAST-ONE&in_stock=true", &token).await.expect(200);
     assert_eq!(left.int("/total"), 0, "{}", left.text);
 
     // The second shopper is told what is left.
@@ -50,29 +38,13 @@ async fn a_shopper_finds_buys_and_sees_the_order_while_an_analyst_follows_the_lo
 
     // The order's own history: everything has one cause.
     let id = order.str("/id");
-    let history = shop
-        .get(&format!(
-            "/v1/orders/{id}/events?token={}",
-            order.str("/order_token")
-        ))
-        .await
-        .expect(200);
-    let types: Vec<&str> = history.body["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| e["type"].as_str().unwrap())
-        .collect();
-    assert!(
-        types.contains(&"order.OrderPlaced") && types.contains(&"order.OrderConfirmed"),
-        "{types:?}"
-    );
+    let history = shop.get(&format!("/v1/orders/{id}/events?token={}", order.str("/order_token"))).await.expect(200);
+    let types: Vec<&str> = history.body["items"].as_array().unwrap().iter().map(|e| e["type"].as_str().unwrap()).collect();
+    assert!(types.contains(&"order.OrderPlaced") && types.contains(&"order.OrderConfirmed"), "{types:?}");
 
     // A guest without the token, and somebody else, find nothing.
     shop.get(&format!("/v1/orders/{id}")).await.expect(404);
-    shop.get(&format!("/v1/orders/{id}?token=wrong"))
-        .await
-        .expect(404);
+    shop.get(&format!("/v1/orders/{id}?token=wrong")).await.expect(404);
 
     // What the shop holds is what the log says.
     let verified = shop.cli_code(&["verify"]);
@@ -91,31 +63,15 @@ async fn a_declined_card_leaves_the_stock_and_lets_the_shopper_try_again() {
     let paid = shop.checkout(&cart, "tok_approve").await.expect(201);
     assert_eq!(paid.str("/id"), declined.str("/id"));
     assert_eq!(paid.str("/status"), "confirmed", "{}", paid.text);
-    let stock = shop
-        .staff(Method::GET, "/v1/admin/stock/LAMP-1", None)
-        .await
-        .expect(200);
-    assert_eq!(
-        (
-            stock.int("/on_hand"),
-            stock.int("/allocated"),
-            stock.int("/reserved")
-        ),
-        (2, 1, 0),
-        "{}",
-        stock.text
-    );
+    let stock = shop.staff(Method::GET, "/v1/admin/stock/LAMP-1", None).await.expect(200);
+    assert_eq!((stock.int("/on_hand"), stock.int("/allocated"), stock.int("/reserved")), (2, 1, 0), "{}", stock.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_gets_an_error_that_says_the_fix() {
     let shop = Shop::empty().await;
     shop.product("MUG-1", "9.50", 5).await;
-    let cart = shop
-        .post("/v1/carts", json!({ "currency": "EUR" }))
-        .await
-        .expect(201)
-        .str("/id");
+    let cart = shop.post("/v1/carts", json!({ "currency": "EUR" })).await.expect(201).str("/id");
     let lines = format!("/v1/carts/{cart}/lines");
 
     let cases = [
@@ -134,12 +90,7 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         (shop.put(&format!("/v1/carts/{cart}/contact"), json!({ "email": "no", "shipping_address": { "name": "", "line1": "", "city": "", "postal_code": "", "country": "Germany" } })).await, 422, "validation_failed"),
     ];
     for (answer, status, code) in cases {
-        assert_eq!(
-            (answer.status.as_u16(), answer.body["code"].as_str()),
-            (status, Some(code)),
-            "{}",
-            answer.text
-        );
+        assert_eq!((answer.status.as_u16(), answer.body["code"].as_str()), (status, Some(code)), "{}", answer.text);
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert!(answer.body["request_id"].is_string(), "{}", answer.text);
         shop.get(&format!("/problems/{code}")).await.expect(200);
@@ -150,37 +101,16 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
 async fn a_repeated_request_with_a_key_is_done_once() {
     let shop = Shop::empty().await;
     shop.product("PEN-1", "3.20", 5).await;
-    let cart = shop
-        .post("/v1/carts", json!({ "currency": "EUR" }))
-        .await
-        .expect(201)
-        .str("/id");
+    let cart = shop.post("/v1/carts", json!({ "currency": "EUR" })).await.expect(201).str("/id");
     let path = format!("/v1/carts/{cart}/lines");
     let key = [("idempotency-key", "one-line")];
     let body = json!({ "sku": "PEN-1", "quantity": 2 });
-    let first = shop
-        .send(Method::POST, &path, Some(body.clone()), &key)
-        .await
-        .unwrap()
-        .expect(200);
-    let again = shop
-        .send(Method::POST, &path, Some(body), &key)
-        .await
-        .unwrap()
-        .expect(200);
+    let first = shop.send(Method::POST, &path, Some(body.clone()), &key).await.unwrap().expect(200);
+    let again = shop.send(Method::POST, &path, Some(body), &key).await.unwrap().expect(200);
     assert!(again.replayed && !first.replayed);
     assert_eq!(first.text, again.text);
     assert_eq!(again.int("/lines/0/quantity"), 2);
-    let other = shop
-        .send(
-            Method::POST,
-            &path,
-            Some(json!({ "sku": "PEN-1", "quantity": 1 })),
-            &key,
-        )
-        .await
-        .unwrap()
-        .expect(422);
+    let other = shop.send(Method::POST, &path, Some(json!({ "sku": "PEN-1", "quantity": 1 })), &key).await.unwrap().expect(422);
     assert_eq!(other.str("/code"), "idempotency_key_reused");
 
     // A refusal is repeated too, even when the stock has come meanwhile.
@@ -188,44 +118,12 @@ async fn a_repeated_request_with_a_key_is_done_once() {
     let checkout = format!("/v1/carts/{cart}/checkout");
     let key = [("idempotency-key", "one-order")];
     let body = json!({ "payment": { "provider": "sandbox", "token": "tok_approve" } });
-    let refused = shop
-        .send(Method::POST, &checkout, Some(body.clone()), &key)
-        .await
-        .unwrap()
-        .expect(409);
-    shop.staff(
-        Method::POST,
-        "/v1/admin/stock/PEN-1/receive",
-        Some(json!({ "quantity": 20 })),
-    )
-    .await
-    .expect(200);
-    let again = shop
-        .send(Method::POST, &checkout, Some(body.clone()), &key)
-        .await
-        .unwrap()
-        .expect(409);
+    let refused = shop.send(Method::POST, &checkout, Some(body.clone()), &key).await.unwrap().expect(409);
+    shop.staff(Method::POST, "/v1/admin/stock/PEN-1/receive", Some(json!({ "quantity": 20 }))).await.expect(200);
+    let again = shop.send(Method::POST, &checkout, Some(body.clone()), &key).await.unwrap().expect(409);
     assert_eq!(refused.body["lines"], again.body["lines"]);
     assert!(again.replayed);
-    let placed = shop
-        .send(
-            Method::POST,
-            &checkout,
-            Some(body.clone()),
-            &[("idempotency-key", "another")],
-        )
-        .await
-        .unwrap()
-        .expect(201);
-    let repeated = shop
-        .send(
-            Method::POST,
-            &checkout,
-            Some(body),
-            &[("idempotency-key", "another")],
-        )
-        .await
-        .unwrap()
-        .expect(201);
+    let placed = shop.send(Method::POST, &checkout, Some(body.clone()), &[("idempotency-key", "another")]).await.unwrap().expect(201);
+    let repeated = shop.send(Method::POST, &checkout, Some(body), &[("idempotency-key", "another")]).await.unwrap().expect(201);
     assert_eq!(placed.text, repeated.text);
 }

@@ -41,19 +41,12 @@ impl Answer {
 
     #[track_caller]
     pub fn str(&self, pointer: &str) -> String {
-        self.body
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_else(|| panic!("{pointer} in {}", self.text))
-            .to_owned()
+        self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer} in {}", self.text)).to_owned()
     }
 
     #[track_caller]
     pub fn int(&self, pointer: &str) -> i64 {
-        self.body
-            .pointer(pointer)
-            .and_then(Value::as_i64)
-            .unwrap_or_else(|| panic!("{pointer} in {}", self.text))
+        self.body.pointer(pointer).and_then(Value::as_i64).unwrap_or_else(|| panic!("{pointer} in {}", self.text))
     }
 }
 
@@ -73,10 +66,7 @@ impl Shop {
             dir: dir.to_owned(),
             url: String::new(),
             token: String::new(),
-            http: reqwest::Client::builder()
-                .timeout(Duration::from_secs(60))
-                .build()
-                .unwrap(),
+            http: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
             child: Some(child),
         };
         shop.until_ready().await;
@@ -107,11 +97,7 @@ impl Shop {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
                 panic!("daybook up ended with {status}:\n{}", self.log());
             }
-            assert!(
-                Instant::now() < until,
-                "not ready after {READY_WAIT:?}:\n{}",
-                self.log()
-            );
+            assert!(Instant::now() < until, "not ready after {READY_WAIT:?}:\n{}", self.log());
             pause(Duration::from_millis(50)).await;
         }
     }
@@ -135,10 +121,7 @@ impl Shop {
         child.kill().unwrap();
         if servers_too {
             for name in ["postgres_pid", "nats_pid"] {
-                let _gone = Command::new("kill")
-                    .args(["-9", &run[name].to_string()])
-                    .stderr(Stdio::null())
-                    .status();
+                let _gone = Command::new("kill").args(["-9", &run[name].to_string()]).stderr(Stdio::null()).status();
             }
         }
         child.wait().unwrap();
@@ -168,20 +151,10 @@ impl Shop {
             .output()
             .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (
-            output.status.code().unwrap_or(-1),
-            text(&output.stdout),
-            text(&output.stderr),
-        )
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
     }
 
-    pub async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-        headers: &[(&str, &str)],
-    ) -> reqwest::Result<Answer> {
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> reqwest::Result<Answer> {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -197,14 +170,7 @@ impl Shop {
         let replayed = header("idempotent-replayed").is_some();
         let text = response.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Ok(Answer {
-            status,
-            token,
-            replayed,
-            headers,
-            body,
-            text,
-        })
+        Ok(Answer { status, token, replayed, headers, body, text })
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -213,20 +179,11 @@ impl Shop {
 
     /// A read that has seen a write.
     pub async fn get_after(&self, path: &str, token: &str) -> Answer {
-        self.send(
-            Method::GET,
-            path,
-            None,
-            &[("consistency-token", token), ("prefer", "wait=15")],
-        )
-        .await
-        .unwrap()
+        self.send(Method::GET, path, None, &[("consistency-token", token), ("prefer", "wait=15")]).await.unwrap()
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Answer {
-        self.send(Method::POST, path, Some(body), &[])
-            .await
-            .unwrap()
+        self.send(Method::POST, path, Some(body), &[]).await.unwrap()
     }
 
     pub async fn put(&self, path: &str, body: Value) -> Answer {
@@ -236,9 +193,7 @@ impl Shop {
     /// As the shop's owner.
     pub async fn staff(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let bearer = format!("Bearer {}", self.token);
-        self.send(method, path, body, &[("authorization", &bearer)])
-            .await
-            .unwrap()
+        self.send(method, path, body, &[("authorization", &bearer)]).await.unwrap()
     }
 
     pub async fn pool(&self) -> sqlx::PgPool {
@@ -248,45 +203,19 @@ impl Shop {
 
     /// A cart with these lines and an address in Germany, ready for checkout.
     pub async fn cart(&self, lines: &[(&str, u32)]) -> String {
-        let id = self
-            .post("/v1/carts", json!({ "currency": "EUR", "country": "DE" }))
-            .await
-            .expect(201)
-            .str("/id");
+        let id = self.post("/v1/carts", json!({ "currency": "EUR", "country": "DE" })).await.expect(201).str("/id");
         for (sku, quantity) in lines {
-            self.post(
-                &format!("/v1/carts/{id}/lines"),
-                json!({ "sku": sku, "quantity": quantity }),
-            )
-            .await
-            .expect(200);
+            self.post(&format!("/v1/carts/{id}/lines"), json!({ "sku": sku, "quantity": quantity })).await.expect(200);
         }
-        self.put(
-            &format!("/v1/carts/{id}/contact"),
-            contact("mira.okafor@example.org", "Mira Okafor"),
-        )
-        .await
-        .expect(200);
-        let options = self
-            .get(&format!("/v1/carts/{id}/shipping-options"))
-            .await
-            .expect(200);
+        self.put(&format!("/v1/carts/{id}/contact"), contact("mira.okafor@example.org", "Mira Okafor")).await.expect(200);
+        let options = self.get(&format!("/v1/carts/{id}/shipping-options")).await.expect(200);
         let option = options.str("/items/0/id");
-        self.put(
-            &format!("/v1/carts/{id}/shipping-option"),
-            json!({ "id": option }),
-        )
-        .await
-        .expect(200);
+        self.put(&format!("/v1/carts/{id}/shipping-option"), json!({ "id": option })).await.expect(200);
         id
     }
 
     pub async fn checkout(&self, cart: &str, token: &str) -> Answer {
-        self.post(
-            &format!("/v1/carts/{cart}/checkout"),
-            json!({ "payment": { "provider": "sandbox", "token": token } }),
-        )
-        .await
+        self.post(&format!("/v1/carts/{cart}/checkout"), json!({ "payment": { "provider": "sandbox", "token": token } })).await
     }
 
     /// Makes a product that is sold in one variant, with so many in stock.
@@ -319,11 +248,7 @@ pub fn contact(email: &str, name: &str) -> Value {
 
 fn spawn(dir: &Path, flags: &[&str]) -> Child {
     std::fs::create_dir_all(dir).unwrap();
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("test.log"))
-        .unwrap();
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("test.log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_daybook-under-test"))
         .args(["up", "--port", "0", "--data-dir"])
         .arg(dir)

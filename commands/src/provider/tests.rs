@@ -22,8 +22,7 @@ enum Canned {
 /// A provider that reads one request and does what it was told. The set owns its task.
 async fn canned(canned: Canned) -> (PaymentProvider, JoinSet<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let provider =
-        PaymentProvider::new(&format!("http://{}", listener.local_addr().unwrap()), SHORT).unwrap();
+    let provider = PaymentProvider::new(&format!("http://{}", listener.local_addr().unwrap()), SHORT).unwrap();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -31,10 +30,7 @@ async fn canned(canned: Canned) -> (PaymentProvider, JoinSet<String>) {
         let read = stream.read(&mut request).await.unwrap();
         match canned {
             Canned::Answer(status, body) => {
-                let head = format!(
-                    "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    body.len()
-                );
+                let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 stream.write_all((head + &body).as_bytes()).await.unwrap();
             }
             Canned::Silence => std::future::pending::<()>().await,
@@ -81,26 +77,14 @@ fn sign(id: &str, timestamp: &str, body: &str) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use hmac::{Hmac, KeyInit, Mac};
-    let key = STANDARD
-        .decode(SECRET.strip_prefix("whsec_").unwrap())
-        .unwrap();
+    let key = STANDARD.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
-fn verify(
-    id: &str,
-    timestamp: &str,
-    signature: &str,
-    body: &str,
-    now: i64,
-) -> Result<WebhookEvent, WebhookError> {
-    let headers = WebhookHeaders {
-        id,
-        timestamp,
-        signature,
-    };
+fn verify(id: &str, timestamp: &str, signature: &str, body: &str, now: i64) -> Result<WebhookEvent, WebhookError> {
+    let headers = WebhookHeaders { id, timestamp, signature };
     let now: DateTime<Utc> = DateTime::from_timestamp(now, 0).unwrap();
     verify_webhook(SECRET, &headers, body.as_bytes(), now, WEBHOOK_TOLERANCE)
 }
@@ -127,40 +111,28 @@ async fn a_refused_connection_is_surely_not_sent() {
     drop(listener);
     let provider = PaymentProvider::new(&format!("http://{address}"), SHORT).unwrap();
     let outcome = provider.authorize(&authorize_request()).await;
-    assert!(
-        matches!(outcome, Err(ProviderError::Unreachable(Some(_)))),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(ProviderError::Unreachable(Some(_)))), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn silence_is_an_unknown_outcome() {
     let (provider, _tasks) = canned(Canned::Silence).await;
     let outcome = provider.authorize(&authorize_request()).await;
-    assert!(
-        matches!(outcome, Err(ProviderError::Unknown { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(ProviderError::Unknown { .. })), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn a_connection_lost_after_the_request_is_an_unknown_outcome() {
     let (provider, _tasks) = canned(Canned::Close).await;
     let outcome = provider.authorize(&authorize_request()).await;
-    assert!(
-        matches!(outcome, Err(ProviderError::Unknown { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(ProviderError::Unknown { .. })), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_an_unknown_outcome() {
     let (provider, _tasks) = canned(Canned::Answer(201, "{\"id\":".to_owned())).await;
     let outcome = provider.authorize(&authorize_request()).await;
-    assert!(
-        matches!(outcome, Err(ProviderError::Unknown { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(ProviderError::Unknown { .. })), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -195,10 +167,7 @@ async fn money_under_a_foreign_reference_is_listed_apart() {
     });
     let (provider, _tasks) = canned(Canned::Answer(200, listed.to_string())).await;
     let page = provider.operations_after(0, 100).await.unwrap();
-    assert_eq!(
-        (page.facts.len(), page.foreign.len(), page.next_cursor),
-        (1, 1, 2)
-    );
+    assert_eq!((page.facts.len(), page.foreign.len(), page.next_cursor), (1, 1, 2));
 }
 
 #[test]
@@ -219,18 +188,8 @@ fn a_signed_webhook_is_believed() {
 fn the_published_vector_of_standard_webhooks_is_accepted() {
     let body = r#"{"event_type":"ping","data":{"success":true}}"#;
     let signature = "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=";
-    let outcome = verify(
-        "msg_loFOjxBNrRLzqYUf",
-        "1731705121",
-        signature,
-        body,
-        1_731_705_121,
-    );
-    assert_eq!(
-        outcome,
-        Err(WebhookError::NotUnderstood),
-        "signed, but no event of ours"
-    );
+    let outcome = verify("msg_loFOjxBNrRLzqYUf", "1731705121", signature, body, 1_731_705_121);
+    assert_eq!(outcome, Err(WebhookError::NotUnderstood), "signed, but no event of ours");
 }
 
 #[test]
@@ -238,32 +197,11 @@ fn a_changed_body_id_or_time_is_not_believed() {
     let body = event_json();
     let signature = sign("evt_1", "1767225600", &body);
     let now = 1_767_225_600;
-    assert_eq!(
-        verify(
-            "evt_1",
-            "1767225600",
-            &signature,
-            &body.replace("1299", "1"),
-            now
-        ),
-        Err(WebhookError::SignatureInvalid)
-    );
-    assert_eq!(
-        verify("evt_2", "1767225600", &signature, &body, now),
-        Err(WebhookError::SignatureInvalid)
-    );
-    assert_eq!(
-        verify("evt_1", "1767225601", &signature, &body, now),
-        Err(WebhookError::SignatureInvalid)
-    );
-    assert_eq!(
-        verify("evt_1", "1767225600", "", &body, now),
-        Err(WebhookError::SignatureInvalid)
-    );
-    assert_eq!(
-        verify("evt_1", "today", &signature, &body, now),
-        Err(WebhookError::HeadersInvalid)
-    );
+    assert_eq!(verify("evt_1", "1767225600", &signature, &body.replace("1299", "1"), now), Err(WebhookError::SignatureInvalid));
+    assert_eq!(verify("evt_2", "1767225600", &signature, &body, now), Err(WebhookError::SignatureInvalid));
+    assert_eq!(verify("evt_1", "1767225601", &signature, &body, now), Err(WebhookError::SignatureInvalid));
+    assert_eq!(verify("evt_1", "1767225600", "", &body, now), Err(WebhookError::SignatureInvalid));
+    assert_eq!(verify("evt_1", "today", &signature, &body, now), Err(WebhookError::HeadersInvalid));
 }
 
 #[test]
@@ -275,28 +213,15 @@ fn a_webhook_outside_the_tolerance_is_not_believed() {
         assert!(verify("evt_1", "1767225600", &signature, &body, now).is_ok());
     }
     for now in [1_767_225_599 - tolerance, 1_767_225_601 + tolerance] {
-        assert_eq!(
-            verify("evt_1", "1767225600", &signature, &body, now),
-            Err(WebhookError::OutsideTolerance)
-        );
+        assert_eq!(verify("evt_1", "1767225600", &signature, &body, now), Err(WebhookError::OutsideTolerance));
     }
 }
 
 #[test]
 fn a_bad_secret_is_named() {
-    let headers = WebhookHeaders {
-        id: "evt_1",
-        timestamp: "0",
-        signature: "v1,",
-    };
+    let headers = WebhookHeaders { id: "evt_1", timestamp: "0", signature: "v1," };
     for secret in ["", "whsec_", "whsec_%%%", "plJ3nmyCDGBKInavdOK15jsl"] {
-        let outcome = verify_webhook(
-            secret,
-            &headers,
-            b"{}",
-            DateTime::UNIX_EPOCH,
-            TimeDelta::minutes(5),
-        );
+        let outcome = verify_webhook(secret, &headers, b"{}", DateTime::UNIX_EPOCH, TimeDelta::minutes(5));
         assert_eq!(outcome, Err(WebhookError::SecretInvalid), "{secret}");
     }
 }

@@ -64,32 +64,20 @@ pub fn verify_webhook(
     now: DateTime<Utc>,
     tolerance: TimeDelta,
 ) -> Result<WebhookEvent, WebhookError> {
-    let key = secret
-        .strip_prefix("whsec_")
-        .and_then(|key| STANDARD.decode(key).ok());
-    let key = key
-        .filter(|key| !key.is_empty())
-        .ok_or(WebhookError::SecretInvalid)?;
-    let seconds: i64 = headers
-        .timestamp
-        .parse()
-        .map_err(|_| WebhookError::HeadersInvalid)?;
+    let key = secret.strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
+    let key = key.filter(|key| !key.is_empty()).ok_or(WebhookError::SecretInvalid)?;
+    let seconds: i64 = headers.timestamp.parse().map_err(|_| WebhookError::HeadersInvalid)?;
     let sent_at = DateTime::from_timestamp(seconds, 0).ok_or(WebhookError::HeadersInvalid)?;
     if headers.id.is_empty() {
         return Err(WebhookError::HeadersInvalid);
     }
-    let mut signed =
-        Hmac::<Sha256>::new_from_slice(&key).map_err(|_| WebhookError::SecretInvalid)?;
+    let mut signed = Hmac::<Sha256>::new_from_slice(&key).map_err(|_| WebhookError::SecretInvalid)?;
     signed.update(headers.id.as_bytes());
     signed.update(b".");
     signed.update(headers.timestamp.as_bytes());
     signed.update(b".");
     signed.update(body);
-    let candidates = headers
-        .signature
-        .split(' ')
-        .take(SIGNATURES_MAX)
-        .filter_map(|one| one.strip_prefix("v1,"));
+    let candidates = headers.signature.split(' ').take(SIGNATURES_MAX).filter_map(|one| one.strip_prefix("v1,"));
     let mut decoded = candidates.filter_map(|one| STANDARD.decode(one).ok());
     if !decoded.any(|signature| signed.clone().verify_slice(&signature).is_ok()) {
         return Err(WebhookError::SignatureInvalid);
@@ -107,10 +95,5 @@ fn read_event(id: &str, body: &[u8]) -> Option<WebhookEvent> {
     }
     let mut fact = fact(&event.data.payment, event.data.operation).ok()?;
     fact.provider_event_id = Some(event.id.clone());
-    Some(WebhookEvent {
-        id: event.id,
-        event_type: event.event_type,
-        created: event.created,
-        fact,
-    })
+    Some(WebhookEvent { id: event.id, event_type: event.event_type, created: event.created, fact })
 }

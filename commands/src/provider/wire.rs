@@ -116,17 +116,10 @@ pub(super) struct EventBody {
 /// The reference is no UUID, so the payment was never one of ours.
 pub(super) struct NotOurs;
 
-pub(super) fn fact(
-    payment: &ProviderPayment,
-    operation: OperationBody,
-) -> Result<ProviderFact, NotOurs> {
+pub(super) fn fact(payment: &ProviderPayment, operation: OperationBody) -> Result<ProviderFact, NotOurs> {
     let merchant_reference = payment.merchant_reference.parse().map_err(|_| NotOurs)?;
     let kind = kind(operation.kind, operation.status, payment.status);
-    let next_action = if kind == FactKind::ActionRequired {
-        payment.next_action.clone()
-    } else {
-        None
-    };
+    let next_action = if kind == FactKind::ActionRequired { payment.next_action.clone() } else { None };
     Ok(ProviderFact {
         provider_event_id: operation.event_id,
         merchant_reference,
@@ -148,11 +141,7 @@ fn kind(operation: OperationKind, status: OperationStatus, payment: ProviderStat
     match (operation, status) {
         (OperationKind::Authorize, OperationStatus::Succeeded) => FactKind::Authorized,
         (OperationKind::Authorize, OperationStatus::Failed) => FactKind::Declined,
-        (OperationKind::Authorize, OperationStatus::Pending)
-            if payment == ProviderStatus::RequiresAction =>
-        {
-            FactKind::ActionRequired
-        }
+        (OperationKind::Authorize, OperationStatus::Pending) if payment == ProviderStatus::RequiresAction => FactKind::ActionRequired,
         (OperationKind::Authorize, OperationStatus::Pending) => FactKind::AuthorizationPending,
         (OperationKind::Capture, OperationStatus::Succeeded) => FactKind::Captured,
         (OperationKind::Capture, OperationStatus::Pending) => FactKind::CapturePending,

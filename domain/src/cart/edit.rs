@@ -1,9 +1,9 @@
 //! What a shopper does to an open cart.
 
 use super::{
-    Cart, CartClaimed, CartCommand, CartContactSet, CartCoupon, CartEvent, CartExpired, CartLimits,
-    CartLine, CartLineAdded, CartLineQuantityChanged, CartLineRemoved, CartMerged, CartRejection,
-    CartSettingsChanged, CartShippingOptionChosen, ContactDraft, check_country, email_errors,
+    Cart, CartClaimed, CartCommand, CartContactSet, CartCoupon, CartEvent, CartExpired, CartLimits, CartLine, CartLineAdded,
+    CartLineQuantityChanged, CartLineRemoved, CartMerged, CartRejection, CartSettingsChanged, CartShippingOptionChosen, ContactDraft,
+    check_country, email_errors,
 };
 use crate::id::{CartKey, CustomerId, LineId, SubjectId};
 use crate::personal::Personal;
@@ -13,89 +13,40 @@ impl Cart {
     pub(super) fn edit(&self, command: CartCommand) -> Result<Vec<CartEvent>, CartRejection> {
         match command {
             CartCommand::AddLine { line, limits } => self.add_line(line, limits),
-            CartCommand::SetQuantity {
-                line_id,
-                quantity,
-                limits,
-            } => self.set_quantity(line_id, quantity, limits),
+            CartCommand::SetQuantity { line_id, quantity, limits } => self.set_quantity(line_id, quantity, limits),
             CartCommand::RemoveLine { line_id, reason } => {
                 self.existing(line_id)?;
                 Ok(self.removed(line_id, &reason))
             }
-            CartCommand::ApplyCoupon {
-                promotion_id,
-                coupon_id,
-            } => {
-                let coupon = CartCoupon {
-                    promotion_id,
-                    coupon_id,
-                    reason: None,
-                };
-                let applied = self
-                    .coupons
-                    .iter()
-                    .any(|coupon| coupon.coupon_id == coupon_id);
-                Ok(if applied {
-                    vec![]
-                } else {
-                    vec![CartEvent::CartCouponApplied(coupon)]
-                })
+            CartCommand::ApplyCoupon { promotion_id, coupon_id } => {
+                let coupon = CartCoupon { promotion_id, coupon_id, reason: None };
+                let applied = self.coupons.iter().any(|coupon| coupon.coupon_id == coupon_id);
+                Ok(if applied { vec![] } else { vec![CartEvent::CartCouponApplied(coupon)] })
             }
             CartCommand::RemoveCoupon { coupon_id, reason } => {
-                let applied = self
-                    .coupons
-                    .iter()
-                    .find(|coupon| coupon.coupon_id == coupon_id);
-                let removed = applied.map(|coupon| CartCoupon {
-                    reason,
-                    ..coupon.clone()
-                });
-                Ok(removed
-                    .into_iter()
-                    .map(CartEvent::CartCouponRemoved)
-                    .collect())
+                let applied = self.coupons.iter().find(|coupon| coupon.coupon_id == coupon_id);
+                let removed = applied.map(|coupon| CartCoupon { reason, ..coupon.clone() });
+                Ok(removed.into_iter().map(CartEvent::CartCouponRemoved).collect())
             }
             CartCommand::SetContact(contact) => self.set_contact(*contact),
-            CartCommand::ChooseShippingOption {
-                option_id,
-                price_seen,
-            } => {
+            CartCommand::ChooseShippingOption { option_id, price_seen } => {
                 self.check_currency(price_seen)?;
-                let chosen = CartShippingOptionChosen {
-                    option_id,
-                    price_seen,
-                };
+                let chosen = CartShippingOptionChosen { option_id, price_seen };
                 let same = self.shipping_option.as_ref() == Some(&chosen);
-                Ok(if same {
-                    vec![]
-                } else {
-                    vec![CartEvent::CartShippingOptionChosen(chosen)]
-                })
+                Ok(if same { vec![] } else { vec![CartEvent::CartShippingOptionChosen(chosen)] })
             }
             CartCommand::ChangeSettings(settings) => self.change_settings(settings),
-            CartCommand::Claim {
-                customer_id,
-                subject_id,
-            } => self.claim(customer_id, subject_id),
-            CartCommand::Merge {
-                from_cart,
-                lines,
-                limits,
-            } => self.merge(from_cart, lines, limits),
+            CartCommand::Claim { customer_id, subject_id } => self.claim(customer_id, subject_id),
+            CartCommand::Merge { from_cart, lines, limits } => self.merge(from_cart, lines, limits),
             CartCommand::Expire => Ok(vec![CartEvent::CartExpired(CartExpired {})]),
             // Answered before, as they are not only for open carts.
-            CartCommand::Create(_)
-            | CartCommand::StartCheckout { .. }
-            | CartCommand::Reopen { .. }
-            | CartCommand::Complete { .. } => Ok(vec![]),
+            CartCommand::Create(_) | CartCommand::StartCheckout { .. } | CartCommand::Reopen { .. } | CartCommand::Complete { .. } => {
+                Ok(vec![])
+            }
         }
     }
 
-    fn add_line(
-        &self,
-        line: CartLine,
-        limits: CartLimits,
-    ) -> Result<Vec<CartEvent>, CartRejection> {
+    fn add_line(&self, line: CartLine, limits: CartLimits) -> Result<Vec<CartEvent>, CartRejection> {
         self.check_currency(line.price_seen)?;
         if line.quantity == 0 {
             return Err(CartRejection::QuantityZero);
@@ -108,25 +59,16 @@ impl Cart {
             return self.set_quantity(same.line_id, quantity, limits);
         }
         if self.line(line.line_id).is_some() {
-            return Err(CartRejection::LineExists {
-                line_id: line.line_id,
-            });
+            return Err(CartRejection::LineExists { line_id: line.line_id });
         }
         check_quantity(line.quantity, limits)?;
         if self.lines.len() >= limits.lines_max {
-            return Err(CartRejection::LineLimit {
-                max: limits.lines_max,
-            });
+            return Err(CartRejection::LineLimit { max: limits.lines_max });
         }
         Ok(vec![CartEvent::CartLineAdded(CartLineAdded::from(line))])
     }
 
-    fn set_quantity(
-        &self,
-        line_id: LineId,
-        quantity: u32,
-        limits: CartLimits,
-    ) -> Result<Vec<CartEvent>, CartRejection> {
+    fn set_quantity(&self, line_id: LineId, quantity: u32, limits: CartLimits) -> Result<Vec<CartEvent>, CartRejection> {
         let line = self.existing(line_id)?;
         if quantity == 0 {
             return Ok(self.removed(line_id, "quantity_zero"));
@@ -144,20 +86,10 @@ impl Cart {
         let mut gone = vec![line_id];
         let mut next = 0;
         while let Some(parent) = gone.get(next).copied() {
-            gone.extend(
-                self.lines
-                    .iter()
-                    .filter(|l| l.parent_line_id == Some(parent))
-                    .map(|l| l.line_id),
-            );
+            gone.extend(self.lines.iter().filter(|l| l.parent_line_id == Some(parent)).map(|l| l.line_id));
             next += 1;
         }
-        let removed = gone.into_iter().map(|line_id| {
-            CartEvent::CartLineRemoved(CartLineRemoved {
-                line_id,
-                reason: reason.to_owned(),
-            })
-        });
+        let removed = gone.into_iter().map(|line_id| CartEvent::CartLineRemoved(CartLineRemoved { line_id, reason: reason.to_owned() }));
         removed.collect()
     }
 
@@ -179,85 +111,45 @@ impl Cart {
             billing_address: contact.billing_address.map(Personal::Known),
         };
         let same = self.contact.as_ref() == Some(&set);
-        Ok(if same {
-            vec![]
-        } else {
-            vec![CartEvent::CartContactSet(Box::new(set))]
-        })
+        Ok(if same { vec![] } else { vec![CartEvent::CartContactSet(Box::new(set))] })
     }
 
-    fn change_settings(
-        &self,
-        wanted: CartSettingsChanged,
-    ) -> Result<Vec<CartEvent>, CartRejection> {
+    fn change_settings(&self, wanted: CartSettingsChanged) -> Result<Vec<CartEvent>, CartRejection> {
         check_country(wanted.country.as_ref())?;
         let changed = CartSettingsChanged {
-            currency: wanted
-                .currency
-                .filter(|currency| Some(*currency) != self.currency),
-            country: wanted
-                .country
-                .filter(|country| Some(country) != self.country.as_ref()),
-            language: wanted
-                .language
-                .filter(|language| Some(language) != self.language.as_ref()),
+            currency: wanted.currency.filter(|currency| Some(*currency) != self.currency),
+            country: wanted.country.filter(|country| Some(country) != self.country.as_ref()),
+            language: wanted.language.filter(|language| Some(language) != self.language.as_ref()),
         };
         // Prices that were seen, and a shipping option, are of the old currency.
-        if changed.currency.is_some() && (!self.lines.is_empty() || self.shipping_option.is_some())
-        {
+        if changed.currency.is_some() && (!self.lines.is_empty() || self.shipping_option.is_some()) {
             return Err(CartRejection::CurrencyFixed);
         }
         let nothing = changed == CartSettingsChanged::default();
-        Ok(if nothing {
-            vec![]
-        } else {
-            vec![CartEvent::CartSettingsChanged(changed)]
-        })
+        Ok(if nothing { vec![] } else { vec![CartEvent::CartSettingsChanged(changed)] })
     }
 
-    fn claim(
-        &self,
-        customer_id: CustomerId,
-        subject_id: SubjectId,
-    ) -> Result<Vec<CartEvent>, CartRejection> {
+    fn claim(&self, customer_id: CustomerId, subject_id: SubjectId) -> Result<Vec<CartEvent>, CartRejection> {
         match self.customer_id {
             Some(owner) if owner == customer_id => Ok(vec![]),
             Some(_) => Err(CartRejection::OtherCustomer),
-            None => Ok(vec![CartEvent::CartClaimed(CartClaimed {
-                customer_id,
-                subject_id,
-            })]),
+            None => Ok(vec![CartEvent::CartClaimed(CartClaimed { customer_id, subject_id })]),
         }
     }
 
     /// More than the limits allow is cut off and not refused: a login must not fail on it.
-    fn merge(
-        &self,
-        from_cart: CartKey,
-        lines: Vec<CartLine>,
-        limits: CartLimits,
-    ) -> Result<Vec<CartEvent>, CartRejection> {
+    fn merge(&self, from_cart: CartKey, lines: Vec<CartLine>, limits: CartLimits) -> Result<Vec<CartEvent>, CartRejection> {
         let mut merged: Vec<CartLine> = Vec::new();
         for line in lines {
             self.check_currency(line.price_seen)?;
             let touched = merged.iter().position(|current| current.joins(&line));
             let same = match touched {
                 Some(index) => Some(merged.remove(index)),
-                None => self
-                    .lines
-                    .iter()
-                    .find(|current| current.joins(&line))
-                    .cloned(),
+                None => self.lines.iter().find(|current| current.joins(&line)).cloned(),
             };
-            let quantity = same
-                .as_ref()
-                .map_or(0, |same| same.quantity)
-                .saturating_add(line.quantity);
+            let quantity = same.as_ref().map_or(0, |same| same.quantity).saturating_add(line.quantity);
             let quantity = quantity.min(limits.line_quantity_max);
-            merged.push(CartLine {
-                quantity,
-                ..same.unwrap_or(line)
-            });
+            merged.push(CartLine { quantity, ..same.unwrap_or(line) });
         }
         let mut room = limits.lines_max.saturating_sub(self.lines.len());
         merged.retain(|line| {
@@ -271,18 +163,13 @@ impl Cart {
         if merged.is_empty() {
             return Ok(vec![]);
         }
-        Ok(vec![CartEvent::CartMerged(CartMerged {
-            from_cart,
-            lines: merged,
-        })])
+        Ok(vec![CartEvent::CartMerged(CartMerged { from_cart, lines: merged })])
     }
 }
 
 fn check_quantity(quantity: u32, limits: CartLimits) -> Result<(), CartRejection> {
     if quantity > limits.line_quantity_max {
-        return Err(CartRejection::QuantityLimit {
-            max: limits.line_quantity_max,
-        });
+        return Err(CartRejection::QuantityLimit { max: limits.line_quantity_max });
     }
     Ok(())
 }

@@ -87,10 +87,7 @@ pub enum Category {
 }
 
 impl Category {
-    pub fn decide(
-        &self,
-        command: CategoryCommand,
-    ) -> Result<Vec<CategoryEvent>, CategoryRejection> {
+    pub fn decide(&self, command: CategoryCommand) -> Result<Vec<CategoryEvent>, CategoryRejection> {
         if let CategoryCommand::Create(wanted) = command {
             return self.create(wanted);
         }
@@ -103,42 +100,23 @@ impl Category {
         let (wanted, event): (_, fn(CategoryFacts) -> CategoryEvent) = match command {
             // Answered above.
             CategoryCommand::Create(_) => return Ok(vec![]),
-            CategoryCommand::Change { handle, title } => (
-                CategoryFacts {
-                    handle,
-                    title,
-                    ..facts.clone()
-                },
-                CategoryEvent::CategoryChanged,
-            ),
-            CategoryCommand::Move {
-                parent_id,
-                position,
-            } => (
-                CategoryFacts {
-                    parent_id,
-                    position,
-                    ..facts.clone()
-                },
-                CategoryEvent::CategoryMoved,
-            ),
+            CategoryCommand::Change { handle, title } => (CategoryFacts { handle, title, ..facts.clone() }, CategoryEvent::CategoryChanged),
+            CategoryCommand::Move { parent_id, position } => {
+                (CategoryFacts { parent_id, position, ..facts.clone() }, CategoryEvent::CategoryMoved)
+            }
             CategoryCommand::Archive => {
                 return Ok(vec![CategoryEvent::CategoryArchived(facts.clone())]);
             }
         };
         check(&wanted)?;
-        Ok(if wanted == *facts {
-            vec![]
-        } else {
-            vec![event(wanted)]
-        })
+        Ok(if wanted == *facts { vec![] } else { vec![event(wanted)] })
     }
 
     pub fn apply(&mut self, event: &CategoryEvent) {
         *self = match event {
-            CategoryEvent::CategoryCreated(facts)
-            | CategoryEvent::CategoryChanged(facts)
-            | CategoryEvent::CategoryMoved(facts) => Self::Live(facts.clone()),
+            CategoryEvent::CategoryCreated(facts) | CategoryEvent::CategoryChanged(facts) | CategoryEvent::CategoryMoved(facts) => {
+                Self::Live(facts.clone())
+            }
             CategoryEvent::CategoryArchived(facts) => Self::Archived(facts.clone()),
         };
     }
@@ -184,9 +162,7 @@ fn check(facts: &CategoryFacts) -> Result<(), CategoryRejection> {
         return Err(CategoryRejection::TitleMissing);
     }
     if !handle_fits_a_url(&facts.handle) {
-        return Err(CategoryRejection::HandleInvalid {
-            handle: facts.handle.clone(),
-        });
+        return Err(CategoryRejection::HandleInvalid { handle: facts.handle.clone() });
     }
     if facts.parent_id == Some(facts.category_id) {
         return Err(CategoryRejection::OwnParent);
@@ -223,10 +199,7 @@ mod tests {
         let parent_id = Some(shoes().category_id);
         TestFramework::<Category>::with(())
             .given(vec![CategoryEvent::CategoryCreated(shoes())])
-            .when(CategoryCommand::Move {
-                parent_id,
-                position: 1,
-            })
+            .when(CategoryCommand::Move { parent_id, position: 1 })
             .then_expect_error(CategoryRejection::OwnParent);
     }
 

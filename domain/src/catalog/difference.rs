@@ -2,10 +2,9 @@
 
 use super::product::{Price, Variant};
 use super::{
-    DetailsPatch, Media, PriceRemoved, PriceSet, Product, ProductCategorised,
-    ProductDetailsChanged, ProductEvent, ProductHandleChanged, ProductMediaChanged,
-    ProductPublished, ProductUnpublished, VariantAdded, VariantChanged, VariantField,
-    VariantRemoved, VariantSkuChanged,
+    DetailsPatch, Media, PriceRemoved, PriceSet, Product, ProductCategorised, ProductDetailsChanged, ProductEvent, ProductHandleChanged,
+    ProductMediaChanged, ProductPublished, ProductUnpublished, VariantAdded, VariantChanged, VariantField, VariantRemoved,
+    VariantSkuChanged,
 };
 use crate::id::{CategoryId, VariantId};
 
@@ -13,62 +12,38 @@ impl Product {
     pub(super) fn details_changed(&self, wanted: DetailsPatch) -> Option<ProductEvent> {
         let changed = ProductDetailsChanged {
             title: wanted.title.filter(|title| *title != self.title),
-            description: wanted
-                .description
-                .filter(|description| *description != self.description),
+            description: wanted.description.filter(|description| *description != self.description),
             brand: wanted.brand.filter(|brand| *brand != self.brand),
             kind: wanted.kind.filter(|kind| *kind != self.kind),
             tags: wanted.tags.filter(|tags| *tags != self.tags),
             options: wanted.options.filter(|options| *options != self.options),
-            attributes: wanted
-                .attributes
-                .filter(|attributes| *attributes != self.attributes),
-            tax_category: wanted
-                .tax_category
-                .filter(|category| *category != self.tax_category),
+            attributes: wanted.attributes.filter(|attributes| *attributes != self.attributes),
+            tax_category: wanted.tax_category.filter(|category| *category != self.tax_category),
             source_hash: None,
         };
-        (changed != ProductDetailsChanged::default())
-            .then_some(ProductEvent::ProductDetailsChanged(changed))
+        (changed != ProductDetailsChanged::default()).then_some(ProductEvent::ProductDetailsChanged(changed))
     }
 
     pub(super) fn handle_changed(&self, wanted: &str) -> Option<ProductEvent> {
         (self.handle != wanted).then(|| {
-            ProductEvent::ProductHandleChanged(ProductHandleChanged {
-                old: self.handle.clone(),
-                new: wanted.to_owned(),
-                source_hash: None,
-            })
+            ProductEvent::ProductHandleChanged(ProductHandleChanged { old: self.handle.clone(), new: wanted.to_owned(), source_hash: None })
         })
     }
 
     pub(super) fn media_changed(&self, media: Vec<Media>) -> Option<ProductEvent> {
-        (self.media != media).then_some(ProductEvent::ProductMediaChanged(ProductMediaChanged {
-            media,
-            source_hash: None,
-        }))
+        (self.media != media).then_some(ProductEvent::ProductMediaChanged(ProductMediaChanged { media, source_hash: None }))
     }
 
     pub(super) fn categorised(&self, category_ids: Vec<CategoryId>) -> Option<ProductEvent> {
-        (self.category_ids != category_ids).then_some(ProductEvent::ProductCategorised(
-            ProductCategorised {
-                category_ids,
-                source_hash: None,
-            },
-        ))
+        (self.category_ids != category_ids)
+            .then_some(ProductEvent::ProductCategorised(ProductCategorised { category_ids, source_hash: None }))
     }
 
     pub(super) fn published(&self, channel: &str, wanted: bool) -> Option<ProductEvent> {
         let channel = channel.to_owned();
         match (self.channels.contains(&channel), wanted) {
-            (false, true) => Some(ProductEvent::ProductPublished(ProductPublished {
-                channel,
-                source_hash: None,
-            })),
-            (true, false) => Some(ProductEvent::ProductUnpublished(ProductUnpublished {
-                channel,
-                source_hash: None,
-            })),
+            (false, true) => Some(ProductEvent::ProductPublished(ProductPublished { channel, source_hash: None })),
+            (true, false) => Some(ProductEvent::ProductUnpublished(ProductUnpublished { channel, source_hash: None })),
             _ => None,
         }
     }
@@ -76,10 +51,7 @@ impl Product {
 
 /// A variant and all its prices.
 pub(super) fn variant_added(variant: &Variant) -> Vec<ProductEvent> {
-    let bare = Variant {
-        prices: vec![],
-        ..variant.clone()
-    };
+    let bare = Variant { prices: vec![], ..variant.clone() };
     let added = ProductEvent::VariantAdded(VariantAdded {
         variant_id: variant.variant_id,
         sku: variant.sku.clone(),
@@ -91,25 +63,16 @@ pub(super) fn variant_added(variant: &Variant) -> Vec<ProductEvent> {
         attributes: variant.attributes.clone(),
         source_hash: None,
     });
-    let prices = variant
-        .prices
-        .iter()
-        .filter_map(|price| price_set(&bare, price));
+    let prices = variant.prices.iter().filter_map(|price| price_set(&bare, price));
     std::iter::once(added).chain(prices).collect()
 }
 
 pub(super) fn variant_removed(variant_id: VariantId) -> ProductEvent {
-    ProductEvent::VariantRemoved(VariantRemoved {
-        variant_id,
-        source_hash: None,
-    })
+    ProductEvent::VariantRemoved(VariantRemoved { variant_id, source_hash: None })
 }
 
 pub(super) fn variant_changed(current: &Variant, wanted: &Variant) -> Option<ProductEvent> {
-    let nothing = VariantChanged {
-        variant_id: current.variant_id,
-        ..VariantChanged::default()
-    };
+    let nothing = VariantChanged { variant_id: current.variant_id, ..VariantChanged::default() };
     let mut changed = nothing.clone();
     match &wanted.barcode {
         Some(barcode) if current.barcode.as_ref() != Some(barcode) => {
@@ -123,13 +86,10 @@ pub(super) fn variant_changed(current: &Variant, wanted: &Variant) -> Option<Pro
         None if current.weight_g.is_some() => changed.cleared.push(VariantField::Weight),
         _ => {}
     }
-    changed.option_values =
-        (current.option_values != wanted.option_values).then(|| wanted.option_values.clone());
-    changed.requires_shipping =
-        (current.requires_shipping != wanted.requires_shipping).then_some(wanted.requires_shipping);
+    changed.option_values = (current.option_values != wanted.option_values).then(|| wanted.option_values.clone());
+    changed.requires_shipping = (current.requires_shipping != wanted.requires_shipping).then_some(wanted.requires_shipping);
     changed.track_stock = (current.track_stock != wanted.track_stock).then_some(wanted.track_stock);
-    changed.attributes =
-        (current.attributes != wanted.attributes).then(|| wanted.attributes.clone());
+    changed.attributes = (current.attributes != wanted.attributes).then(|| wanted.attributes.clone());
     (changed != nothing).then_some(ProductEvent::VariantChanged(changed))
 }
 

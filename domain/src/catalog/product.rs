@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::difference::{
-    price_removed, price_set, sku_changed, source_hash, variant_added, variant_changed,
-    variant_removed,
-};
+use super::difference::{price_removed, price_set, sku_changed, source_hash, variant_added, variant_changed, variant_removed};
 use super::rule::{check_handle, check_price, check_title, check_variants};
 use super::{
-    Attribute, Media, PriceSet, ProductArchived, ProductCreated, ProductDetailsChanged,
-    ProductEvent, ProductOption, Source, Text, VariantAdded, VariantChanged, VariantField,
+    Attribute, Media, PriceSet, ProductArchived, ProductCreated, ProductDetailsChanged, ProductEvent, ProductOption, Source, Text,
+    VariantAdded, VariantChanged, VariantField,
 };
 use crate::claim::{ClaimChanges, ClaimKey};
 use crate::event::Root;
@@ -220,24 +217,14 @@ impl Product {
                 check_handle(&handle)?;
                 Ok(self.handle_changed(&handle).into_iter().collect())
             }
-            ProductCommand::SetMedia { media } => {
-                Ok(self.media_changed(media).into_iter().collect())
-            }
-            ProductCommand::Categorise { category_ids } => {
-                Ok(self.categorised(category_ids).into_iter().collect())
-            }
-            ProductCommand::Publish { channel } => {
-                Ok(self.published(&channel, true).into_iter().collect())
-            }
-            ProductCommand::Unpublish { channel } => {
-                Ok(self.published(&channel, false).into_iter().collect())
-            }
+            ProductCommand::SetMedia { media } => Ok(self.media_changed(media).into_iter().collect()),
+            ProductCommand::Categorise { category_ids } => Ok(self.categorised(category_ids).into_iter().collect()),
+            ProductCommand::Publish { channel } => Ok(self.published(&channel, true).into_iter().collect()),
+            ProductCommand::Unpublish { channel } => Ok(self.published(&channel, false).into_iter().collect()),
             ProductCommand::Archive => Ok(vec![ProductEvent::ProductArchived(ProductArchived {})]),
             ProductCommand::AddVariant(variant) => {
                 if self.variant(variant.variant_id).is_some() {
-                    return Err(ProductRejection::VariantExists {
-                        variant_id: variant.variant_id,
-                    });
+                    return Err(ProductRejection::VariantExists { variant_id: variant.variant_id });
                 }
                 let all: Vec<_> = self.variants.iter().chain([&variant]).collect();
                 check_variants(&self.options, &all)?;
@@ -254,17 +241,10 @@ impl Product {
                 check_price(variant_id, &price)?;
                 Ok(price_set(variant, &price).into_iter().collect())
             }
-            ProductCommand::RemovePrice {
-                variant_id,
-                price_list_id,
-                min_quantity,
-            } => {
+            ProductCommand::RemovePrice { variant_id, price_list_id, min_quantity } => {
                 let variant = self.existing(variant_id)?;
                 let price = variant.price(price_list_id, min_quantity);
-                Ok(price
-                    .map(|price| price_removed(variant_id, price))
-                    .into_iter()
-                    .collect())
+                Ok(price.map(|price| price_removed(variant_id, price)).into_iter().collect())
             }
         }
     }
@@ -295,19 +275,14 @@ impl Product {
                 });
             }
             ProductEvent::VariantRemoved(removed) => {
-                self.variants
-                    .retain(|variant| variant.variant_id != removed.variant_id);
+                self.variants.retain(|variant| variant.variant_id != removed.variant_id);
             }
             ProductEvent::PriceSet(set) => self.edit(set.variant_id, |variant| {
-                variant
-                    .prices
-                    .retain(|price| !price.replaced_by(set.price_list_id, set.min_quantity));
+                variant.prices.retain(|price| !price.replaced_by(set.price_list_id, set.min_quantity));
                 variant.prices.push(Price::from(set));
             }),
             ProductEvent::PriceRemoved(removed) => self.edit(removed.variant_id, |variant| {
-                variant.prices.retain(|price| {
-                    !price.replaced_by(removed.price_list_id, removed.min_quantity)
-                });
+                variant.prices.retain(|price| !price.replaced_by(removed.price_list_id, removed.min_quantity));
             }),
         }
         if let Some(hash) = source_hash(event) {
@@ -322,21 +297,15 @@ impl Product {
 
     #[must_use]
     pub fn variant(&self, variant_id: VariantId) -> Option<&Variant> {
-        self.variants
-            .iter()
-            .find(|variant| variant.variant_id == variant_id)
+        self.variants.iter().find(|variant| variant.variant_id == variant_id)
     }
 
     fn existing(&self, variant_id: VariantId) -> Result<&Variant, ProductRejection> {
-        self.variant(variant_id)
-            .ok_or(ProductRejection::VariantNotFound { variant_id })
+        self.variant(variant_id).ok_or(ProductRejection::VariantNotFound { variant_id })
     }
 
     /// An option that a variant still has a value of can't be taken away.
-    fn check_options_in_use(
-        &self,
-        options: Option<&[ProductOption]>,
-    ) -> Result<(), ProductRejection> {
+    fn check_options_in_use(&self, options: Option<&[ProductOption]>) -> Result<(), ProductRejection> {
         let Some(options) = options else {
             return Ok(());
         };
@@ -347,28 +316,15 @@ impl Product {
         let current = self.existing(patch.variant_id)?;
         let mut wanted = current.clone();
         wanted.change(patch);
-        let others = self
-            .variants
-            .iter()
-            .filter(|v| v.variant_id != patch.variant_id);
+        let others = self.variants.iter().filter(|v| v.variant_id != patch.variant_id);
         check_variants(&self.options, &others.chain([&wanted]).collect::<Vec<_>>())?;
         Ok(variant_changed(current, &wanted).into_iter().collect())
     }
 
-    fn change_sku(
-        &self,
-        variant_id: VariantId,
-        new: Option<String>,
-    ) -> Result<Vec<ProductEvent>, ProductRejection> {
+    fn change_sku(&self, variant_id: VariantId, new: Option<String>) -> Result<Vec<ProductEvent>, ProductRejection> {
         let current = self.existing(variant_id)?;
-        let wanted = Variant {
-            sku: new,
-            ..current.clone()
-        };
-        let others = self
-            .variants
-            .iter()
-            .filter(|variant| variant.variant_id != variant_id);
+        let wanted = Variant { sku: new, ..current.clone() };
+        let others = self.variants.iter().filter(|variant| variant.variant_id != variant_id);
         check_variants(&self.options, &others.chain([&wanted]).collect::<Vec<_>>())?;
         Ok(sku_changed(current, &wanted).into_iter().collect())
     }
@@ -404,11 +360,7 @@ impl Product {
     }
 
     fn edit(&mut self, variant_id: VariantId, change: impl FnOnce(&mut Variant)) {
-        if let Some(variant) = self
-            .variants
-            .iter_mut()
-            .find(|v| v.variant_id == variant_id)
-        {
+        if let Some(variant) = self.variants.iter_mut().find(|v| v.variant_id == variant_id) {
             change(variant);
         }
     }
@@ -429,13 +381,8 @@ fn held(product: &Product) -> BTreeSet<ClaimKey> {
     if product.stage != Stage::Live {
         return BTreeSet::new();
     }
-    let skus = product
-        .variants
-        .iter()
-        .filter_map(|variant| variant.sku.as_deref());
-    skus.map(ClaimKey::sku)
-        .chain([ClaimKey::handle(&product.handle)])
-        .collect()
+    let skus = product.variants.iter().filter_map(|variant| variant.sku.as_deref());
+    skus.map(ClaimKey::sku).chain([ClaimKey::handle(&product.handle)]).collect()
 }
 
 aggregate!(Product = "product", ProductCommand => ProductEvent, ProductRejection);
@@ -447,20 +394,13 @@ impl Root for Product {
 impl Variant {
     #[must_use]
     pub fn price(&self, price_list_id: PriceListId, min_quantity: u32) -> Option<&Price> {
-        self.prices
-            .iter()
-            .find(|price| price.replaced_by(price_list_id, min_quantity))
+        self.prices.iter().find(|price| price.replaced_by(price_list_id, min_quantity))
     }
 
     /// The price of one unit when `quantity` are bought from this list at this time: of the prices
     /// that hold, the one with the largest minimum quantity.
     #[must_use]
-    pub fn unit_price(
-        &self,
-        price_list_id: PriceListId,
-        quantity: u32,
-        at: DateTime<Utc>,
-    ) -> Option<&Price> {
+    pub fn unit_price(&self, price_list_id: PriceListId, quantity: u32, at: DateTime<Utc>) -> Option<&Price> {
         self.prices
             .iter()
             .filter(|price| price.price_list_id == price_list_id && price.min_quantity <= quantity)
@@ -478,10 +418,7 @@ impl Variant {
         self.barcode = changed.barcode.clone().or(self.barcode.take());
         self.weight_g = changed.weight_g.or(self.weight_g);
         assign(&mut self.option_values, changed.option_values.as_ref());
-        assign(
-            &mut self.requires_shipping,
-            changed.requires_shipping.as_ref(),
-        );
+        assign(&mut self.requires_shipping, changed.requires_shipping.as_ref());
         assign(&mut self.track_stock, changed.track_stock.as_ref());
         assign(&mut self.attributes, changed.attributes.as_ref());
     }
@@ -490,8 +427,7 @@ impl Variant {
 impl Price {
     #[must_use]
     pub fn holds_at(&self, at: DateTime<Utc>) -> bool {
-        self.valid_from.is_none_or(|from| from <= at)
-            && self.valid_until.is_none_or(|until| at < until)
+        self.valid_from.is_none_or(|from| from <= at) && self.valid_until.is_none_or(|until| at < until)
     }
 
     fn replaced_by(&self, price_list_id: PriceListId, min_quantity: u32) -> bool {

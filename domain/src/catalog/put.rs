@@ -7,13 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::difference::{
-    price_removed, price_set, sku_changed, stamp, variant_added, variant_changed, variant_removed,
-};
+use super::difference::{price_removed, price_set, sku_changed, stamp, variant_added, variant_changed, variant_removed};
 use super::rule::{check_handle, check_title, check_variants};
 use super::{
-    DetailsPatch, Product, ProductCreated, ProductDraft, ProductEvent, ProductOption,
-    ProductRejection, STOREFRONT, Stage, Text, Variant,
+    DetailsPatch, Product, ProductCreated, ProductDraft, ProductEvent, ProductOption, ProductRejection, STOREFRONT, Stage, Text, Variant,
 };
 use crate::claim::ClaimKey;
 use crate::id::{MediaId, OptionId, ValueId, VariantId};
@@ -63,15 +60,8 @@ impl Product {
         }));
         events.extend(self.categorised(draft.category_ids));
 
-        let wanted: BTreeSet<_> = draft
-            .variants
-            .iter()
-            .map(|variant| variant.variant_id)
-            .collect();
-        let vanished = self
-            .variants
-            .iter()
-            .filter(|variant| !wanted.contains(&variant.variant_id));
+        let wanted: BTreeSet<_> = draft.variants.iter().map(|variant| variant.variant_id).collect();
+        let vanished = self.variants.iter().filter(|variant| !wanted.contains(&variant.variant_id));
         events.extend(vanished.map(|variant| variant_removed(variant.variant_id)));
         for variant in &draft.variants {
             match self.variant(variant.variant_id) {
@@ -93,11 +83,7 @@ impl Product {
         for variant in &mut draft.variants {
             variant.variant_id = variant_ids[&variant.variant_id];
         }
-        let media_ids: BTreeMap<&str, MediaId> = self
-            .media
-            .iter()
-            .map(|media| (media.url.as_str(), media.media_id))
-            .collect();
+        let media_ids: BTreeMap<&str, MediaId> = self.media.iter().map(|media| (media.url.as_str(), media.media_id)).collect();
         for media in &mut draft.media {
             if let Some(media_id) = media_ids.get(media.url.as_str()) {
                 media.media_id = *media_id;
@@ -113,20 +99,13 @@ impl Product {
     fn known_options(&self, wanted: &mut [ProductOption]) -> KnownOptions {
         let mut known = KnownOptions::default();
         for option in wanted {
-            let Some(current) = self
-                .options
-                .iter()
-                .find(|current| same_text(&current.name, &option.name))
-            else {
+            let Some(current) = self.options.iter().find(|current| same_text(&current.name, &option.name)) else {
                 continue;
             };
             known.options.insert(option.option_id, current.option_id);
             option.option_id = current.option_id;
             for value in &mut option.values {
-                let same = current
-                    .values
-                    .iter()
-                    .find(|current| same_text(&current.label, &value.label));
+                let same = current.values.iter().find(|current| same_text(&current.label, &value.label));
                 if let Some(current) = same {
                     known.values.insert(value.value_id, current.value_id);
                     value.value_id = current.value_id;
@@ -143,11 +122,9 @@ impl Product {
             (Some(current), Some(wanted)) => ClaimKey::sku(current) == ClaimKey::sku(wanted),
             _ => false,
         };
-        let signs: [Sign<'_>; 3] = [
-            &|current, variant| current.variant_id == variant.variant_id,
-            &same_sku,
-            &|current, variant| current.option_values == variant.option_values,
-        ];
+        let signs: [Sign<'_>; 3] = [&|current, variant| current.variant_id == variant.variant_id, &same_sku, &|current, variant| {
+            current.option_values == variant.option_values
+        }];
         let mut found = BTreeMap::new();
         let mut left: Vec<&Variant> = self.variants.iter().collect();
         for same in signs {
@@ -161,9 +138,7 @@ impl Product {
             }
         }
         for variant in wanted {
-            found
-                .entry(variant.variant_id)
-                .or_insert(variant.variant_id);
+            found.entry(variant.variant_id).or_insert(variant.variant_id);
         }
         found
     }
@@ -176,10 +151,7 @@ struct KnownOptions {
 }
 
 impl KnownOptions {
-    fn translate(
-        &self,
-        option_values: &BTreeMap<OptionId, ValueId>,
-    ) -> BTreeMap<OptionId, ValueId> {
+    fn translate(&self, option_values: &BTreeMap<OptionId, ValueId>) -> BTreeMap<OptionId, ValueId> {
         let translated = option_values.iter().map(|(option_id, value_id)| {
             let option_id = self.options.get(option_id).copied().unwrap_or(*option_id);
             let value_id = self.values.get(value_id).copied().unwrap_or(*value_id);
@@ -194,8 +166,7 @@ type Sign<'a> = &'a dyn Fn(&Variant, &Variant) -> bool;
 
 /// Two texts name the same thing when they agree in a language that both have.
 fn same_text(a: &Text, b: &Text) -> bool {
-    a.iter()
-        .any(|(language, text)| b.get(language) == Some(text))
+    a.iter().any(|(language, text)| b.get(language) == Some(text))
 }
 
 fn created(draft: ProductDraft) -> Vec<ProductEvent> {
@@ -225,23 +196,12 @@ fn variant_differences(current: &Variant, wanted: &Variant) -> Vec<ProductEvent>
     let mut events = Vec::new();
     events.extend(sku_changed(current, wanted));
     events.extend(variant_changed(current, wanted));
-    let lists: BTreeSet<_> = wanted
+    let lists: BTreeSet<_> = wanted.prices.iter().map(|price| price.price_list_id).collect();
+    let vanished = current
         .prices
         .iter()
-        .map(|price| price.price_list_id)
-        .collect();
-    let vanished = current.prices.iter().filter(|price| {
-        lists.contains(&price.price_list_id)
-            && wanted
-                .price(price.price_list_id, price.min_quantity)
-                .is_none()
-    });
+        .filter(|price| lists.contains(&price.price_list_id) && wanted.price(price.price_list_id, price.min_quantity).is_none());
     events.extend(vanished.map(|price| price_removed(current.variant_id, price)));
-    events.extend(
-        wanted
-            .prices
-            .iter()
-            .filter_map(|price| price_set(current, price)),
-    );
+    events.extend(wanted.prices.iter().filter_map(|price| price_set(current, price)));
     events
 }

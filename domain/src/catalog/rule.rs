@@ -11,21 +11,11 @@ use crate::id::VariantId;
 pub const HANDLE_BYTES_MAX: usize = 255;
 
 pub(super) fn check_title(title: &Text) -> Result<(), ProductRejection> {
-    if title.values().any(|text| !text.trim().is_empty()) {
-        Ok(())
-    } else {
-        Err(ProductRejection::TitleMissing)
-    }
+    if title.values().any(|text| !text.trim().is_empty()) { Ok(()) } else { Err(ProductRejection::TitleMissing) }
 }
 
 pub(super) fn check_handle(handle: &str) -> Result<(), ProductRejection> {
-    if handle_fits_a_url(handle) {
-        Ok(())
-    } else {
-        Err(ProductRejection::HandleInvalid {
-            handle: handle.to_owned(),
-        })
-    }
+    if handle_fits_a_url(handle) { Ok(()) } else { Err(ProductRejection::HandleInvalid { handle: handle.to_owned() }) }
 }
 
 /// A handle is one segment of a path: letters and digits of any script, and `-_.~`.
@@ -36,10 +26,7 @@ pub(super) fn handle_fits_a_url(handle: &str) -> bool {
 
 /// The rules over all variants of a product together: each has values of known options only, and no
 /// two share a sku or all their options.
-pub(super) fn check_variants(
-    options: &[ProductOption],
-    variants: &[&Variant],
-) -> Result<(), ProductRejection> {
+pub(super) fn check_variants(options: &[ProductOption], variants: &[&Variant]) -> Result<(), ProductRejection> {
     let mut skus = BTreeSet::new();
     let mut combinations: BTreeMap<_, VariantId> = BTreeMap::new();
     for variant in variants {
@@ -50,19 +37,11 @@ pub(super) fn check_variants(
             return Err(ProductRejection::SkuDuplicate { sku: sku.clone() });
         }
         if let Some(first) = combinations.insert(&variant.option_values, variant_id) {
-            return Err(ProductRejection::OptionsDuplicate {
-                first,
-                second: variant_id,
-            });
+            return Err(ProductRejection::OptionsDuplicate { first, second: variant_id });
         }
         for (option_id, value_id) in &variant.option_values {
-            let known = options
-                .iter()
-                .filter(|option| option.option_id == *option_id);
-            if !known
-                .flat_map(|option| &option.values)
-                .any(|value| value.value_id == *value_id)
-            {
+            let known = options.iter().filter(|option| option.option_id == *option_id);
+            if !known.flat_map(|option| &option.values).any(|value| value.value_id == *value_id) {
                 return Err(ProductRejection::OptionUnknown { variant_id });
             }
         }
@@ -78,10 +57,7 @@ pub(super) fn check_price(variant_id: VariantId, price: &Price) -> Result<(), Pr
     if amounts.iter().flatten().any(|amount| amount.is_negative()) {
         return Err(ProductRejection::PriceNegative { variant_id });
     }
-    if price
-        .compare_at
-        .is_some_and(|compare_at| compare_at.currency() != price.price.currency())
-    {
+    if price.compare_at.is_some_and(|compare_at| compare_at.currency() != price.price.currency()) {
         return Err(ProductRejection::PriceCurrencies { variant_id });
     }
     Ok(())

@@ -1,22 +1,16 @@
 //! What a decision means for others: promises that can't be kept, and lines that were crossed.
 
-use super::{
-    BackInStock, Levels, LowStockReached, OutOfStock, StockEvent, StockItem, StockShortfall, count,
-};
+use super::{BackInStock, Levels, LowStockReached, OutOfStock, StockEvent, StockItem, StockShortfall, count};
 
 impl StockItem {
     /// Promises that this decision leaves without goods, beyond those that were so before.
     pub(super) fn shortfalls(&self, after: &Levels) -> Vec<StockEvent> {
         let grown = after.iter().filter_map(|(location_id, level)| {
             let shortfall = level.shortfall();
-            (shortfall > self.levels.at(*location_id).shortfall())
-                .then_some((*location_id, shortfall))
+            (shortfall > self.levels.at(*location_id).shortfall()).then_some((*location_id, shortfall))
         });
         let events = grown.map(|(location_id, shortfall)| {
-            StockEvent::StockShortfall(StockShortfall {
-                quantity: count(shortfall),
-                location_id: Some(location_id),
-            })
+            StockEvent::StockShortfall(StockShortfall { quantity: count(shortfall), location_id: Some(location_id) })
         });
         events.collect()
     }
@@ -33,10 +27,7 @@ impl StockItem {
         let low = i64::from(threshold);
         let mut crossings = Vec::new();
         if before > low && available <= low {
-            crossings.push(StockEvent::LowStockReached(LowStockReached {
-                available,
-                threshold,
-            }));
+            crossings.push(StockEvent::LowStockReached(LowStockReached { available, threshold }));
         }
         if before > 0 && available <= 0 {
             crossings.push(StockEvent::OutOfStock(OutOfStock {}));

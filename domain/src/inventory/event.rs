@@ -3,10 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::id::{
-    AllocationId, CartKey, FulfilmentId, HoldId, LineId, LocationId, OrderId, ReceiptId, ReturnId,
-    TransferId,
-};
+use crate::id::{AllocationId, CartKey, FulfilmentId, HoldId, LineId, LocationId, OrderId, ReceiptId, ReturnId, TransferId};
 use crate::money::Money;
 use crate::personal::Personal;
 
@@ -39,27 +36,16 @@ pub struct HoldOwner {
 impl HoldOwner {
     #[must_use]
     pub fn cart(cart: &CartKey, line_id: LineId) -> Self {
-        Self {
-            kind: "cart".to_owned(),
-            id: cart.to_string(),
-            line_id: Some(line_id),
-        }
+        Self { kind: "cart".to_owned(), id: cart.to_string(), line_id: Some(line_id) }
     }
 
     #[must_use]
     pub fn order(order_id: OrderId, line_id: LineId) -> Self {
-        Self {
-            kind: "order".to_owned(),
-            id: order_id.to_string(),
-            line_id: Some(line_id),
-        }
+        Self { kind: "order".to_owned(), id: order_id.to_string(), line_id: Some(line_id) }
     }
 
     pub(super) fn key(&self) -> String {
-        let line = self
-            .line_id
-            .map(|line_id| line_id.to_string())
-            .unwrap_or_default();
+        let line = self.line_id.map(|line_id| line_id.to_string()).unwrap_or_default();
         format!("{}/{}/{line}", self.kind, self.id)
     }
 }

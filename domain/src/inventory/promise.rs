@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::{
-    AllocationReleased, Hold, Levels, Part, ReservationExpired, ReservationExtended,
-    ReservationReleased, Reserve, StockAdjusted, StockAllocated, StockEvent, StockItem,
-    StockPolicy, StockRejection, StockReserved, StockShipped, check_quantity, count,
+    AllocationReleased, Hold, Levels, Part, ReservationExpired, ReservationExtended, ReservationReleased, Reserve, StockAdjusted,
+    StockAllocated, StockEvent, StockItem, StockPolicy, StockRejection, StockReserved, StockShipped, check_quantity, count,
 };
 use crate::id::{AllocationId, FulfilmentId, HoldId, LineId, LocationId, OrderId};
 
@@ -26,15 +25,10 @@ impl StockItem {
             return Err(StockRejection::LocationMissing);
         }
         if let Some(hold) = self.holds.get(&reserve.hold_id)
-            && hold
-                .expires_at
-                .is_none_or(|expires_at| reserve.now < expires_at)
+            && hold.expires_at.is_none_or(|expires_at| reserve.now < expires_at)
         {
-            let same =
-                hold.owner == reserve.owner && units(&hold.parts) == i64::from(reserve.quantity);
-            let exists = StockRejection::HoldExists {
-                hold_id: reserve.hold_id,
-            };
+            let same = hold.owner == reserve.owner && units(&hold.parts) == i64::from(reserve.quantity);
+            let exists = StockRejection::HoldExists { hold_id: reserve.hold_id };
             return if same { Ok(vec![]) } else { Err(exists) };
         }
         let mut events = self.freed_for(&reserve);
@@ -42,9 +36,7 @@ impl StockItem {
         let locations = distinct(&reserve.allocation_order);
         let room = Room::new(&levels, &locations, self.policy);
         if i64::from(reserve.quantity) > room.total() {
-            return Err(StockRejection::InsufficientStock {
-                available: room.total(),
-            });
+            return Err(StockRejection::InsufficientStock { available: room.total() });
         }
         events.push(StockEvent::StockReserved(StockReserved {
             hold_id: reserve.hold_id,
@@ -61,48 +53,26 @@ impl StockItem {
         expires_at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<Vec<StockEvent>, StockRejection> {
-        let hold = self
-            .holds
-            .get(&hold_id)
-            .ok_or(StockRejection::HoldNotFound { hold_id })?;
+        let hold = self.holds.get(&hold_id).ok_or(StockRejection::HoldNotFound { hold_id })?;
         match hold.expires_at {
             Some(current) if current <= now => Err(StockRejection::HoldExpired { hold_id }),
-            Some(current) if current < expires_at => {
-                Ok(vec![StockEvent::ReservationExtended(ReservationExtended {
-                    hold_id,
-                    expires_at,
-                })])
-            }
+            Some(current) if current < expires_at => Ok(vec![StockEvent::ReservationExtended(ReservationExtended { hold_id, expires_at })]),
             // It lasts at least as long already.
             _ => Ok(vec![]),
         }
     }
 
-    pub(super) fn release_reservation(
-        &self,
-        hold_id: HoldId,
-        reason: String,
-    ) -> Option<StockEvent> {
+    pub(super) fn release_reservation(&self, hold_id: HoldId, reason: String) -> Option<StockEvent> {
         let parts = self.holds.get(&hold_id)?.parts.clone();
-        Some(StockEvent::ReservationReleased(ReservationReleased {
-            hold_id,
-            parts,
-            reason,
-        }))
+        Some(StockEvent::ReservationReleased(ReservationReleased { hold_id, parts, reason }))
     }
 
     /// A hold is dead by the clock of the command, not when somebody sweeps.
     pub(super) fn expired(&self, now: DateTime<Utc>) -> Vec<StockEvent> {
-        let dead = self
-            .deadlines
-            .iter()
-            .take_while(|(expires_at, _)| *expires_at <= now);
+        let dead = self.deadlines.iter().take_while(|(expires_at, _)| *expires_at <= now);
         let events = dead.filter_map(|(_, hold_id)| {
             let parts = self.holds.get(hold_id)?.parts.clone();
-            Some(StockEvent::ReservationExpired(ReservationExpired {
-                hold_id: *hold_id,
-                parts,
-            }))
+            Some(StockEvent::ReservationExpired(ReservationExpired { hold_id: *hold_id, parts }))
         });
         events.collect()
     }
@@ -117,10 +87,7 @@ impl StockItem {
         if self.allocations.contains_key(&allocation_id) {
             return Ok(vec![]);
         }
-        let hold = self
-            .holds
-            .get(&hold_id)
-            .ok_or(StockRejection::HoldNotFound { hold_id })?;
+        let hold = self.holds.get(&hold_id).ok_or(StockRejection::HoldNotFound { hold_id })?;
         Ok(vec![StockEvent::StockAllocated(StockAllocated {
             allocation_id,
             hold_id: Some(hold_id),
@@ -148,11 +115,7 @@ impl StockItem {
             check_quantity(quantity)?;
             check_allocated(&parts, quantity)?;
         }
-        Ok(vec![StockEvent::AllocationReleased(AllocationReleased {
-            allocation_id,
-            parts,
-            reason,
-        })])
+        Ok(vec![StockEvent::AllocationReleased(AllocationReleased { allocation_id, parts, reason })])
     }
 
     /// Ships from where it was allocated. A forced shipment of what the books don't have corrects the
@@ -165,10 +128,7 @@ impl StockItem {
         forced: bool,
     ) -> Result<Vec<StockEvent>, StockRejection> {
         check_quantity(quantity)?;
-        let allocation = self
-            .allocations
-            .get(&allocation_id)
-            .ok_or(StockRejection::AllocationNotFound { allocation_id })?;
+        let allocation = self.allocations.get(&allocation_id).ok_or(StockRejection::AllocationNotFound { allocation_id })?;
         let parts = take(&allocation.parts, quantity);
         check_allocated(&parts, quantity)?;
 
@@ -183,10 +143,7 @@ impl StockItem {
                 continue;
             }
             if !forced {
-                return Err(StockRejection::NotOnHand {
-                    location_id,
-                    on_hand,
-                });
+                return Err(StockRejection::NotOnHand { location_id, on_hand });
             }
             events.push(StockEvent::StockAdjusted(StockAdjusted {
                 location_id,
@@ -195,12 +152,7 @@ impl StockItem {
                 note: None,
             }));
         }
-        events.push(StockEvent::StockShipped(StockShipped {
-            allocation_id,
-            fulfilment_id,
-            parts,
-            forced,
-        }));
+        events.push(StockEvent::StockShipped(StockShipped { allocation_id, fulfilment_id, parts, forced }));
         Ok(events)
     }
 
@@ -208,15 +160,8 @@ impl StockItem {
         if let Some(expires_at) = reserved.expires_at {
             self.deadlines.insert((expires_at, reserved.hold_id));
         }
-        self.holds_of
-            .entry(reserved.owner.key())
-            .or_default()
-            .insert(reserved.hold_id);
-        let hold = Hold {
-            owner: reserved.owner.clone(),
-            parts: reserved.parts.clone(),
-            expires_at: reserved.expires_at,
-        };
+        self.holds_of.entry(reserved.owner.key()).or_default().insert(reserved.hold_id);
+        let hold = Hold { owner: reserved.owner.clone(), parts: reserved.parts.clone(), expires_at: reserved.expires_at };
         self.holds.insert(reserved.hold_id, hold);
     }
 
@@ -226,8 +171,7 @@ impl StockItem {
                 self.deadlines.remove(&(expires_at, extended.hold_id));
             }
             hold.expires_at = Some(extended.expires_at);
-            self.deadlines
-                .insert((extended.expires_at, extended.hold_id));
+            self.deadlines.insert((extended.expires_at, extended.hold_id));
         }
     }
 
@@ -270,17 +214,10 @@ impl StockItem {
     /// The facts that free stock for this wish: whatever is dead by now, and what the owner has.
     fn freed_for(&self, reserve: &Reserve) -> Vec<StockEvent> {
         let mut events = self.expired(reserve.now);
-        let own = self
-            .holds_of
-            .get(&reserve.owner.key())
-            .into_iter()
-            .flatten();
+        let own = self.holds_of.get(&reserve.owner.key()).into_iter().flatten();
         for hold_id in own {
             let hold = &self.holds[hold_id];
-            if hold
-                .expires_at
-                .is_none_or(|expires_at| reserve.now < expires_at)
-            {
+            if hold.expires_at.is_none_or(|expires_at| reserve.now < expires_at) {
                 events.push(StockEvent::ReservationReleased(ReservationReleased {
                     hold_id: *hold_id,
                     parts: hold.parts.clone(),
@@ -302,21 +239,13 @@ impl Room {
     /// A location whose books are short takes from the variant's sum, wherever the rest lies: what is
     /// owed there can still be sent from here.
     fn new(levels: &Levels, locations: &[LocationId], policy: StockPolicy) -> Self {
-        let reachable: i64 = locations
-            .iter()
-            .map(|id| levels.at(*id).available().max(0))
-            .sum();
+        let reachable: i64 = locations.iter().map(|id| levels.at(*id).available().max(0)).sum();
         let available = levels.available();
         let limit = match policy {
             StockPolicy::Deny => 0,
-            StockPolicy::Backorder { limit } | StockPolicy::Preorder { limit } => {
-                i64::from(limit.unwrap_or(u32::MAX))
-            }
+            StockPolicy::Backorder { limit } | StockPolicy::Preorder { limit } => i64::from(limit.unwrap_or(u32::MAX)),
         };
-        Self {
-            there: available.clamp(0, reachable),
-            beyond: (limit - (-available).max(0)).max(0),
-        }
+        Self { there: available.clamp(0, reachable), beyond: (limit - (-available).max(0)).max(0) }
     }
 
     fn total(&self) -> i64 {
@@ -326,11 +255,7 @@ impl Room {
 
 fn distinct(locations: &[LocationId]) -> Vec<LocationId> {
     let mut seen = BTreeSet::new();
-    locations
-        .iter()
-        .copied()
-        .filter(|location_id| seen.insert(*location_id))
-        .collect()
+    locations.iter().copied().filter(|location_id| seen.insert(*location_id)).collect()
 }
 
 /// Takes `there` units from the locations in order; the rest is promised at the first of them.
@@ -340,21 +265,13 @@ fn fill(levels: &Levels, locations: &[LocationId], quantity: i64, there: i64) ->
     for location_id in locations {
         let taken = levels.at(*location_id).available().clamp(0, left);
         if taken > 0 {
-            parts.push(Part {
-                location_id: *location_id,
-                quantity: count(taken),
-                backordered: false,
-            });
+            parts.push(Part { location_id: *location_id, quantity: count(taken), backordered: false });
             left -= taken;
         }
     }
     let beyond = quantity - quantity.min(there);
     if let (Some(location_id), true) = (locations.first(), beyond > 0) {
-        parts.push(Part {
-            location_id: *location_id,
-            quantity: count(beyond),
-            backordered: true,
-        });
+        parts.push(Part { location_id: *location_id, quantity: count(beyond), backordered: true });
     }
     parts
 }
@@ -375,11 +292,7 @@ fn take(parts: &[Part], quantity: u32) -> Vec<Part> {
 
 fn check_allocated(taken: &[Part], wanted: u32) -> Result<(), StockRejection> {
     let allocated = units(taken);
-    if allocated < i64::from(wanted) {
-        Err(StockRejection::NotAllocated { allocated })
-    } else {
-        Ok(())
-    }
+    if allocated < i64::from(wanted) { Err(StockRejection::NotAllocated { allocated }) } else { Ok(()) }
 }
 
 fn units(parts: &[Part]) -> i64 {

@@ -3,29 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::{
-    CancelLines, CancelledLine, OrderCancelled, OrderEvent, OrderLine, OrderLinesCancelled,
-    OrderRejection, OrderStage, PlacedOrder,
+    CancelLines, CancelledLine, OrderCancelled, OrderEvent, OrderLine, OrderLinesCancelled, OrderRejection, OrderStage, PlacedOrder,
 };
 use crate::id::LineId;
 
 impl PlacedOrder {
-    pub(super) fn cancel_lines(
-        &self,
-        cancel: CancelLines,
-    ) -> Result<Vec<OrderEvent>, OrderRejection> {
+    pub(super) fn cancel_lines(&self, cancel: CancelLines) -> Result<Vec<OrderEvent>, OrderRejection> {
         let (OrderStage::PendingPayment | OrderStage::Confirmed { .. }) = self.stage else {
             return Err(self.wrong_status());
         };
         let mut lines = Vec::new();
         for (line_id, quantity) in &cancel.lines {
-            let line = self
-                .line(*line_id)
-                .ok_or(OrderRejection::LineNotFound { line_id: *line_id })?;
-            lines.push(self.cancelled_part(
-                line,
-                *quantity,
-                shipped_units(&cancel.shipped, *line_id),
-            )?);
+            let line = self.line(*line_id).ok_or(OrderRejection::LineNotFound { line_id: *line_id })?;
+            lines.push(self.cancelled_part(line, *quantity, shipped_units(&cancel.shipped, *line_id))?);
         }
         if lines.is_empty() {
             return Err(OrderRejection::QuantityZero);
@@ -34,39 +24,24 @@ impl PlacedOrder {
             let now = cancel.lines.get(&line.line_id).copied().unwrap_or_default();
             self.cancelled_units(line.line_id) + now == line.quantity
         });
-        let order_cancelled = all_gone.then(|| {
-            OrderEvent::OrderCancelled(OrderCancelled {
-                reason: cancel.reason.clone(),
-                by: cancel.by,
-            })
-        });
+        let order_cancelled = all_gone.then(|| OrderEvent::OrderCancelled(OrderCancelled { reason: cancel.reason.clone(), by: cancel.by }));
         let lines_cancelled = OrderEvent::OrderLinesCancelled(OrderLinesCancelled {
             cancellation_id: cancel.cancellation_id,
             lines,
             reason: cancel.reason,
             note: cancel.note,
         });
-        Ok(std::iter::once(lines_cancelled)
-            .chain(order_cancelled)
-            .collect())
+        Ok(std::iter::once(lines_cancelled).chain(order_cancelled).collect())
     }
 
-    pub(super) fn cancel(
-        &self,
-        reason: String,
-        by: String,
-        shipped: &BTreeMap<LineId, u32>,
-    ) -> Result<Vec<OrderEvent>, OrderRejection> {
+    pub(super) fn cancel(&self, reason: String, by: String, shipped: &BTreeMap<LineId, u32>) -> Result<Vec<OrderEvent>, OrderRejection> {
         match self.stage {
             OrderStage::Cancelled { .. } => Ok(vec![]),
             OrderStage::PendingPayment | OrderStage::Confirmed { .. } => {
                 if shipped.values().any(|units| *units > 0) {
                     return Err(OrderRejection::Shipped);
                 }
-                Ok(vec![OrderEvent::OrderCancelled(OrderCancelled {
-                    reason,
-                    by,
-                })])
+                Ok(vec![OrderEvent::OrderCancelled(OrderCancelled { reason, by })])
             }
             OrderStage::Completed { .. } | OrderStage::Expired { .. } => Err(self.wrong_status()),
         }
@@ -91,32 +66,18 @@ impl PlacedOrder {
 
     /// The next `quantity` units of the line with their share of its amounts: cut from the running
     /// total, so that all cancellations of a line sum to exactly the line.
-    fn cancelled_part(
-        &self,
-        line: &OrderLine,
-        quantity: u32,
-        shipped: u32,
-    ) -> Result<CancelledLine, OrderRejection> {
+    fn cancelled_part(&self, line: &OrderLine, quantity: u32, shipped: u32) -> Result<CancelledLine, OrderRejection> {
         let from = self.cancelled_units(line.line_id);
         let cancellable = line.quantity.saturating_sub(from).saturating_sub(shipped);
         if quantity == 0 {
             return Err(OrderRejection::QuantityZero);
         }
         if quantity > cancellable {
-            return Err(OrderRejection::NotCancellable {
-                line_id: line.line_id,
-                cancellable,
-            });
+            return Err(OrderRejection::NotCancellable { line_id: line.line_id, cancellable });
         }
         let gross = line.gross.of_units(line.quantity, from, from + quantity)?;
         let tax = line.tax.of_units(line.quantity, from, from + quantity)?;
-        Ok(CancelledLine {
-            line_id: line.line_id,
-            quantity,
-            net: gross.minus(tax)?,
-            tax,
-            gross,
-        })
+        Ok(CancelledLine { line_id: line.line_id, quantity, net: gross.minus(tax)?, tax, gross })
     }
 }
 

@@ -4,10 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::cart::{Address, ShipTo};
-use crate::id::{
-    CancellationId, CartKey, CustomerId, HoldId, LineId, OrderId, PaymentId, ProductId, SubjectId,
-    TenderId, VariantId,
-};
+use crate::id::{CancellationId, CartKey, CustomerId, HoldId, LineId, OrderId, PaymentId, ProductId, SubjectId, TenderId, VariantId};
 use crate::inventory::Part;
 use crate::money::{Currency, Money, Rounding};
 use crate::personal::Personal;

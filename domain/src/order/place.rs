@@ -11,26 +11,16 @@ pub(super) fn place(facts: Box<OrderPlaced>) -> Result<Vec<OrderEvent>, OrderRej
     if sums(&facts)? != facts.totals || !lines_add_up(&facts)? {
         return Err(OrderRejection::TotalsWrong);
     }
-    let tendered = Money::sum(
-        facts.currency,
-        facts.tenders.iter().map(|tender| tender.amount),
-    )?;
+    let tendered = Money::sum(facts.currency, facts.tenders.iter().map(|tender| tender.amount))?;
     if tendered != facts.totals.total {
         return Err(OrderRejection::TendersWrong);
     }
     let confirmed = needs_no_payment_first(&facts).then(|| {
         let covered_by = facts.tenders.iter();
-        let covered_by = covered_by.map(|tender| Cover {
-            tender_id: tender.tender_id,
-            amount: tender.amount,
-        });
-        OrderEvent::OrderConfirmed(OrderConfirmed {
-            covered_by: covered_by.collect(),
-        })
+        let covered_by = covered_by.map(|tender| Cover { tender_id: tender.tender_id, amount: tender.amount });
+        OrderEvent::OrderConfirmed(OrderConfirmed { covered_by: covered_by.collect() })
     });
-    Ok(std::iter::once(OrderEvent::OrderPlaced(facts))
-        .chain(confirmed)
-        .collect())
+    Ok(std::iter::once(OrderEvent::OrderPlaced(facts)).chain(confirmed).collect())
 }
 
 fn needs_no_payment_first(facts: &OrderPlaced) -> bool {
@@ -45,12 +35,7 @@ fn sums(facts: &OrderPlaced) -> Result<Totals, OrderRejection> {
         gross: line.gross,
     });
     let fees = facts.fees.iter().map(|fee| (fee.tax, fee.gross));
-    Ok(Totals::of(
-        facts.currency,
-        lines,
-        &facts.shipping_lines,
-        fees,
-    )?)
+    Ok(Totals::of(facts.currency, lines, &facts.shipping_lines, fees)?)
 }
 
 fn lines_add_up(facts: &OrderPlaced) -> Result<bool, OrderRejection> {

@@ -4,34 +4,23 @@
 //! succeeded is no longer pending, however late the word of its pending comes in.
 
 use super::{
-    AuthorizationExpired, CaptureFailed, Dispute, DisputeLost, DisputeOpened, DisputeOutcome,
-    DisputeWon, Evidence, Operation, OperationKind, OperationOutcomeUnknown, Outcome, Payment,
-    PaymentActionRequired, PaymentAuthorized, PaymentCaptured, PaymentEvent, PaymentFailed,
-    PaymentVoided, ProviderFact, RefundOutcome, VoidFailed,
+    AuthorizationExpired, CaptureFailed, Dispute, DisputeLost, DisputeOpened, DisputeOutcome, DisputeWon, Evidence, Operation,
+    OperationKind, OperationOutcomeUnknown, Outcome, Payment, PaymentActionRequired, PaymentAuthorized, PaymentCaptured, PaymentEvent,
+    PaymentFailed, PaymentVoided, ProviderFact, RefundOutcome, VoidFailed,
 };
 use crate::id::{DisputeId, OperationId, RefundId};
 use crate::money::Money;
 
 impl Payment {
     pub(super) fn record(&self, evidence: Evidence, fact: ProviderFact) -> Option<PaymentEvent> {
-        if evidence
-            .provider_event_id
-            .as_ref()
-            .is_some_and(|id| self.seen.contains(id))
-        {
+        if evidence.provider_event_id.as_ref().is_some_and(|id| self.seen.contains(id)) {
             return None;
         }
         let news = match &fact {
             ProviderFact::AuthorizationExpired { .. } => !self.authorization_expired,
-            ProviderFact::DisputeOpened { dispute_id, .. } => {
-                self.known_dispute(*dispute_id).is_none()
-            }
-            ProviderFact::DisputeWon { dispute_id } => {
-                self.dispute_changes(*dispute_id, DisputeOutcome::Won)
-            }
-            ProviderFact::DisputeLost { dispute_id, .. } => {
-                self.dispute_changes(*dispute_id, DisputeOutcome::Lost)
-            }
+            ProviderFact::DisputeOpened { dispute_id, .. } => self.known_dispute(*dispute_id).is_none(),
+            ProviderFact::DisputeWon { dispute_id } => self.dispute_changes(*dispute_id, DisputeOutcome::Won),
+            ProviderFact::DisputeLost { dispute_id, .. } => self.dispute_changes(*dispute_id, DisputeOutcome::Lost),
             _ => self.operation_changes(evidence.operation_id, &fact),
         };
         news.then(|| into_event(evidence, fact))
@@ -41,18 +30,12 @@ impl Payment {
     pub fn apply(&mut self, event: &PaymentEvent) {
         match event {
             PaymentEvent::PaymentCreated(created) => self.created = Some(created.clone()),
-            PaymentEvent::AuthorizationRequested(requested) => self.ask(
-                requested.operation_id,
-                OperationKind::Authorize,
-                &requested.idempotency_key,
-                requested.amount,
-            ),
-            PaymentEvent::CaptureRequested(requested) => self.ask(
-                requested.operation_id,
-                OperationKind::Capture,
-                &requested.idempotency_key,
-                requested.amount,
-            ),
+            PaymentEvent::AuthorizationRequested(requested) => {
+                self.ask(requested.operation_id, OperationKind::Authorize, &requested.idempotency_key, requested.amount)
+            }
+            PaymentEvent::CaptureRequested(requested) => {
+                self.ask(requested.operation_id, OperationKind::Capture, &requested.idempotency_key, requested.amount)
+            }
             PaymentEvent::VoidRequested(requested) => {
                 if let Some(amount) = self.created.as_ref().map(|created| created.amount) {
                     let key = &requested.idempotency_key;
@@ -61,29 +44,18 @@ impl Payment {
             }
             PaymentEvent::RefundRequested(requested) => {
                 let key = &requested.idempotency_key;
-                self.ask(
-                    requested.operation_id,
-                    OperationKind::Refund,
-                    key,
-                    requested.amount,
-                );
+                self.ask(requested.operation_id, OperationKind::Refund, key, requested.amount);
                 self.edit(requested.operation_id, |refund| {
                     refund.refund_id = Some(requested.refund_id);
                 });
             }
             PaymentEvent::PaymentActionRequired(required) => {
-                let outcome = Outcome::ActionRequired {
-                    kind: required.kind.clone(),
-                };
+                let outcome = Outcome::ActionRequired { kind: required.kind.clone() };
                 self.settle(&required.evidence, OperationKind::Authorize, None, outcome);
             }
             PaymentEvent::PaymentAuthorized(authorized) => {
                 self.expires_at = authorized.expires_at;
-                self.succeed(
-                    &authorized.evidence,
-                    OperationKind::Authorize,
-                    authorized.amount,
-                );
+                self.succeed(&authorized.evidence, OperationKind::Authorize, authorized.amount);
             }
             PaymentEvent::PaymentFailed(failed) => {
                 self.fail(&failed.evidence, OperationKind::Authorize, &failed.code);
@@ -119,24 +91,14 @@ impl Payment {
             }
             PaymentEvent::DisputeOpened(opened) => {
                 let amount = Some(opened.amount);
-                self.dispute(
-                    &opened.evidence,
-                    opened.dispute_id,
-                    amount,
-                    DisputeOutcome::Open,
-                );
+                self.dispute(&opened.evidence, opened.dispute_id, amount, DisputeOutcome::Open);
             }
             PaymentEvent::DisputeWon(won) => {
                 self.dispute(&won.evidence, won.dispute_id, None, DisputeOutcome::Won);
             }
             PaymentEvent::DisputeLost(lost) => {
                 let amount = Some(lost.amount);
-                self.dispute(
-                    &lost.evidence,
-                    lost.dispute_id,
-                    amount,
-                    DisputeOutcome::Lost,
-                );
+                self.dispute(&lost.evidence, lost.dispute_id, amount, DisputeOutcome::Lost);
             }
         }
     }
@@ -163,15 +125,10 @@ impl Payment {
             | ProviderFact::Voided { amount }
             | ProviderFact::RefundSucceeded { amount, .. } => {
                 // A refund that came back doesn't succeed again.
-                *current != Outcome::Reversed
-                    && (*current != Outcome::Succeeded || operation.amount != *amount)
+                *current != Outcome::Reversed && (*current != Outcome::Succeeded || operation.amount != *amount)
             }
-            ProviderFact::AuthorizationFailed { .. } | ProviderFact::VoidFailed { .. } => {
-                current.is_open()
-            }
-            ProviderFact::CaptureFailed { .. } | ProviderFact::RefundFailed { .. } => {
-                current.is_open() || *current == Outcome::Succeeded
-            }
+            ProviderFact::AuthorizationFailed { .. } | ProviderFact::VoidFailed { .. } => current.is_open(),
+            ProviderFact::CaptureFailed { .. } | ProviderFact::RefundFailed { .. } => current.is_open() || *current == Outcome::Succeeded,
             ProviderFact::RefundReversed { .. } => *current != Outcome::Reversed,
             // These are not of one operation.
             ProviderFact::AuthorizationExpired { .. }
@@ -182,49 +139,26 @@ impl Payment {
     }
 
     fn known_dispute(&self, dispute_id: DisputeId) -> Option<&Dispute> {
-        self.disputes
-            .iter()
-            .find(|dispute| dispute.dispute_id == dispute_id)
+        self.disputes.iter().find(|dispute| dispute.dispute_id == dispute_id)
     }
 
     fn dispute_changes(&self, dispute_id: DisputeId, outcome: DisputeOutcome) -> bool {
-        self.known_dispute(dispute_id)
-            .is_none_or(|dispute| dispute.outcome != outcome)
+        self.known_dispute(dispute_id).is_none_or(|dispute| dispute.outcome != outcome)
     }
 
     /// A dispute may be closed before we hear of its opening.
-    fn dispute(
-        &mut self,
-        evidence: &Evidence,
-        dispute_id: DisputeId,
-        amount: Option<Money>,
-        outcome: DisputeOutcome,
-    ) {
+    fn dispute(&mut self, evidence: &Evidence, dispute_id: DisputeId, amount: Option<Money>, outcome: DisputeOutcome) {
         self.note(evidence);
-        if let Some(dispute) = self
-            .disputes
-            .iter_mut()
-            .find(|dispute| dispute.dispute_id == dispute_id)
-        {
+        if let Some(dispute) = self.disputes.iter_mut().find(|dispute| dispute.dispute_id == dispute_id) {
             dispute.outcome = outcome;
             dispute.amount = amount.unwrap_or(dispute.amount);
         } else if let Some(created) = &self.created {
             let amount = amount.unwrap_or(Money::zero(created.amount.currency()));
-            self.disputes.push(Dispute {
-                dispute_id,
-                amount,
-                outcome,
-            });
+            self.disputes.push(Dispute { dispute_id, amount, outcome });
         }
     }
 
-    fn ask(
-        &mut self,
-        operation_id: OperationId,
-        kind: OperationKind,
-        idempotency_key: &str,
-        amount: Money,
-    ) {
+    fn ask(&mut self, operation_id: OperationId, kind: OperationKind, idempotency_key: &str, amount: Money) {
         self.operations.push(Operation {
             operation_id,
             kind,
@@ -241,35 +175,17 @@ impl Payment {
     }
 
     fn fail(&mut self, evidence: &Evidence, kind: OperationKind, code: &str) {
-        self.settle(
-            evidence,
-            kind,
-            None,
-            Outcome::Failed {
-                code: code.to_owned(),
-            },
-        );
+        self.settle(evidence, kind, None, Outcome::Failed { code: code.to_owned() });
     }
 
     fn settle_refund(&mut self, refund: &RefundOutcome, outcome: Outcome) {
-        self.settle(
-            &refund.evidence,
-            OperationKind::Refund,
-            Some(refund.amount),
-            outcome,
-        );
+        self.settle(&refund.evidence, OperationKind::Refund, Some(refund.amount), outcome);
         self.edit(refund.evidence.operation_id, |operation| {
             operation.refund_id = Some(refund.refund_id);
         });
     }
 
-    fn settle(
-        &mut self,
-        evidence: &Evidence,
-        kind: OperationKind,
-        amount: Option<Money>,
-        outcome: Outcome,
-    ) {
+    fn settle(&mut self, evidence: &Evidence, kind: OperationKind, amount: Option<Money>, outcome: Outcome) {
         self.note(evidence);
         if self.operation(evidence.operation_id).is_none()
             && let Some(created) = &self.created
@@ -287,10 +203,7 @@ impl Payment {
         self.edit(evidence.operation_id, |operation| {
             operation.outcome = outcome;
             operation.amount = amount.unwrap_or(operation.amount);
-            operation.provider_ref = evidence
-                .provider_ref
-                .clone()
-                .or(operation.provider_ref.take());
+            operation.provider_ref = evidence.provider_ref.clone().or(operation.provider_ref.take());
         });
     }
 
@@ -299,11 +212,7 @@ impl Payment {
     }
 
     fn edit(&mut self, operation_id: OperationId, change: impl FnOnce(&mut Operation)) {
-        if let Some(operation) = self
-            .operations
-            .iter_mut()
-            .find(|o| o.operation_id == operation_id)
-        {
+        if let Some(operation) = self.operations.iter_mut().find(|o| o.operation_id == operation_id) {
             change(operation);
         }
     }
@@ -312,112 +221,35 @@ impl Payment {
 fn into_event(evidence: Evidence, fact: ProviderFact) -> PaymentEvent {
     match fact {
         ProviderFact::ActionRequired { kind, expires_at } => {
-            PaymentEvent::PaymentActionRequired(PaymentActionRequired {
-                evidence,
-                kind,
-                expires_at,
-            })
+            PaymentEvent::PaymentActionRequired(PaymentActionRequired { evidence, kind, expires_at })
         }
-        ProviderFact::Authorized {
-            amount,
-            expires_at,
-            method,
-            last4,
-        } => PaymentEvent::PaymentAuthorized(PaymentAuthorized {
-            evidence,
-            amount,
-            expires_at,
-            method,
-            last4,
-        }),
-        ProviderFact::AuthorizationFailed { code, category } => {
-            PaymentEvent::PaymentFailed(PaymentFailed {
-                evidence,
-                code,
-                category,
-            })
+        ProviderFact::Authorized { amount, expires_at, method, last4 } => {
+            PaymentEvent::PaymentAuthorized(PaymentAuthorized { evidence, amount, expires_at, method, last4 })
         }
-        ProviderFact::AuthorizationExpired { amount } => {
-            PaymentEvent::AuthorizationExpired(AuthorizationExpired { evidence, amount })
-        }
-        ProviderFact::Captured { amount, is_final } => {
-            PaymentEvent::PaymentCaptured(PaymentCaptured {
-                evidence,
-                amount,
-                is_final,
-            })
-        }
-        ProviderFact::CaptureFailed { code } => {
-            PaymentEvent::CaptureFailed(CaptureFailed { evidence, code })
-        }
-        ProviderFact::Voided { amount } => {
-            PaymentEvent::PaymentVoided(PaymentVoided { evidence, amount })
-        }
-        ProviderFact::VoidFailed { code } => {
-            PaymentEvent::VoidFailed(VoidFailed { evidence, code })
-        }
-        ProviderFact::RefundPending { refund_id, amount } => {
-            PaymentEvent::RefundPending(refund(evidence, refund_id, amount, None))
-        }
-        ProviderFact::RefundSucceeded { refund_id, amount } => {
-            PaymentEvent::RefundSucceeded(refund(evidence, refund_id, amount, None))
-        }
-        ProviderFact::RefundFailed {
-            refund_id,
-            amount,
-            code,
-        } => PaymentEvent::RefundFailed(refund(evidence, refund_id, amount, code)),
-        ProviderFact::RefundReversed {
-            refund_id,
-            amount,
-            code,
-        } => PaymentEvent::RefundReversed(refund(evidence, refund_id, amount, code)),
+        ProviderFact::AuthorizationFailed { code, category } => PaymentEvent::PaymentFailed(PaymentFailed { evidence, code, category }),
+        ProviderFact::AuthorizationExpired { amount } => PaymentEvent::AuthorizationExpired(AuthorizationExpired { evidence, amount }),
+        ProviderFact::Captured { amount, is_final } => PaymentEvent::PaymentCaptured(PaymentCaptured { evidence, amount, is_final }),
+        ProviderFact::CaptureFailed { code } => PaymentEvent::CaptureFailed(CaptureFailed { evidence, code }),
+        ProviderFact::Voided { amount } => PaymentEvent::PaymentVoided(PaymentVoided { evidence, amount }),
+        ProviderFact::VoidFailed { code } => PaymentEvent::VoidFailed(VoidFailed { evidence, code }),
+        ProviderFact::RefundPending { refund_id, amount } => PaymentEvent::RefundPending(refund(evidence, refund_id, amount, None)),
+        ProviderFact::RefundSucceeded { refund_id, amount } => PaymentEvent::RefundSucceeded(refund(evidence, refund_id, amount, None)),
+        ProviderFact::RefundFailed { refund_id, amount, code } => PaymentEvent::RefundFailed(refund(evidence, refund_id, amount, code)),
+        ProviderFact::RefundReversed { refund_id, amount, code } => PaymentEvent::RefundReversed(refund(evidence, refund_id, amount, code)),
         ProviderFact::Unknown { operation } => {
             let operation = operation.as_str().to_owned();
-            PaymentEvent::OperationOutcomeUnknown(OperationOutcomeUnknown {
-                evidence,
-                operation,
-            })
+            PaymentEvent::OperationOutcomeUnknown(OperationOutcomeUnknown { evidence, operation })
         }
-        ProviderFact::DisputeOpened {
-            dispute_id,
-            amount,
-            reason,
-            due_at,
-        } => PaymentEvent::DisputeOpened(DisputeOpened {
-            evidence,
-            dispute_id,
-            amount,
-            reason,
-            due_at,
-        }),
-        ProviderFact::DisputeWon { dispute_id } => PaymentEvent::DisputeWon(DisputeWon {
-            evidence,
-            dispute_id,
-        }),
-        ProviderFact::DisputeLost {
-            dispute_id,
-            amount,
-            fee,
-        } => PaymentEvent::DisputeLost(DisputeLost {
-            evidence,
-            dispute_id,
-            amount,
-            fee,
-        }),
+        ProviderFact::DisputeOpened { dispute_id, amount, reason, due_at } => {
+            PaymentEvent::DisputeOpened(DisputeOpened { evidence, dispute_id, amount, reason, due_at })
+        }
+        ProviderFact::DisputeWon { dispute_id } => PaymentEvent::DisputeWon(DisputeWon { evidence, dispute_id }),
+        ProviderFact::DisputeLost { dispute_id, amount, fee } => {
+            PaymentEvent::DisputeLost(DisputeLost { evidence, dispute_id, amount, fee })
+        }
     }
 }
 
-const fn refund(
-    evidence: Evidence,
-    refund_id: RefundId,
-    amount: Money,
-    code: Option<String>,
-) -> RefundOutcome {
-    RefundOutcome {
-        evidence,
-        refund_id,
-        amount,
-        code,
-    }
+const fn refund(evidence: Evidence, refund_id: RefundId, amount: Money, code: Option<String>) -> RefundOutcome {
+    RefundOutcome { evidence, refund_id, amount, code }
 }

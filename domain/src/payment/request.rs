@@ -1,8 +1,8 @@
 //! What we may ask of the provider: never more than there is, and never twice.
 
 use super::{
-    AuthorizationRequested, CaptureRequested, Operation, OperationKind, Outcome, Payment,
-    PaymentCreated, PaymentEvent, PaymentRejection, RefundRequested, Start, VoidRequested,
+    AuthorizationRequested, CaptureRequested, Operation, OperationKind, Outcome, Payment, PaymentCreated, PaymentEvent, PaymentRejection,
+    RefundRequested, Start, VoidRequested,
 };
 use crate::money::Money;
 
@@ -21,15 +21,9 @@ impl Payment {
             Some(_) => return Err(PaymentRejection::Exists),
             None => check_positive(start.amount)?,
         }
-        let requested = AuthorizationRequested {
-            operation_id: start.operation_id,
-            idempotency_key: start.idempotency_key,
-            amount: start.amount,
-        };
-        Ok(vec![
-            PaymentEvent::PaymentCreated(created),
-            PaymentEvent::AuthorizationRequested(requested),
-        ])
+        let requested =
+            AuthorizationRequested { operation_id: start.operation_id, idempotency_key: start.idempotency_key, amount: start.amount };
+        Ok(vec![PaymentEvent::PaymentCreated(created), PaymentEvent::AuthorizationRequested(requested)])
     }
 
     /// Only what is authorised and not captured or asked for yet.
@@ -50,13 +44,9 @@ impl Payment {
     }
 
     /// Also while the authorisation is still open: whatever comes of it is given up.
-    pub(super) fn request_void(
-        &self,
-        wanted: VoidRequested,
-    ) -> Result<Vec<PaymentEvent>, PaymentRejection> {
+    pub(super) fn request_void(&self, wanted: VoidRequested) -> Result<Vec<PaymentEvent>, PaymentRejection> {
         let voiding = |operation: &Operation| {
-            operation.kind == OperationKind::Void
-                && (operation.outcome.is_open() || operation.outcome == Outcome::Succeeded)
+            operation.kind == OperationKind::Void && (operation.outcome.is_open() || operation.outcome == Outcome::Succeeded)
         };
         if self.operations.iter().any(voiding) {
             return Ok(vec![]);
@@ -64,20 +54,14 @@ impl Payment {
         if self.captured() > 0 {
             return Err(PaymentRejection::AlreadyCaptured);
         }
-        let authorization_open = self
-            .of_kind(OperationKind::Authorize)
-            .any(|operation| operation.outcome.is_open());
+        let authorization_open = self.of_kind(OperationKind::Authorize).any(|operation| operation.outcome.is_open());
         if self.authorization_expired || (self.authorized() == 0 && !authorization_open) {
             return Err(PaymentRejection::NothingToVoid);
         }
         Ok(vec![PaymentEvent::VoidRequested(wanted)])
     }
 
-    pub(super) fn request_refund(
-        &self,
-        created: &PaymentCreated,
-        wanted: RefundRequested,
-    ) -> Result<Vec<PaymentEvent>, PaymentRejection> {
+    pub(super) fn request_refund(&self, created: &PaymentCreated, wanted: RefundRequested) -> Result<Vec<PaymentEvent>, PaymentRejection> {
         if self.operation(wanted.operation_id).is_some() {
             return Ok(vec![]);
         }
@@ -90,10 +74,7 @@ impl Payment {
         if wanted.amount.minus(refundable)?.amount() > 0 {
             return Err(PaymentRejection::NotRefundable { refundable });
         }
-        let allocated = wanted
-            .allocation
-            .iter()
-            .flat_map(|line| [line.net, line.tax]);
+        let allocated = wanted.allocation.iter().flat_map(|line| [line.net, line.tax]);
         if !wanted.allocation.is_empty() && Money::sum(currency, allocated)? != wanted.amount {
             return Err(PaymentRejection::AllocationWrong);
         }
@@ -102,9 +83,5 @@ impl Payment {
 }
 
 fn check_positive(amount: Money) -> Result<(), PaymentRejection> {
-    if amount.amount() > 0 {
-        Ok(())
-    } else {
-        Err(PaymentRejection::AmountNotPositive)
-    }
+    if amount.amount() > 0 { Ok(()) } else { Err(PaymentRejection::AmountNotPositive) }
 }

@@ -48,10 +48,7 @@ impl PaymentStatus {
 
 /// Where the money of an order is, given what it comes to and all its attempts, the first one first.
 #[must_use]
-pub fn order_payment_status<'a>(
-    total: Money,
-    payments: impl IntoIterator<Item = &'a Payment>,
-) -> PaymentStatus {
+pub fn order_payment_status<'a>(total: Money, payments: impl IntoIterator<Item = &'a Payment>) -> PaymentStatus {
     let payments: Vec<_> = payments.into_iter().collect();
     if payments.iter().any(|payment| payment.dispute_open()) {
         return PaymentStatus::Disputed;
@@ -62,11 +59,7 @@ pub fn order_payment_status<'a>(
         return status;
     }
     let statuses: Vec<_> = payments.iter().map(|payment| payment.status()).collect();
-    let hopeful = [
-        PaymentStatus::Authorized,
-        PaymentStatus::RequiresAction,
-        PaymentStatus::Pending,
-    ];
+    let hopeful = [PaymentStatus::Authorized, PaymentStatus::RequiresAction, PaymentStatus::Pending];
     let hope = hopeful.into_iter().find(|status| statuses.contains(status));
     hope.or(statuses.last().copied()).unwrap_or_default()
 }
@@ -81,8 +74,7 @@ impl Payment {
         if self.dispute_open() {
             return PaymentStatus::Disputed;
         }
-        if let Some(status) = paid_status(created.amount.amount(), self.captured(), self.refunded())
-        {
+        if let Some(status) = paid_status(created.amount.amount(), self.captured(), self.refunded()) {
             return status;
         }
         if self.voided() {
@@ -113,24 +105,18 @@ impl Payment {
 
     #[must_use]
     pub fn captured(&self) -> i64 {
-        self.sum(OperationKind::Capture, |outcome| {
-            *outcome == Outcome::Succeeded
-        })
+        self.sum(OperationKind::Capture, |outcome| *outcome == Outcome::Succeeded)
     }
 
     #[must_use]
     pub fn refunded(&self) -> i64 {
-        self.sum(OperationKind::Refund, |outcome| {
-            *outcome == Outcome::Succeeded
-        })
+        self.sum(OperationKind::Refund, |outcome| *outcome == Outcome::Succeeded)
     }
 
     /// What can still be captured: not what is asked for already, and nothing once it is given up.
     #[must_use]
     pub fn capturable(&self) -> i64 {
-        let voiding = self
-            .of_kind(OperationKind::Void)
-            .any(|operation| operation.outcome.is_open());
+        let voiding = self.of_kind(OperationKind::Void).any(|operation| operation.outcome.is_open());
         if voiding || self.voided() {
             return 0;
         }
@@ -148,15 +134,12 @@ impl Payment {
     /// Whether an operation of this kind waits for its outcome.
     #[must_use]
     pub fn awaits(&self, kind: OperationKind) -> bool {
-        self.of_kind(kind)
-            .any(|operation| operation.outcome.is_open())
+        self.of_kind(kind).any(|operation| operation.outcome.is_open())
     }
 
     #[must_use]
     pub fn dispute_open(&self) -> bool {
-        self.disputes
-            .iter()
-            .any(|dispute| dispute.outcome == DisputeOutcome::Open)
+        self.disputes.iter().any(|dispute| dispute.outcome == DisputeOutcome::Open)
     }
 
     /// Given up, by us or by time.
@@ -167,15 +150,11 @@ impl Payment {
     }
 
     pub(super) fn of_kind(&self, kind: OperationKind) -> impl Iterator<Item = &Operation> {
-        self.operations
-            .iter()
-            .filter(move |operation| operation.kind == kind)
+        self.operations.iter().filter(move |operation| operation.kind == kind)
     }
 
     fn sum(&self, kind: OperationKind, counts: impl Fn(&Outcome) -> bool) -> i64 {
-        let counted = self
-            .of_kind(kind)
-            .filter(|operation| counts(&operation.outcome));
+        let counted = self.of_kind(kind).filter(|operation| counts(&operation.outcome));
         counted.map(|operation| operation.amount.amount()).sum()
     }
 }

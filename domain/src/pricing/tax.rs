@@ -7,11 +7,7 @@ use crate::id::TaxId;
 use crate::money::{self, Money, MoneyError, Rounding};
 
 /// The rates on goods of a category at the destination: plain ones first, then those on top of them.
-pub(super) fn rates_for<'a>(
-    request: &'a QuoteRequest,
-    tax_category: &str,
-    applies: impl Fn(&TaxRate) -> bool,
-) -> Vec<&'a TaxRate> {
+pub(super) fn rates_for<'a>(request: &'a QuoteRequest, tax_category: &str, applies: impl Fn(&TaxRate) -> bool) -> Vec<&'a TaxRate> {
     let Some(ship_to) = &request.ship_to else {
         return vec![];
     };
@@ -34,11 +30,7 @@ pub(super) struct Taxed {
 }
 
 /// The taxes on (or in) an amount, rounded one by one.
-pub(super) fn tax_on(
-    request: &QuoteRequest,
-    amount: Money,
-    rates: &[&TaxRate],
-) -> Result<Taxed, MoneyError> {
+pub(super) fn tax_on(request: &QuoteRequest, amount: Money, rates: &[&TaxRate]) -> Result<Taxed, MoneyError> {
     let currency = request.currency;
     let amounts = if request.prices_include_tax {
         included(amount.amount(), rates, request.rounding)?
@@ -47,23 +39,11 @@ pub(super) fn tax_on(
     };
     let mut taxes = Vec::with_capacity(rates.len());
     for (rate, amount) in rates.iter().zip(amounts) {
-        taxes.push(LineTax {
-            tax_id: rate.tax_id,
-            amount: Money::new(amount, currency)?,
-        });
+        taxes.push(LineTax { tax_id: rate.tax_id, amount: Money::new(amount, currency)? });
     }
     let tax = Money::sum(currency, taxes.iter().map(|tax| tax.amount))?;
-    let (net, gross) = if request.prices_include_tax {
-        (amount.minus(tax)?, amount)
-    } else {
-        (amount, amount.plus(tax)?)
-    };
-    Ok(Taxed {
-        net,
-        tax,
-        gross,
-        taxes,
-    })
+    let (net, gross) = if request.prices_include_tax { (amount.minus(tax)?, amount) } else { (amount, amount.plus(tax)?) };
+    Ok(Taxed { net, tax, gross, taxes })
 }
 
 fn on_top(net: i64, rates: &[&TaxRate], rounding: Rounding) -> Result<Vec<i64>, MoneyError> {
@@ -83,10 +63,7 @@ fn on_top(net: i64, rates: &[&TaxRate], rounding: Rounding) -> Result<Vec<i64>, 
 /// The compound rates are peeled off together, then the plain ones; what was rounded once is shared
 /// among them by largest remainder, so that the parts sum to it.
 fn included(gross: i64, rates: &[&TaxRate], rounding: Rounding) -> Result<Vec<i64>, MoneyError> {
-    let (compound, plain): (Vec<_>, Vec<_>) = rates
-        .iter()
-        .map(|rate| (rate.compound, rate.rate_ppm))
-        .partition(|(compound, _)| *compound);
+    let (compound, plain): (Vec<_>, Vec<_>) = rates.iter().map(|rate| (rate.compound, rate.rate_ppm)).partition(|(compound, _)| *compound);
     let peel = |gross: i64, rates: &[(bool, u32)]| -> Result<Vec<i64>, MoneyError> {
         let weights: Vec<i64> = rates.iter().map(|(_, ppm)| i64::from(*ppm)).collect();
         let sum = u32::try_from(weights.iter().sum::<i64>()).map_err(|_| MoneyError::Overflow)?;
@@ -107,11 +84,7 @@ pub(super) struct TaxSums {
 
 impl TaxSums {
     pub(super) const fn new(request: &QuoteRequest) -> Self {
-        Self {
-            included: request.prices_include_tax,
-            sums: Vec::new(),
-            places: BTreeMap::new(),
-        }
+        Self { included: request.prices_include_tax, sums: Vec::new(), places: BTreeMap::new() }
     }
 
     pub(super) fn add(&mut self, taxed: &Taxed, rates: &[&TaxRate]) -> Result<(), MoneyError> {
@@ -121,11 +94,7 @@ impl TaxSums {
                 self.sums.push(Tax {
                     tax_id: rate.tax_id,
                     title: rate.title.clone(),
-                    jurisdiction: Jurisdiction {
-                        country: rate.country.clone(),
-                        region: rate.region.clone(),
-                        code: None,
-                    },
+                    jurisdiction: Jurisdiction { country: rate.country.clone(), region: rate.region.clone(), code: None },
                     rate_ppm: rate.rate_ppm,
                     compound: rate.compound,
                     included: self.included,

@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{
-    AllocationId, FulfilmentId, HoldId, LineId, LocationId, OrderId, ReceiptId, TransferId,
-};
+use domain::id::{AllocationId, FulfilmentId, HoldId, LineId, LocationId, OrderId, ReceiptId, TransferId};
 use domain::inventory::{
-    Reserve, SafetyStock, StockCommand, StockEvent, StockItem, StockPolicy,
-    StockTransferDispatched, StockTransferReceived,
+    Reserve, SafetyStock, StockCommand, StockEvent, StockItem, StockPolicy, StockTransferDispatched, StockTransferReceived,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -36,29 +33,20 @@ fn any_command() -> impl Strategy<Value = StockCommand> {
             reason: "found".to_owned(),
             note: None
         }),
-        (n(), n(), few(), prop::option::of(0..30_i64), 0..30_i64).prop_map(
-            |(hold, of, quantity, expires, now)| {
-                StockCommand::Reserve(Reserve {
-                    hold_id: id(hold),
-                    owner: owner(of),
-                    quantity,
-                    expires_at: expires.map(at),
-                    allocation_order: vec![id(1), id(2), id(3)],
-                    now: at(now),
-                })
-            }
-        ),
-        (n(), 0..60_i64, 0..30_i64).prop_map(|(hold, expires, now)| {
-            StockCommand::ExtendReservation {
+        (n(), n(), few(), prop::option::of(0..30_i64), 0..30_i64).prop_map(|(hold, of, quantity, expires, now)| {
+            StockCommand::Reserve(Reserve {
                 hold_id: id(hold),
-                expires_at: at(expires),
+                owner: owner(of),
+                quantity,
+                expires_at: expires.map(at),
+                allocation_order: vec![id(1), id(2), id(3)],
                 now: at(now),
-            }
+            })
         }),
-        n().prop_map(|hold| StockCommand::ReleaseReservation {
-            hold_id: id(hold),
-            reason: "x".to_owned()
+        (n(), 0..60_i64, 0..30_i64).prop_map(|(hold, expires, now)| {
+            StockCommand::ExtendReservation { hold_id: id(hold), expires_at: at(expires), now: at(now) }
         }),
+        n().prop_map(|hold| StockCommand::ReleaseReservation { hold_id: id(hold), reason: "x".to_owned() }),
         (0..40_i64).prop_map(|now| StockCommand::ExpireReservations { now: at(now) }),
         (n(), n()).prop_map(|(allocation, hold)| StockCommand::Allocate {
             allocation_id: id(allocation),
@@ -67,11 +55,7 @@ fn any_command() -> impl Strategy<Value = StockCommand> {
             line_id: LineId::from(Uuid::nil())
         }),
         (n(), prop::option::of(few())).prop_map(|(allocation, quantity)| {
-            StockCommand::ReleaseAllocation {
-                allocation_id: id(allocation),
-                quantity,
-                reason: "x".to_owned(),
-            }
+            StockCommand::ReleaseAllocation { allocation_id: id(allocation), quantity, reason: "x".to_owned() }
         }),
         (n(), few(), any::<bool>()).prop_map(|(allocation, quantity, forced)| StockCommand::Ship {
             allocation_id: id(allocation),
@@ -81,27 +65,15 @@ fn any_command() -> impl Strategy<Value = StockCommand> {
         }),
         (n(), location(), location(), few()).prop_map(|(transfer, from, to, quantity)| {
             let transfer_id = id(transfer);
-            StockCommand::DispatchTransfer(StockTransferDispatched {
-                transfer_id,
-                from,
-                to,
-                quantity,
-            })
+            StockCommand::DispatchTransfer(StockTransferDispatched { transfer_id, from, to, quantity })
         }),
         (n(), few(), 0..3_u32).prop_map(|(transfer, received, lost)| {
             let transfer_id: TransferId = id(transfer);
-            StockCommand::ReceiveTransfer(StockTransferReceived {
-                transfer_id,
-                received,
-                lost,
-            })
+            StockCommand::ReceiveTransfer(StockTransferReceived { transfer_id, received, lost })
         }),
         (location(), 0..4_u32).prop_map(|(location_id, quantity)| StockCommand::ChangePolicy {
             policy: StockPolicy::Deny,
-            safety: vec![SafetyStock {
-                location_id,
-                quantity
-            }],
+            safety: vec![SafetyStock { location_id, quantity }],
             low_stock_threshold: None
         }),
     ]
@@ -110,58 +82,38 @@ fn any_command() -> impl Strategy<Value = StockCommand> {
 /// The levels say what the holds and the allocations say.
 fn assert_levels_match(item: &StockItem) {
     let mut promised: BTreeMap<LocationId, (i64, i64, i64)> = BTreeMap::new();
-    let holds = item
-        .holds
-        .values()
-        .flat_map(|hold| &hold.parts)
-        .map(|part| (part, true));
-    let allocations = item
-        .allocations
-        .values()
-        .flat_map(|a| &a.parts)
-        .map(|part| (part, false));
+    let holds = item.holds.values().flat_map(|hold| &hold.parts).map(|part| (part, true));
+    let allocations = item.allocations.values().flat_map(|a| &a.parts).map(|part| (part, false));
     for (part, is_hold) in holds.chain(allocations) {
         let sums = promised.entry(part.location_id).or_default();
         let units = i64::from(part.quantity);
         if is_hold {
-            sums.0 += units
+            sums.0 += units;
         } else {
-            sums.1 += units
+            sums.1 += units;
         }
         sums.2 += if part.backordered { units } else { 0 };
     }
     for (location_id, level) in item.levels.iter() {
         let sums = promised.remove(location_id).unwrap_or_default();
         assert_eq!((level.reserved, level.allocated, level.backordered), sums);
-        assert!(
-            level.on_hand >= 0 && level.incoming >= 0 && level.safety >= 0,
-            "{level:?}"
-        );
+        assert!(level.on_hand >= 0 && level.incoming >= 0 && level.safety >= 0, "{level:?}");
     }
     assert!(promised.is_empty());
 }
 
 /// Whether a command sells: such a one never promises what isn't there.
 const fn sells(command: &StockCommand) -> bool {
-    matches!(
-        command,
-        StockCommand::Reserve(_) | StockCommand::Allocate { .. } | StockCommand::Ship { .. }
-    )
+    matches!(command, StockCommand::Reserve(_) | StockCommand::Allocate { .. } | StockCommand::Ship { .. })
 }
 
 /// Whether a command may find that a promise can't be kept.
 const fn counts(command: &StockCommand) -> bool {
-    matches!(
-        command,
-        StockCommand::Count { .. }
-            | StockCommand::Adjust { .. }
-            | StockCommand::ChangePolicy { .. }
-    )
+    matches!(command, StockCommand::Count { .. } | StockCommand::Adjust { .. } | StockCommand::ChangePolicy { .. })
 }
 
 fn crossings(events: &[StockEvent]) -> (usize, usize, usize) {
-    let count =
-        |matches: fn(&StockEvent) -> bool| events.iter().filter(|event| matches(event)).count();
+    let count = |matches: fn(&StockEvent) -> bool| events.iter().filter(|event| matches(event)).count();
     (
         count(|event| matches!(event, StockEvent::LowStockReached(_))),
         count(|event| matches!(event, StockEvent::OutOfStock(_))),

@@ -121,17 +121,14 @@ impl Print {
                 break;
             }
             if self.filter.wants(event) {
-                let json =
-                    cloud_event::to_json(event, event_log::epoch_at(&self.epochs, event.position))?;
+                let json = cloud_event::to_json(event, event_log::epoch_at(&self.epochs, event.position))?;
                 writeln!(self.output, "{json}")?;
                 self.left -= 1;
                 self.bar.inc(1);
             }
         }
         self.output.flush()?;
-        let past = events
-            .last()
-            .is_some_and(|last| last.position >= self.until);
+        let past = events.last().is_some_and(|last| last.position >= self.until);
         Ok(self.left > 0 && !past)
     }
 }
@@ -140,8 +137,7 @@ fn output(file: Option<PathBuf>) -> anyhow::Result<Box<dyn Write>> {
     Ok(match file {
         None => Box::new(BufWriter::new(std::io::stdout())),
         Some(path) => {
-            let file = std::fs::File::create(&path)
-                .with_context(|| format!("can't write {}", path.display()))?;
+            let file = std::fs::File::create(&path).with_context(|| format!("can't write {}", path.display()))?;
             Box::new(BufWriter::new(file))
         }
     })
@@ -149,20 +145,13 @@ fn output(file: Option<PathBuf>) -> anyhow::Result<Box<dyn Write>> {
 
 /// Whoever read our output has had enough: `daybook events | head`.
 fn is_closed(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// `1200`, or the token `1.1200`.
 fn parse_place(text: &str) -> Result<i64, String> {
-    let position = text
-        .parse()
-        .ok()
-        .or_else(|| text.parse::<Position>().ok().map(|token| token.position));
-    position
-        .filter(|&position| position >= 0)
-        .ok_or_else(|| "a position like 1200, or a token like 1.1200".to_owned())
+    let position = text.parse().ok().or_else(|| text.parse::<Position>().ok().map(|token| token.position));
+    position.filter(|&position| position >= 0).ok_or_else(|| "a position like 1200, or a token like 1.1200".to_owned())
 }
 
 #[cfg(test)]

@@ -8,10 +8,7 @@ use crate::shop::Shop;
 
 pub fn print(shop: &Shop, role: Role, subject: &str, ttl: &str) -> anyhow::Result<()> {
     let tokens = Tokens::new(&shop.config.token_key)?;
-    println!(
-        "{}",
-        tokens.issue(role, subject, infra::clock::now(), parse_ttl(ttl)?)?
-    );
+    println!("{}", tokens.issue(role, subject, infra::clock::now(), parse_ttl(ttl)?)?);
     Ok(())
 }
 
@@ -19,9 +16,7 @@ pub fn print(shop: &Shop, role: Role, subject: &str, ttl: &str) -> anyhow::Resul
 fn parse_ttl(text: &str) -> anyhow::Result<Duration> {
     let usage = || format!("--ttl must look like 30m, 12h or 7d, not {text:?}");
     let unit = text.chars().last().with_context(usage)?;
-    let number: i64 = text[..text.len() - unit.len_utf8()]
-        .parse()
-        .with_context(usage)?;
+    let number: i64 = text[..text.len() - unit.len_utf8()].parse().with_context(usage)?;
     match unit {
         'm' => Duration::try_minutes(number),
         'h' => Duration::try_hours(number),

@@ -32,10 +32,6 @@ fn file(name: &str) -> Result<Response, Problem> {
         Some("js") => "text/javascript; charset=utf-8",
         _ => "application/octet-stream",
     };
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "public, max-age=60"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-    ];
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=60"), (header::CONTENT_SECURITY_POLICY, POLICY)];
     Ok((headers, found.data).into_response())
 }

@@ -44,20 +44,15 @@ impl Caller {
 
     /// Refuses callers whose role does not satisfy `may`.
     pub fn require(&self, may: impl Fn(Role) -> bool) -> Result<&Claims, Problem> {
-        let claims = self.claims.as_ref().ok_or_else(|| {
-            Problem::new(
-                "unauthenticated",
-                "send `Authorization: Bearer …`; `daybook token --role …` prints one",
-            )
-        })?;
+        let claims = self
+            .claims
+            .as_ref()
+            .ok_or_else(|| Problem::new("unauthenticated", "send `Authorization: Bearer …`; `daybook token --role …` prints one"))?;
         if may(claims.role) {
             return Ok(claims);
         }
         let role = serde_json::to_value(claims.role).unwrap_or_default();
-        Err(Problem::new(
-            "forbidden",
-            format!("the role {role} may not do this"),
-        ))
+        Err(Problem::new("forbidden", format!("the role {role} may not do this")))
     }
 
     #[must_use]
@@ -68,26 +63,17 @@ impl Caller {
     /// The principal that limits and idempotency keys are counted by.
     #[must_use]
     pub fn principal(&self) -> String {
-        self.claims.as_ref().map_or_else(
-            || "anonymous".to_owned(),
-            |claims| format!("{:?}:{}", claims.role, claims.sub),
-        )
+        self.claims.as_ref().map_or_else(|| "anonymous".to_owned(), |claims| format!("{:?}:{}", claims.role, claims.sub))
     }
 
     /// The command's key, if the caller sent one; `resource` keeps anonymous callers of different objects apart.
-    pub fn idempotency(
-        &self,
-        body: &impl serde::Serialize,
-        running: bool,
-    ) -> Result<Option<Idempotency>, Problem> {
+    pub fn idempotency(&self, body: &impl serde::Serialize, running: bool) -> Result<Option<Idempotency>, Problem> {
         let Some(header) = self.headers.get("idempotency-key") else {
             return Ok(None);
         };
         let key = header.to_str().unwrap_or_default().trim_matches('"');
         if key.is_empty() || key.chars().count() > IDEMPOTENCY_KEY_CHARS_MAX {
-            let detail = format!(
-                "Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible characters"
-            );
+            let detail = format!("Idempotency-Key must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} visible characters");
             return Err(Problem::new("invalid_parameter", detail));
         }
         let mut hash = blake3::Hasher::new();
@@ -98,11 +84,7 @@ impl Caller {
         let mut id = [0; 16];
         id.copy_from_slice(&hash.finalize().as_bytes()[..16]);
         let fingerprint = *blake3::hash(&serde_json::to_vec(body)?).as_bytes();
-        Ok(Some(Idempotency {
-            key: uuid::Builder::from_custom_bytes(id).into_uuid(),
-            fingerprint,
-            running,
-        }))
+        Ok(Some(Idempotency { key: uuid::Builder::from_custom_bytes(id).into_uuid(), fingerprint, running }))
     }
 
     /// The version that `If-Match` names.
@@ -110,47 +92,27 @@ impl Caller {
         let Some(header) = self.headers.get("if-match") else {
             return Ok(None);
         };
-        let text = header
-            .to_str()
-            .unwrap_or_default()
-            .trim()
-            .trim_start_matches("W/")
-            .trim_matches('"');
+        let text = header.to_str().unwrap_or_default().trim().trim_start_matches("W/").trim_matches('"');
         if text == "*" {
             return Ok(None);
         }
-        text.parse().map(Some).map_err(|_| {
-            Problem::new(
-                "invalid_parameter",
-                "If-Match must be the ETag of an earlier answer",
-            )
-        })
+        text.parse().map(Some).map_err(|_| Problem::new("invalid_parameter", "If-Match must be the ETag of an earlier answer"))
     }
 
     /// The position that a read must have seen.
     pub fn token(&self, query: Option<&str>) -> Result<Option<Position>, Problem> {
-        let header = self
-            .headers
-            .get("consistency-token")
-            .map(|v| v.to_str().unwrap_or_default());
+        let header = self.headers.get("consistency-token").map(|v| v.to_str().unwrap_or_default());
         let Some(text) = query.or(header) else {
             return Ok(None);
         };
-        text.parse().map(Some).map_err(|_| {
-            Problem::new(
-                "invalid_parameter",
-                "Consistency-Token must be one that an answer carried",
-            )
-        })
+        text.parse().map(Some).map_err(|_| Problem::new("invalid_parameter", "Consistency-Token must be one that an answer carried"))
     }
 
     /// Seconds of `Prefer: wait=N`.
     #[must_use]
     pub fn wait_s(&self) -> Option<u64> {
         let prefer = self.headers.get("prefer")?.to_str().ok()?;
-        prefer
-            .split(',')
-            .find_map(|part| part.trim().strip_prefix("wait=")?.parse().ok())
+        prefer.split(',').find_map(|part| part.trim().strip_prefix("wait=")?.parse().ok())
     }
 
     #[must_use]
@@ -167,33 +129,16 @@ impl FromRequestParts<Arc<App>> for Caller {
             None => None,
             Some(Ok(text)) if text.len() > 7 && text[..7].eq_ignore_ascii_case("bearer ") => {
                 let checked = app.tokens.check(text[7..].trim());
-                Some(checked.map_err(|_| {
-                    Problem::new(
-                        "invalid_token",
-                        "the token is expired or not ours; log in again",
-                    )
-                })?)
+                Some(checked.map_err(|_| Problem::new("invalid_token", "the token is expired or not ours; log in again"))?)
             }
             Some(_) => {
-                return Err(Problem::new(
-                    "invalid_token",
-                    "Authorization must be `Bearer …`",
-                ));
+                return Err(Problem::new("invalid_token", "Authorization must be `Bearer …`"));
             }
         };
         let actor = match &claims {
-            Some(claims) if claims.role.is_staff() => Actor {
-                kind: "staff",
-                id: claims.sub.clone(),
-            },
-            Some(claims) => Actor {
-                kind: "customer",
-                id: claims.sub.clone(),
-            },
-            None => Actor {
-                kind: "guest",
-                id: "-".to_owned(),
-            },
+            Some(claims) if claims.role.is_staff() => Actor { kind: "staff", id: claims.sub.clone() },
+            Some(claims) => Actor { kind: "customer", id: claims.sub.clone() },
+            None => Actor { kind: "guest", id: "-".to_owned() },
         };
         let command_id = infra::clock::new_id();
         let origin = Origin {
@@ -202,30 +147,21 @@ impl FromRequestParts<Arc<App>> for Caller {
             correlation_id: command_id,
             causation_id: command_id,
             request_id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()),
-            traceparent: parts
-                .headers
-                .get("traceparent")
-                .and_then(|v| v.to_str().ok())
-                .filter(|t| is_traceparent(t))
-                .map(str::to_owned),
+            traceparent: parts.headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_traceparent(t)).map(str::to_owned),
         };
         Ok(Self {
             claims,
             origin,
             method_and_path: format!("{} {}", parts.method, parts.uri.path()),
             headers: parts.headers.clone(),
-            address: parts
-                .extensions
-                .get::<ConnectInfo<SocketAddr>>()
-                .map(|info| info.0.ip()),
+            address: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()),
         })
     }
 }
 
 /// W3C Trace Context: `00-<32 hex>-<16 hex>-<2 hex>`.
 fn is_traceparent(text: &str) -> bool {
-    let hex =
-        |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let hex = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
     let parts: Vec<&str> = text.split('-').collect();
     matches!(parts.as_slice(), [version, trace, span, flags] if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
 }
@@ -234,10 +170,7 @@ fn is_traceparent(text: &str) -> bool {
 pub fn new_secret() -> Result<String, Problem> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Problem::internal())?;
-    Ok(base64::Engine::encode(
-        &base64::engine::general_purpose::URL_SAFE_NO_PAD,
-        bytes,
-    ))
+    Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))
 }
 
 /// An id from a path: what is not a UUID can't be there.

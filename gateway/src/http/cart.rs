@@ -73,15 +73,8 @@ pub struct CartQuery {
 /// Makes a cart. Its id is a secret: who has it, has the cart.
 #[utoipa::path(post, path = "/carts", tag = "shoppers", request_body = NewCart,
     responses((status = 201, description = "the cart"), (status = 422, description = "unsupported_currency, validation_failed")))]
-pub async fn create(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Body(new): Body<NewCart>,
-) -> Result<Wrote<Value>, Problem> {
-    let currency = app
-        .settings
-        .currency(&new.currency)
-        .ok_or_else(|| unsupported(&app, &new.currency))?;
+pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body<NewCart>) -> Result<Wrote<Value>, Problem> {
+    let currency = app.settings.currency(&new.currency).ok_or_else(|| unsupported(&app, &new.currency))?;
     // With an idempotency key a repetition must find the same cart: its secret is derived from the key.
     let idempotency = caller.idempotency(&new, false)?;
     let id = match &idempotency {
@@ -101,18 +94,8 @@ pub async fn create(
         let key = key.clone();
         move |streams: &mut commands::streams::Streams<'_>| cart::create(streams, &key, &created)
     };
-    let done = app
-        .writer
-        .execute(caller.origin(), idempotency, decide)
-        .await;
-    app.cart_answer(
-        &id,
-        &key,
-        StatusCode::CREATED,
-        new.language.as_deref(),
-        done,
-    )
-    .await
+    let done = app.writer.execute(caller.origin(), idempotency, decide).await;
+    app.cart_answer(&id, &key, StatusCode::CREATED, new.language.as_deref(), done).await
 }
 
 /// Shows a cart with live prices.
@@ -128,44 +111,22 @@ pub async fn show(
     let key = app.cart_key(&id);
     if let Some(as_of) = &query.as_of {
         let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
-        let (state, version) = app
-            .loader
-            .load_as_of::<Cart>(key.as_str(), position)
-            .await?;
+        let (state, version) = app.loader.load_as_of::<Cart>(key.as_str(), position).await?;
         exists(&state)?;
-        let at = Position {
-            epoch: infra::event_log::head(&app.pool).await?.epoch,
-            position,
-        };
-        return Ok(Read::personal(
-            app.render_cart(&id, &state, query.lang.as_deref()).await?,
-            at,
-        )
-        .version(version, &caller));
+        let at = Position { epoch: infra::event_log::head(&app.pool).await?.epoch, position };
+        return Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref()).await?, at).version(version, &caller));
     }
-    let at = app
-        .read_position(&caller, query.token_position.as_deref(), "cart")
-        .await?;
+    let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
     let row = match projections::cart::find(&app.pool, key.as_str()).await? {
         Some(row) => row,
         // A cart that was just made may be ahead of the read model: the log knows it.
         None => {
             let (state, version) = app.loader.load::<Cart>(key.as_str()).await?;
             exists(&state)?;
-            projections::state::Row {
-                id: key.to_string(),
-                version,
-                position: at.position,
-                state,
-            }
+            projections::state::Row { id: key.to_string(), version, position: at.position, state }
         }
     };
-    Ok(Read::personal(
-        app.render_cart(&id, &row.state, query.lang.as_deref())
-            .await?,
-        at,
-    )
-    .version(row.version, &caller))
+    Ok(Read::personal(app.render_cart(&id, &row.state, query.lang.as_deref()).await?, at).version(row.version, &caller))
 }
 
 /// Changes country, language, or, while it is empty, the currency.
@@ -178,20 +139,11 @@ pub async fn change(
     Body(wanted): Body<CartSettings>,
 ) -> Result<Wrote<Value>, Problem> {
     let currency = match &wanted.currency {
-        Some(code) => Some(
-            app.settings
-                .currency(code)
-                .ok_or_else(|| unsupported(&app, code))?,
-        ),
+        Some(code) => Some(app.settings.currency(code).ok_or_else(|| unsupported(&app, code))?),
         None => None,
     };
-    let command = CartSettingsChanged {
-        currency,
-        country: wanted.country.clone(),
-        language: wanted.language.clone(),
-    };
-    app.cart_command(&caller, &id, &wanted, CartCommand::ChangeSettings(command))
-        .await
+    let command = CartSettingsChanged { currency, country: wanted.country.clone(), language: wanted.language.clone() };
+    app.cart_command(&caller, &id, &wanted, CartCommand::ChangeSettings(command)).await
 }
 
 /// Adds units; they join a line of the same variant.
@@ -204,21 +156,12 @@ pub async fn add_line(
     Body(new): Body<NewLine>,
 ) -> Result<Wrote<Value>, Problem> {
     let sellable = app.sellable(&new).await?;
-    let (at, limits, quantity) = (
-        app.cart_at(&caller, &id)?,
-        app.settings.terms.cart_limits,
-        new.quantity,
-    );
+    let (at, limits, quantity) = (app.cart_at(&caller, &id)?, app.settings.terms.cart_limits, new.quantity);
     let line_id = LineId::new(infra::clock::new_id());
     let idempotency = caller.idempotency(&new, false)?;
     let key = at.key.clone();
-    let decide = move |streams: &mut commands::streams::Streams<'_>| {
-        cart::add_line(streams, &at, sellable, line_id, quantity, limits)
-    };
-    let done = app
-        .writer
-        .execute(caller.origin(), idempotency, decide)
-        .await;
+    let decide = move |streams: &mut commands::streams::Streams<'_>| cart::add_line(streams, &at, sellable, line_id, quantity, limits);
+    let done = app.writer.execute(caller.origin(), idempotency, decide).await;
     app.cart_answer(&id, &key, StatusCode::OK, None, done).await
 }
 
@@ -267,26 +210,13 @@ pub async fn shipping_options(
     Path(id): Path<String>,
     Query(query): Query<CartQuery>,
 ) -> Result<Read<Value>, Problem> {
-    let at = app
-        .read_position(&caller, query.token_position.as_deref(), "cart")
-        .await?;
+    let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
     let (state, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
     exists(&state)?;
     let products = app.products_of(&state).await?;
-    let by_variant = products
-        .iter()
-        .map(|(variant_id, p)| (*variant_id, p))
-        .collect();
-    let options = quote::shipping_options(
-        &state,
-        &by_variant,
-        &app.settings.terms,
-        infra::clock::now(),
-    )?;
-    let items: Vec<Value> = options
-        .iter()
-        .map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) }))
-        .collect();
+    let by_variant = products.iter().map(|(variant_id, p)| (*variant_id, p)).collect();
+    let options = quote::shipping_options(&state, &by_variant, &app.settings.terms, infra::clock::now())?;
+    let items: Vec<Value> = options.iter().map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) })).collect();
     Ok(Read::personal(json!({ "items": items }), at))
 }
 
@@ -299,61 +229,24 @@ pub async fn choose_shipping(
     Path(id): Path<String>,
     Body(chosen): Body<ChosenOption>,
 ) -> Result<Wrote<Value>, Problem> {
-    let unavailable = || {
-        Problem::new(
-            "shipping_unavailable",
-            "choose one of GET …/shipping-options; it needs an address first",
-        )
-    };
+    let unavailable = || Problem::new("shipping_unavailable", "choose one of GET …/shipping-options; it needs an address first");
     let option_id: MethodId = chosen.id.parse().map_err(|_| unavailable())?;
     let (state, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
     exists(&state)?;
     let products = app.products_of(&state).await?;
-    let by_variant = products
-        .iter()
-        .map(|(variant_id, p)| (*variant_id, p))
-        .collect();
-    let options = quote::shipping_options(
-        &state,
-        &by_variant,
-        &app.settings.terms,
-        infra::clock::now(),
-    )?;
-    let option = options
-        .into_iter()
-        .find(|o| o.method_id == option_id)
-        .ok_or_else(unavailable)?;
-    app.cart_command(
-        &caller,
-        &id,
-        &chosen,
-        CartCommand::ChooseShippingOption {
-            option_id,
-            price_seen: option.price,
-        },
-    )
-    .await
+    let by_variant = products.iter().map(|(variant_id, p)| (*variant_id, p)).collect();
+    let options = quote::shipping_options(&state, &by_variant, &app.settings.terms, infra::clock::now())?;
+    let option = options.into_iter().find(|o| o.method_id == option_id).ok_or_else(unavailable)?;
+    app.cart_command(&caller, &id, &chosen, CartCommand::ChooseShippingOption { option_id, price_seen: option.price }).await
 }
 
 fn unsupported(app: &App, code: &str) -> Problem {
-    let offered: Vec<String> = app
-        .settings
-        .currencies
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    Problem::new(
-        "unsupported_currency",
-        format!("{code} is not offered; use one of {}", offered.join(", ")),
-    )
+    let offered: Vec<String> = app.settings.currencies.iter().map(ToString::to_string).collect();
+    Problem::new("unsupported_currency", format!("{code} is not offered; use one of {}", offered.join(", ")))
 }
 
 pub(super) fn exists(cart: &Cart) -> Result<(), Problem> {
-    if cart.currency.is_some() {
-        Ok(())
-    } else {
-        Err(Problem::not_found("cart"))
-    }
+    if cart.currency.is_some() { Ok(()) } else { Err(Problem::not_found("cart")) }
 }
 
 /// Money as the interface writes it: minor units, currency, exponent.
@@ -387,51 +280,24 @@ impl App {
     }
 
     pub(super) fn cart_at(&self, caller: &Caller, id: &str) -> Result<CartAt, Problem> {
-        Ok(CartAt {
-            key: self.cart_key(id),
-            if_match: caller.if_match()?,
-        })
+        Ok(CartAt { key: self.cart_key(id), if_match: caller.if_match()? })
     }
 
-    async fn cart_command(
-        &self,
-        caller: &Caller,
-        id: &str,
-        body: &impl Serialize,
-        command: CartCommand,
-    ) -> Result<Wrote<Value>, Problem> {
+    async fn cart_command(&self, caller: &Caller, id: &str, body: &impl Serialize, command: CartCommand) -> Result<Wrote<Value>, Problem> {
         let at = self.cart_at(caller, id)?;
         let key = at.key.clone();
         let idempotency = caller.idempotency(body, false)?;
-        let decide = move |streams: &mut commands::streams::Streams<'_>| {
-            cart::change(streams, &at, command.clone())
-        };
-        let done = self
-            .writer
-            .execute(caller.origin(), idempotency, decide)
-            .await;
+        let decide = move |streams: &mut commands::streams::Streams<'_>| cart::change(streams, &at, command.clone());
+        let done = self.writer.execute(caller.origin(), idempotency, decide).await;
         self.cart_answer(id, &key, StatusCode::OK, None, done).await
     }
 
-    async fn set_quantity(
-        &self,
-        caller: &Caller,
-        id: &str,
-        line: &str,
-        quantity: u32,
-    ) -> Result<Wrote<Value>, Problem> {
+    async fn set_quantity(&self, caller: &Caller, id: &str, line: &str, quantity: u32) -> Result<Wrote<Value>, Problem> {
         let (at, limits) = (self.cart_at(caller, id)?, self.settings.terms.cart_limits);
-        let line = line
-            .parse::<LineId>()
-            .map_or_else(|_| LineRef::Sku(line.to_owned()), LineRef::Id);
+        let line = line.parse::<LineId>().map_or_else(|_| LineRef::Sku(line.to_owned()), LineRef::Id);
         let key = at.key.clone();
-        let decide = move |streams: &mut commands::streams::Streams<'_>| {
-            cart::set_quantity(streams, &at, &line, quantity, limits)
-        };
-        let done = self
-            .writer
-            .execute(caller.origin(), None::<Idempotency>, decide)
-            .await;
+        let decide = move |streams: &mut commands::streams::Streams<'_>| cart::set_quantity(streams, &at, &line, quantity, limits);
+        let done = self.writer.execute(caller.origin(), None::<Idempotency>, decide).await;
         self.cart_answer(id, &key, StatusCode::OK, None, done).await
     }
 
@@ -449,18 +315,9 @@ impl App {
             Err(CommandError::Replayed(recorded)) => (settled(*recorded)?.position, true),
             Err(error) => return Err(error.into()),
         };
-        let (state, version) = self
-            .loader
-            .load_as_of::<Cart>(key.as_str(), position.position)
-            .await?;
+        let (state, version) = self.loader.load_as_of::<Cart>(key.as_str(), position.position).await?;
         let body = self.render_cart(id, &state, lang).await?;
-        Ok(Wrote {
-            status,
-            body: Some(body),
-            position,
-            version: Some(version),
-            replayed,
-        })
+        Ok(Wrote { status, body: Some(body), position, version: Some(version), replayed })
     }
 
     /// Which variant a new line means.
@@ -469,32 +326,19 @@ impl App {
         if let Some(sku) = &new.sku {
             let found = product::variants_by_skus(&self.pool, std::slice::from_ref(sku)).await?;
             let (variant_id, product_id) = found.into_iter().next().ok_or_else(missing)?;
-            return Ok(Sellable {
-                product_id,
-                variant_id,
-            });
+            return Ok(Sellable { product_id, variant_id });
         }
         let text = new.variant_id.as_ref().ok_or_else(|| {
-            Problem::new("validation_failed", "name the variant by sku or variant_id").error(
-                "/sku",
-                "required",
-                "is needed, or variant_id",
-            )
+            Problem::new("validation_failed", "name the variant by sku or variant_id").error("/sku", "required", "is needed, or variant_id")
         })?;
         let variant_id: VariantId = text.parse().map_err(|_| missing())?;
         let rows = product::by_variants(&self.pool, &[variant_id]).await?;
         let row = rows.into_iter().next().ok_or_else(missing)?;
-        Ok(Sellable {
-            product_id: row.state.product_id,
-            variant_id,
-        })
+        Ok(Sellable { product_id: row.state.product_id, variant_id })
     }
 
     /// The products of a cart's lines, from the read model.
-    pub(super) async fn products_of(
-        &self,
-        cart: &Cart,
-    ) -> Result<HashMap<VariantId, Product>, Problem> {
+    pub(super) async fn products_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Product>, Problem> {
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
         let rows = product::by_variants(&self.pool, &variants).await?;
         let mut products = HashMap::with_capacity(variants.len());
@@ -508,59 +352,31 @@ impl App {
         Ok(products)
     }
 
-    pub(super) async fn product_ids_of(
-        &self,
-        cart: &Cart,
-    ) -> Result<HashMap<VariantId, ProductId>, Problem> {
-        Ok(self
-            .products_of(cart)
-            .await?
-            .into_iter()
-            .map(|(variant_id, p)| (variant_id, p.product_id))
-            .collect())
+    pub(super) async fn product_ids_of(&self, cart: &Cart) -> Result<HashMap<VariantId, ProductId>, Problem> {
+        Ok(self.products_of(cart).await?.into_iter().map(|(variant_id, p)| (variant_id, p.product_id)).collect())
     }
 
     /// A cart as answers show it: what it costs now, and what checkout still needs.
-    pub(super) async fn render_cart(
-        &self,
-        id: &str,
-        cart: &Cart,
-        lang: Option<&str>,
-    ) -> Result<Value, Problem> {
+    pub(super) async fn render_cart(&self, id: &str, cart: &Cart, lang: Option<&str>) -> Result<Value, Problem> {
         exists(cart)?;
-        let lang = lang
-            .or(cart.language.as_deref())
-            .unwrap_or(self.settings.default_language());
+        let lang = lang.or(cart.language.as_deref()).unwrap_or(self.settings.default_language());
         let products = self.products_of(cart).await?;
-        let by_variant = products
-            .iter()
-            .map(|(variant_id, p)| (*variant_id, p))
-            .collect();
+        let by_variant = products.iter().map(|(variant_id, p)| (*variant_id, p)).collect();
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
         let levels = stock::levels(&self.pool, &variants).await?;
         let quoted = quote::quote(cart, &by_variant, &self.settings.terms, infra::clock::now())?;
         let quote = &quoted.quote;
         let shown_max = self.settings.available_shown_max;
-        let text = |texts: &domain::catalog::Text| {
-            texts
-                .get(lang)
-                .or_else(|| texts.values().next())
-                .cloned()
-                .unwrap_or_default()
-        };
+        let text = |texts: &domain::catalog::Text| texts.get(lang).or_else(|| texts.values().next()).cloned().unwrap_or_default();
         let lines: Vec<Value> = cart
             .lines
             .iter()
             .map(|line| {
                 let product = products.get(&line.variant_id);
                 let priced = quote.lines.iter().find(|q| q.line_id == line.line_id);
-                let available = levels
-                    .get(&line.variant_id)
-                    .map_or(0, |level| level.available)
-                    .clamp(0, shown_max);
-                let options: serde_json::Map<String, Value> = product
-                    .map(|p| chosen_options(p, line.variant_id, &text))
-                    .unwrap_or_default();
+                let available = levels.get(&line.variant_id).map_or(0, |level| level.available).clamp(0, shown_max);
+                let options: serde_json::Map<String, Value> =
+                    product.map(|p| chosen_options(p, line.variant_id, &text)).unwrap_or_default();
                 json!({
                     "line_id": line.line_id,
                     "variant_id": line.variant_id,
@@ -615,10 +431,7 @@ fn chosen_options(
     };
     let chosen = product.options.iter().filter_map(|option| {
         let value_id = variant.option_values.get(&option.option_id)?;
-        let value = option
-            .values
-            .iter()
-            .find(|value| value.value_id == *value_id)?;
+        let value = option.values.iter().find(|value| value.value_id == *value_id)?;
         Some((text(&option.name), json!(text(&value.label))))
     });
     chosen.collect()

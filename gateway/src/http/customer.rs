@@ -19,41 +19,17 @@ use crate::auth::Role;
 /// Erases a person: the keys of all personal data are destroyed, in every copy of the log at once.
 #[utoipa::path(post, path = "/admin/customers/{subject_id}/erase", tag = "merchants", params(("subject_id" = String, Path, description = "the subject's id, in its orders' events")),
     responses((status = 200, description = "erased; read models follow"), (status = 409, description = "orders_open")))]
-pub async fn erase(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(id): Path<String>,
-) -> Result<Wrote<Value>, Problem> {
+pub async fn erase(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<Value>, Problem> {
     caller.require(Role::manages)?;
     let subject_id: SubjectId = id.parse().map_err(|_| Problem::not_found("person"))?;
     if projections::order::has_open(&app.pool, subject_id.uuid()).await? {
-        return Err(Problem::new(
-            "orders_open",
-            "this person has unpaid orders; cancel them first",
-        ));
+        return Err(Problem::new("orders_open", "this person has unpaid orders; cancel them first"));
     }
-    let done = app
-        .writer
-        .execute(caller.origin(), None, move |streams| {
-            customer::erase(streams, subject_id)
-        })
-        .await?;
+    let done = app.writer.execute(caller.origin(), None, move |streams| customer::erase(streams, subject_id)).await?;
     for purpose in [Purpose::Account, Purpose::Order] {
-        let scope = KeyScope {
-            subject_id: subject_id.uuid(),
-            purpose: purpose.as_str(),
-        };
-        app.sealer
-            .destroy(scope)
-            .await
-            .map_err(commands::answer::Failure::from)?;
+        let scope = KeyScope { subject_id: subject_id.uuid(), purpose: purpose.as_str() };
+        app.sealer.destroy(scope).await.map_err(commands::answer::Failure::from)?;
     }
     let body = json!({ "subject_id": subject_id, "erased": ["account", "order"] });
-    Ok(Wrote {
-        status: StatusCode::OK,
-        body: Some(body),
-        position: done.position,
-        version: None,
-        replayed: false,
-    })
+    Ok(Wrote { status: StatusCode::OK, body: Some(body), position: done.position, version: None, replayed: false })
 }

@@ -126,26 +126,15 @@ enum Place {
 
 impl Place {
     fn parse(text: &str) -> Option<Self> {
-        let position = text
-            .parse()
-            .ok()
-            .filter(|&position| position >= 0)
-            .map(Self::Position);
+        let position = text.parse().ok().filter(|&position| position >= 0).map(Self::Position);
         let token = || text.parse().ok().map(Self::Token);
-        position
-            .or_else(token)
-            .or_else(|| parse_time(text).map(Self::Time))
+        position.or_else(token).or_else(|| parse_time(text).map(Self::Time))
     }
 }
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Problem> {
     let Some(text) = text else { return Ok(None) };
-    let refused = || {
-        Problem::new(
-            "invalid_parameter",
-            format!("{name} must be an RFC 3339 time, not {text:?}"),
-        )
-    };
+    let refused = || Problem::new("invalid_parameter", format!("{name} must be an RFC 3339 time, not {text:?}"));
     parse_time(text).map(Some).ok_or_else(refused)
 }
 
@@ -157,10 +146,7 @@ fn parse_time(text: &str) -> Option<DateTime<Utc>> {
 /// The position that `text`, the parameter `name`, means: a position, a token or a time; refuses what this log does not have.
 pub async fn resolve(pool: &PgPool, name: &str, text: &str) -> Result<i64, Problem> {
     let place = Place::parse(text).ok_or_else(|| {
-        Problem::new(
-            "invalid_parameter",
-            format!("{name} must be a position, a token or an RFC 3339 time, not {text:?}"),
-        )
+        Problem::new("invalid_parameter", format!("{name} must be a position, a token or an RFC 3339 time, not {text:?}"))
     })?;
     match place {
         Place::Time(at) => Ok(event_log::position_at(pool, at).await?),
@@ -190,38 +176,21 @@ pub async fn resolve(pool: &PgPool, name: &str, text: &str) -> Result<i64, Probl
     ),
     security(("bearer" = [])),
 )]
-pub async fn list(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Query(query): Query<EventsQuery>,
-) -> Result<Response, Problem> {
+pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<EventsQuery>) -> Result<Response, Problem> {
     caller.require(Role::analyses)?;
     has_seen(&app, &caller, query.token_position.as_deref()).await?;
     let format = format_of(caller.header("accept"))?;
     let head = event_log::head(&app.pool).await?;
-    let resume = caller
-        .header("last-event-id")
-        .filter(|_| format == EVENT_STREAM);
+    let resume = caller.header("last-event-id").filter(|_| format == EVENT_STREAM);
     let scan = Scan::new(&app, &query, resume, &head).await?;
     let mut response = if format == EVENT_STREAM {
-        Sse::new(scan.follow(&app.feed))
-            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-            .into_response()
+        Sse::new(scan.follow(&app.feed)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     } else {
         let idle_timeout = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
-        (
-            [(header::CONTENT_TYPE, NDJSON)],
-            Body::from_stream(scan.lines(head.position, idle_timeout)),
-        )
-            .into_response()
+        ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(scan.lines(head.position, idle_timeout))).into_response()
     };
-    let position = Position {
-        epoch: head.epoch,
-        position: head.position,
-    };
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let position = Position { epoch: head.epoch, position: head.position };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(value) = HeaderValue::from_str(&position.to_string()) {
         response.headers_mut().insert("read-position", value);
     }
@@ -242,17 +211,10 @@ pub async fn list(
     ),
     security(("bearer" = [])),
 )]
-pub async fn show(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Path(position): Path<String>,
-) -> Result<Read<Box<RawValue>>, Problem> {
+pub async fn show(State(app): State<Arc<App>>, caller: Caller, Path(position): Path<String>) -> Result<Read<Box<RawValue>>, Problem> {
     caller.require(Role::analyses)?;
     if matches!(Place::parse(&position), Some(Place::Time(_))) {
-        return Err(Problem::new(
-            "invalid_parameter",
-            "name an event by its position or token; a time may have many",
-        ));
+        return Err(Problem::new("invalid_parameter", "name an event by its position or token; a time may have many"));
     }
     let position = resolve(&app.pool, "position", &position).await?;
     let found = event_log::page(&app.pool, position - 1, position, 1).await?;
@@ -294,8 +256,7 @@ pub async fn stream(
     if !opens_personal(role) {
         seal_personal(&mut state);
     }
-    let mut stored =
-        event_log::stream(&app.pool, (&kind, &id), query.after.unwrap_or(0), position).await?;
+    let mut stored = event_log::stream(&app.pool, (&kind, &id), query.after.unwrap_or(0), position).await?;
     let page_max = usize::try_from(PAGE_EVENTS_MAX).unwrap_or(usize::MAX);
     let more = stored.len() > page_max;
     stored.truncate(page_max);
@@ -308,18 +269,7 @@ pub async fn stream(
     }
     let at = Position { epoch, position };
     let next_after = stored.last().filter(|_| more).map(|last| last.sequence);
-    Ok(Read::personal(
-        StreamBody {
-            kind,
-            id,
-            version,
-            as_of: at.to_string(),
-            state,
-            events,
-            next_after,
-        },
-        at,
-    ))
+    Ok(Read::personal(StreamBody { kind, id, version, as_of: at.to_string(), state, events, next_after }, at))
 }
 
 /// The payloads of every event type and version that was ever written, as `domain` keeps them.
@@ -339,21 +289,13 @@ struct Golden;
     ),
     security(("bearer" = [])),
 )]
-pub async fn schema(
-    caller: Caller,
-    Path((kind, version)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
+pub async fn schema(caller: Caller, Path((kind, version)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
     caller.require(Role::analyses)?;
-    schema_of(&kind, &version)?
-        .map(Json)
-        .ok_or_else(|| Problem::not_found("event type and version"))
+    schema_of(&kind, &version)?.map(Json).ok_or_else(|| Problem::not_found("event type and version"))
 }
 
 fn schema_of(kind: &str, version: &str) -> Result<Option<Value>, Problem> {
-    let (true, Ok(version)) = (
-        kind.bytes().all(|b| b.is_ascii_alphanumeric()),
-        version.parse::<u16>(),
-    ) else {
+    let (true, Ok(version)) = (kind.bytes().all(|b| b.is_ascii_alphanumeric()), version.parse::<u16>()) else {
         return Ok(None);
     };
     let Some(file) = Golden::get(&format!("{kind}.v{version}.json")) else {
@@ -390,8 +332,7 @@ fn format_of(accept: Option<&str>) -> Result<&'static str, Problem> {
             EVENT_STREAM => return Ok(EVENT_STREAM),
             NDJSON | "*/*" | "application/*" | "application/json" => return Ok(NDJSON),
             PARQUET => {
-                let detail =
-                    format!("Accept: {PARQUET} is not offered yet; use {NDJSON} or {EVENT_STREAM}");
+                let detail = format!("Accept: {PARQUET} is not offered yet; use {NDJSON} or {EVENT_STREAM}");
                 return Err(Problem::new("invalid_parameter", detail));
             }
             _ => {}
@@ -407,7 +348,7 @@ fn opens_personal(role: Role) -> bool {
 fn seal_personal(value: &mut Value) {
     match value {
         Value::Object(object) if object.contains_key("$personal") => {
-            *value = json!({ "sealed": true })
+            *value = json!({ "sealed": true });
         }
         Value::Object(object) => object.values_mut().for_each(seal_personal),
         Value::Array(items) => items.iter_mut().for_each(seal_personal),
@@ -416,17 +357,8 @@ fn seal_personal(value: &mut Value) {
 }
 
 /// The state and version of any stream; `None` where there is nothing yet, or no such type.
-async fn state_of(
-    loader: &Loader,
-    kind: &str,
-    id: &str,
-    position: i64,
-) -> Result<Option<(Value, i64)>, Problem> {
-    async fn fold<A: Root>(
-        loader: &Loader,
-        id: &str,
-        position: i64,
-    ) -> Result<(Value, i64), Problem> {
+async fn state_of(loader: &Loader, kind: &str, id: &str, position: i64) -> Result<Option<(Value, i64)>, Problem> {
+    async fn fold<A: Root>(loader: &Loader, id: &str, position: i64) -> Result<(Value, i64), Problem> {
         let (state, version) = loader.load_as_of::<A>(id, position).await?;
         Ok((serde_json::to_value(state)?, version))
     }
@@ -451,17 +383,8 @@ mod tests {
     #[test]
     fn a_place_is_a_position_a_token_or_a_time() {
         assert_eq!(Place::parse("12"), Some(Place::Position(12)));
-        assert_eq!(
-            Place::parse("1.12"),
-            Some(Place::Token(Position {
-                epoch: 1,
-                position: 12
-            }))
-        );
-        assert_eq!(
-            Place::parse("1970-01-01T01:00:00 01:00"),
-            Some(Place::Time(DateTime::UNIX_EPOCH))
-        );
+        assert_eq!(Place::parse("1.12"), Some(Place::Token(Position { epoch: 1, position: 12 })));
+        assert_eq!(Place::parse("1970-01-01T01:00:00 01:00"), Some(Place::Time(DateTime::UNIX_EPOCH)));
         assert_eq!(Place::parse("-1"), None);
         assert_eq!(Place::parse("yesterday"), None);
     }
@@ -469,24 +392,15 @@ mod tests {
     #[test]
     fn the_first_known_format_of_accept_is_taken_and_parquet_is_refused() {
         assert_eq!(format_of(None).unwrap(), NDJSON);
-        assert_eq!(
-            format_of(Some("text/html, text/event-stream;q=0.9")).unwrap(),
-            EVENT_STREAM
-        );
-        assert_eq!(
-            format_of(Some(PARQUET)).unwrap_err().code(),
-            "invalid_parameter"
-        );
+        assert_eq!(format_of(Some("text/html, text/event-stream;q=0.9")).unwrap(), EVENT_STREAM);
+        assert_eq!(format_of(Some(PARQUET)).unwrap_err().code(), "invalid_parameter");
     }
 
     #[test]
     fn what_is_personal_is_not_shown_to_everybody() {
         let mut state = json!({ "contact": { "email": { "$personal": "ada@example.com" } }, "notes": [{ "$erased": true }] });
         seal_personal(&mut state);
-        assert_eq!(
-            state,
-            json!({ "contact": { "email": { "sealed": true } }, "notes": [{ "$erased": true }] })
-        );
+        assert_eq!(state, json!({ "contact": { "email": { "sealed": true } }, "notes": [{ "$erased": true }] }));
     }
 
     #[test]

@@ -65,20 +65,11 @@ pub async fn import_products(
 ) -> Result<Response, Problem> {
     caller.require(Role::manages)?;
     let content_type = caller.header("content-type").unwrap_or_default();
-    if !content_type
-        .split(';')
-        .next()
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(CSV))
-    {
-        return Err(Problem::new(
-            "unsupported_media_type",
-            format!("send the file as `Content-Type: {CSV}`"),
-        ));
+    if !content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(CSV)) {
+        return Err(Problem::new("unsupported_media_type", format!("send the file as `Content-Type: {CSV}`")));
     }
     let request = Request {
-        currency: query
-            .currency
-            .unwrap_or_else(|| app.settings.default_currency().to_string()),
+        currency: query.currency.unwrap_or_else(|| app.settings.default_currency().to_string()),
         overwrite_stock: query.stock == StockMode::Overwrite,
         dry_run: query.dry_run,
     };
@@ -89,9 +80,6 @@ pub async fn import_products(
         line.push(b'\n');
         Some((Ok::<_, Infallible>(Bytes::from(line)), import))
     });
-    let headers = [
-        (header::CONTENT_TYPE, NDJSON),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let headers = [(header::CONTENT_TYPE, NDJSON), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(lines)).into_response())
 }

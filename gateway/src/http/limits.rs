@@ -25,8 +25,7 @@ const REQUEST_ID_CHARS_MAX: usize = 64;
 /// Keys kept before those that have recovered are dropped.
 const KEYS_MAX: usize = 100_000;
 
-type Limiter =
-    RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
+type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
 
 /// Counts requests by principal and by address.
 #[derive(Debug)]
@@ -47,12 +46,7 @@ impl Rates {
             principal: limiter(config.rate.principal_per_minute),
             address: limiter(config.rate.address_per_minute),
             exempt_loopback: config.rate.exempt_loopback,
-            trusted_proxies: config
-                .http
-                .trusted_proxies
-                .iter()
-                .filter_map(|text| text.parse().ok())
-                .collect(),
+            trusted_proxies: config.http.trusted_proxies.iter().filter_map(|text| text.parse().ok()).collect(),
         }
     }
 
@@ -63,34 +57,19 @@ impl Rates {
             return Some(peer);
         }
         let forwarded = headers.get("x-forwarded-for").and_then(|v| v.to_str().ok());
-        forwarded
-            .and_then(|list| list.rsplit(',').find_map(|part| part.trim().parse().ok()))
-            .or(Some(peer))
+        forwarded.and_then(|list| list.rsplit(',').find_map(|part| part.trim().parse().ok())).or(Some(peer))
     }
 }
 
 /// Refuses what comes too often: 429 with the wait.
-pub async fn rate(
-    State((app, rates)): State<(Arc<App>, Arc<Rates>)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0.ip());
+pub async fn rate(State((app, rates)): State<(Arc<App>, Arc<Rates>)>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let address = rates.address(peer, request.headers());
     if rates.exempt_loopback && address.is_some_and(|a| a.is_loopback()) {
         return next.run(request).await;
     }
-    let bearer = request
-        .headers()
-        .get("authorization")
-        .and_then(|v| v.to_str().ok())
-        .and_then(|t| t.get(7..));
-    let principal = bearer
-        .and_then(|token| app.tokens.check(token.trim()).ok())
-        .map(|claims| claims.sub);
+    let bearer = request.headers().get("authorization").and_then(|v| v.to_str().ok()).and_then(|t| t.get(7..));
+    let principal = bearer.and_then(|token| app.tokens.check(token.trim()).ok()).map(|claims| claims.sub);
     let address_key = address.map_or_else(|| "unknown".to_owned(), |a| a.to_string());
     let (limiter, key) = match principal {
         Some(subject) => (&rates.principal, subject),
@@ -103,26 +82,14 @@ pub async fn rate(
         Ok(snapshot) => {
             let mut response = next.run(request).await;
             let headers = response.headers_mut();
-            headers.insert(
-                "ratelimit-limit",
-                HeaderValue::from(snapshot.quota().burst_size().get()),
-            );
-            headers.insert(
-                "ratelimit-remaining",
-                HeaderValue::from(snapshot.remaining_burst_capacity()),
-            );
+            headers.insert("ratelimit-limit", HeaderValue::from(snapshot.quota().burst_size().get()));
+            headers.insert("ratelimit-remaining", HeaderValue::from(snapshot.remaining_burst_capacity()));
             response
         }
         Err(refused) => {
             let wait = refused.wait_time_from(DefaultClock::default().now());
-            let mut response = Problem::new(
-                "too_many_requests",
-                "too many requests; wait as long as Retry-After says",
-            )
-            .into_response();
-            response
-                .headers_mut()
-                .insert("retry-after", HeaderValue::from(wait.as_secs() + 1));
+            let mut response = Problem::new("too_many_requests", "too many requests; wait as long as Retry-After says").into_response();
+            response.headers_mut().insert("retry-after", HeaderValue::from(wait.as_secs() + 1));
             response
         }
     }
@@ -130,29 +97,16 @@ pub async fn rate(
 
 /// Gives the request its id, logs one line, and writes the id into a problem's body.
 pub async fn identify(mut request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get(&REQUEST_ID)
-        .and_then(|v| v.to_str().ok());
+    let given = request.headers().get(&REQUEST_ID).and_then(|v| v.to_str().ok());
     let valid = given.filter(|id| {
-        !id.is_empty()
-            && id.len() <= REQUEST_ID_CHARS_MAX
-            && id
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        !id.is_empty() && id.len() <= REQUEST_ID_CHARS_MAX && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     });
-    let id = valid.map_or_else(
-        || infra::clock::new_id().simple().to_string(),
-        str::to_owned,
-    );
+    let id = valid.map_or_else(|| infra::clock::new_id().simple().to_string(), str::to_owned);
     request.extensions_mut().insert(RequestId(id.clone()));
     let traceparent = request.headers().get("traceparent").cloned();
     let method = request.method().clone();
     // Cart ids are secrets and queries may hold order tokens: the log has the route, not the path.
-    let route = request
-        .extensions()
-        .get::<axum::extract::MatchedPath>()
-        .map_or_else(|| "-".to_owned(), |p| p.as_str().to_owned());
+    let route = request.extensions().get::<axum::extract::MatchedPath>().map_or_else(|| "-".to_owned(), |p| p.as_str().to_owned());
     let began = Instant::now();
     let mut response = next.run(request).await;
     let status = response.status().as_u16();
@@ -164,8 +118,7 @@ pub async fn identify(mut request: Request, next: Next) -> Response {
         body.insert("request_id".to_owned(), json!(id));
         let (mut parts, _) = response.into_parts();
         parts.headers.remove("content-length");
-        response =
-            Response::from_parts(parts, serde_json::to_vec(&body).unwrap_or_default().into());
+        response = Response::from_parts(parts, serde_json::to_vec(&body).unwrap_or_default().into());
     }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -175,10 +128,7 @@ pub async fn identify(mut request: Request, next: Next) -> Response {
         headers.insert("traceparent", traceparent);
     }
     headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        "x-content-type-options",
-        HeaderValue::from_static("nosniff"),
-    );
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -186,10 +136,8 @@ pub async fn identify(mut request: Request, next: Next) -> Response {
 pub async fn time_out(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_elapsed) => Problem::new(
-            "request_timeout",
-            "the request took too long; repeat it with the same Idempotency-Key",
-        )
-        .into_response(),
+        Err(_elapsed) => {
+            Problem::new("request_timeout", "the request took too long; repeat it with the same Idempotency-Key").into_response()
+        }
     }
 }

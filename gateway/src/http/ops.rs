@@ -146,12 +146,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
         return Json(json!({ "status": "ready", "not_ready": [] })).into_response();
     }
     let body = json!({ "status": "not_ready", "not_ready": not_ready });
-    (
-        StatusCode::SERVICE_UNAVAILABLE,
-        [(header::RETRY_AFTER, RETRY_AFTER_S.to_string())],
-        Json(body),
-    )
-        .into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER_S.to_string())], Json(body)).into_response()
 }
 
 /// How far the log is, and how far everything that follows it.
@@ -164,10 +159,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     ),
     security(("bearer" = [])),
 )]
-pub async fn status(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-) -> Result<Read<StatusBody>, Problem> {
+pub async fn status(State(app): State<Arc<App>>, caller: Caller) -> Result<Read<StatusBody>, Problem> {
     caller.require(Role::operates)?;
     let before = projections(&app.pool, Some(app.search.position().1)).await?;
     let began = Instant::now();
@@ -175,25 +167,11 @@ pub async fn status(
     let head = event_log::head(&app.pool).await?;
     let mut projections = projections(&app.pool, Some(app.search.position().1)).await?;
     for projection in &mut projections {
-        let earlier = before
-            .iter()
-            .find(|b| b.name == projection.name)
-            .map_or(projection.checkpoint, |b| b.checkpoint);
+        let earlier = before.iter().find(|b| b.name == projection.name).map_or(projection.checkpoint, |b| b.checkpoint);
         projection.events_per_second = per_second(projection.checkpoint - earlier, began.elapsed());
     }
-    let position = Position {
-        epoch: head.epoch,
-        position: head.position,
-    };
-    Ok(Read::personal(
-        StatusBody {
-            epoch: head.epoch,
-            head_position: head.position,
-            relay_position,
-            projections,
-        },
-        position,
-    ))
+    let position = Position { epoch: head.epoch, position: head.position };
+    Ok(Read::personal(StatusBody { epoch: head.epoch, head_position: head.position, relay_position, projections }, position))
 }
 
 /// Makes a read model anew from the log, or stops and resumes it.
@@ -215,34 +193,19 @@ pub async fn act(
     Path((name, action)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<ActionBody>), Problem> {
     caller.require(Role::operates)?;
-    let action: Action =
-        serde_json::from_value(Value::String(action)).map_err(|_| Problem::not_found("action"))?;
+    let action: Action = serde_json::from_value(Value::String(action)).map_err(|_| Problem::not_found("action"))?;
     let head = event_log::head(&app.pool).await?;
     let status = match (name.as_str(), action) {
         (SEARCH, Action::Rebuild) => rebuild_search(&app, head.position).await,
         (SEARCH, _) => {
-            return Err(Problem::new(
-                "invalid_state",
-                "the search replica can't be paused; stop the role search instead",
-            ));
+            return Err(Problem::new("invalid_state", "the search replica can't be paused; stop the role search instead"));
         }
         (_, Action::Rebuild) => rebuild(&app.pool, &name).await?,
         (_, Action::Pause) => pause(&app.pool, &name).await?,
         (_, Action::Resume) => resume(&app.pool, &name).await?,
     };
-    tracing::info!(
-        projection = name,
-        status,
-        "an operator changed a projection"
-    );
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(ActionBody {
-            name,
-            status,
-            head_position: head.position,
-        }),
-    ))
+    tracing::info!(projection = name, status, "an operator changed a projection");
+    Ok((StatusCode::ACCEPTED, Json(ActionBody { name, status, head_position: head.position })))
 }
 
 /// The events that projections could not apply.
@@ -257,27 +220,17 @@ pub async fn act(
     ),
     security(("bearer" = [])),
 )]
-pub async fn parked(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Query(query): Query<ParkedQuery>,
-) -> Result<Json<ParkedBody>, Problem> {
+pub async fn parked(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ParkedQuery>) -> Result<Json<ParkedBody>, Problem> {
     caller.require(Role::operates)?;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new(
-            "invalid_parameter",
-            format!("limit must be 1 to {PAGE_MAX}"),
-        ));
+        return Err(Problem::new("invalid_parameter", format!("limit must be 1 to {PAGE_MAX}")));
     }
     let (after_projection, after_position) = match query.cursor.as_deref() {
         None => ("", 0),
-        Some(cursor) => parse_parked_id(cursor).ok_or_else(|| {
-            Problem::new(
-                "invalid_cursor",
-                "use next_cursor of the previous answer as it is",
-            )
-        })?,
+        Some(cursor) => {
+            parse_parked_id(cursor).ok_or_else(|| Problem::new("invalid_cursor", "use next_cursor of the previous answer as it is"))?
+        }
     };
     let rows: Vec<(String, i64, String, String, DateTime<Utc>)> = sqlx::query_as(
         r#"SELECT projection, position, aggregate_type || '/' || aggregate_id, error, parked_at FROM parked_event
@@ -295,14 +248,7 @@ pub async fn parked(
         .into_iter()
         .map(|(projection, position, stream, error, parked_at)| {
             let id = format!("{projection}:{position}");
-            ParkedEvent {
-                id,
-                projection,
-                position,
-                stream,
-                error,
-                parked_at,
-            }
+            ParkedEvent { id, projection, position, stream, error, parked_at }
         })
         .collect();
     if more {
@@ -325,12 +271,7 @@ pub async fn parked(
 )]
 pub async fn verify(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Report>, Problem> {
     caller.require(Role::operates)?;
-    let _alone = VERIFYING.try_acquire().map_err(|_| {
-        Problem::new(
-            "overloaded",
-            "another verification runs; repeat when it has ended",
-        )
-    })?;
+    let _alone = VERIFYING.try_acquire().map_err(|_| Problem::new("overloaded", "another verification runs; repeat when it has ended"))?;
     let subject = verify::Subject {
         pool: app.pool.clone(),
         sealer: app.sealer.clone(),
@@ -341,10 +282,7 @@ pub async fn verify(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<
 }
 
 /// The checkpoints and how far each is behind the head, with the search replica at the position it is given.
-pub async fn projections(
-    pool: &PgPool,
-    search: Option<i64>,
-) -> Result<Vec<ProjectionStatus>, sqlx::Error> {
+pub async fn projections(pool: &PgPool, search: Option<i64>) -> Result<Vec<ProjectionStatus>, sqlx::Error> {
     sqlx::query_as(
         "WITH head AS (SELECT last_position FROM event_batch ORDER BY batch DESC LIMIT 1),
               reader AS (SELECT projection, version, status, position FROM checkpoint
@@ -364,18 +302,13 @@ pub async fn projections(
 }
 
 fn per_second(events: i64, elapsed: Duration) -> i64 {
-    let elapsed_ms = i64::try_from(elapsed.as_millis())
-        .unwrap_or(i64::MAX)
-        .max(1);
+    let elapsed_ms = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX).max(1);
     events.max(0).saturating_mul(1_000) / elapsed_ms
 }
 
 async fn relay_position(app: &App) -> Option<i64> {
     let context = async_nats::jetstream::new(app.nats.clone()?);
-    let stream = timeout(RELAY_TIMEOUT, context.get_stream(STREAM))
-        .await
-        .ok()?
-        .ok()?;
+    let stream = timeout(RELAY_TIMEOUT, context.get_stream(STREAM)).await.ok()?.ok()?;
     i64::try_from(stream.cached_info().state.last_sequence).ok()
 }
 
@@ -397,31 +330,20 @@ async fn rebuild(pool: &PgPool, name: &str) -> Result<String, Problem> {
 }
 
 async fn pause(pool: &PgPool, name: &str) -> Result<String, Problem> {
-    let status = sqlx::query_scalar(
-        "UPDATE checkpoint SET status = 'paused' WHERE projection = $1 RETURNING status",
-    )
-    .bind(name);
-    status
-        .fetch_optional(pool)
-        .await?
-        .ok_or_else(|| Problem::not_found("projection"))
+    let status = sqlx::query_scalar("UPDATE checkpoint SET status = 'paused' WHERE projection = $1 RETURNING status").bind(name);
+    status.fetch_optional(pool).await?.ok_or_else(|| Problem::not_found("projection"))
 }
 
 async fn resume(pool: &PgPool, name: &str) -> Result<String, Problem> {
-    let known: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM checkpoint WHERE projection = $1)")
-            .bind(name)
-            .fetch_one(pool)
-            .await?;
+    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM checkpoint WHERE projection = $1)").bind(name).fetch_one(pool).await?;
     if !known {
         return Err(Problem::not_found("projection"));
     }
-    let status: Option<String> = sqlx::query_scalar(
-        "UPDATE checkpoint SET status = 'live' WHERE projection = $1 AND status = 'paused' RETURNING status",
-    )
-    .bind(name)
-    .fetch_optional(pool)
-    .await?;
+    let status: Option<String> =
+        sqlx::query_scalar("UPDATE checkpoint SET status = 'live' WHERE projection = $1 AND status = 'paused' RETURNING status")
+            .bind(name)
+            .fetch_optional(pool)
+            .await?;
     status.ok_or_else(|| Problem::new("invalid_state", "the projection is not paused"))
 }
 
@@ -433,71 +355,35 @@ fn parse_parked_id(text: &str) -> Option<(&str, i64)> {
 /// What keeps this process from working, each with its fix.
 async fn not_ready(app: &App) -> Vec<Value> {
     let mut missing = Vec::new();
-    let mut lacks =
-        |what: &str, detail: String| missing.push(json!({ "what": what, "detail": detail }));
+    let mut lacks = |what: &str, detail: String| missing.push(json!({ "what": what, "detail": detail }));
     match timeout(READY_TIMEOUT, schema(&app.pool)).await {
         Ok(Ok((version, checkpoints))) => {
-            let needed = MIGRATOR
-                .iter()
-                .map(|migration| migration.version)
-                .max()
-                .unwrap_or(0);
+            let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
             if version < needed {
-                lacks(
-                    "schema",
-                    format!(
-                        "the log's schema is at {version}, {needed} is needed: run `daybook migrate`"
-                    ),
-                );
+                lacks("schema", format!("the log's schema is at {version}, {needed} is needed: run `daybook migrate`"));
             }
-            for name in projections::NAMES
-                .iter()
-                .filter(|name| !checkpoints.iter().any(|known| known == *name))
-            {
-                lacks(
-                    "projection",
-                    format!("the read model {name} is not there: run `daybook migrate`"),
-                );
+            for name in projections::NAMES.iter().filter(|name| !checkpoints.iter().any(|known| known == *name)) {
+                lacks("projection", format!("the read model {name} is not there: run `daybook migrate`"));
             }
         }
-        Ok(Err(error)) if is_missing_table(&error) => lacks(
-            "schema",
-            "the log's schema is not there: run `daybook migrate`".to_owned(),
-        ),
-        Ok(Err(_)) | Err(_) => lacks(
-            "database",
-            "Postgres does not answer: check it and DATABASE_URL".to_owned(),
-        ),
+        Ok(Err(error)) if is_missing_table(&error) => lacks("schema", "the log's schema is not there: run `daybook migrate`".to_owned()),
+        Ok(Err(_)) | Err(_) => lacks("database", "Postgres does not answer: check it and DATABASE_URL".to_owned()),
     }
-    let connected = app
-        .nats
-        .as_ref()
-        .is_some_and(|nats| nats.connection_state() == async_nats::connection::State::Connected);
+    let connected = app.nats.as_ref().is_some_and(|nats| nats.connection_state() == async_nats::connection::State::Connected);
     if !connected {
-        lacks(
-            "nats",
-            "NATS does not answer: check it and NATS_URL".to_owned(),
-        );
+        lacks("nats", "NATS does not answer: check it and NATS_URL".to_owned());
     }
     missing
 }
 
 async fn schema(pool: &PgPool) -> Result<(i64, Vec<String>), sqlx::Error> {
-    let version: Option<i64> =
-        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-            .fetch_one(pool)
-            .await?;
-    let checkpoints = sqlx::query_scalar("SELECT projection FROM checkpoint")
-        .fetch_all(pool)
-        .await?;
+    let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(pool).await?;
+    let checkpoints = sqlx::query_scalar("SELECT projection FROM checkpoint").fetch_all(pool).await?;
     Ok((version.unwrap_or(0), checkpoints))
 }
 
 fn is_missing_table(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == "42P01")
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "42P01")
 }
 
 #[cfg(test)]

@@ -101,21 +101,13 @@ pub async fn place(
         expected_total: expected_total(body.expected_total.as_ref())?,
         terms: Arc::clone(&app.settings.terms),
     };
-    let done = app
-        .writer
-        .execute(caller.origin(), idempotency, move |streams| {
-            checkout::place(streams, &checkout)
-        })
-        .await;
+    let done = app.writer.execute(caller.origin(), idempotency, move |streams| checkout::place(streams, &checkout)).await;
     let started = done.as_ref().ok().and_then(|done| done.output.started);
     if let Some(attempt) = attempt.filter(|attempt| started != Some(attempt.payment_id)) {
         reactor::drop_token(&app.writer, attempt.payment_id).await?;
     }
     match done {
-        Ok(done) => {
-            app.placed(done.output, done.position, idempotency, until)
-                .await
-        }
+        Ok(done) => app.placed(done.output, done.position, idempotency, until).await,
         Err(CommandError::Replayed(_)) => app.replayed(idempotency, until).await,
         Err(error) => Err(error.into()),
     }
@@ -134,35 +126,18 @@ pub async fn show(
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
     if let Some(as_of) = &query.as_of {
         let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
-        let at = Position {
-            epoch: event_log::head(&app.pool).await?.epoch,
-            position,
-        };
+        let at = Position { epoch: event_log::head(&app.pool).await?.epoch, position };
         let (body, version) = app.order_as_of(order_id, at, false).await?;
         return Ok(Read::personal(body, at).version(version, &caller));
     }
-    let at = app
-        .read_position(&caller, query.token_position.as_deref(), "order")
-        .await?;
+    let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
     let Some(row) = projections::order::find(&app.pool, &order_id.to_string()).await? else {
         return Err(Problem::not_found("order"));
     };
     let payments: Vec<Payment> = row.payments.into_iter().map(|p| p.state).collect();
     let position = row.order.position.max(at.position);
-    let placed = row
-        .order
-        .state
-        .placed()
-        .ok_or_else(|| Problem::not_found("order"))?;
-    let body = render(
-        placed,
-        &payments,
-        Position {
-            epoch: at.epoch,
-            position,
-        },
-        None,
-    );
+    let placed = row.order.state.placed().ok_or_else(|| Problem::not_found("order"))?;
+    let body = render(placed, &payments, Position { epoch: at.epoch, position }, None);
     Ok(Read::personal(body, at).version(row.order.version, &caller))
 }
 
@@ -176,17 +151,12 @@ pub async fn events(
     Query(query): Query<OrderQuery>,
 ) -> Result<Read<Value>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
-    let at = app
-        .read_position(&caller, query.token_position.as_deref(), "order")
-        .await?;
+    let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
     let (order, _) = app.loader.load::<Order>(&order_id.to_string()).await?;
     let placed = order.placed().ok_or_else(|| Problem::not_found("order"))?;
-    let mut stored =
-        event_log::stream(&app.pool, ("order", &order_id.to_string()), 0, i64::MAX).await?;
+    let mut stored = event_log::stream(&app.pool, ("order", &order_id.to_string()), 0, i64::MAX).await?;
     for payment_id in &placed.payments {
-        stored.extend(
-            event_log::stream(&app.pool, ("payment", &payment_id.to_string()), 0, i64::MAX).await?,
-        );
+        stored.extend(event_log::stream(&app.pool, ("payment", &payment_id.to_string()), 0, i64::MAX).await?);
     }
     stored.sort_by_key(|event| event.position);
     let items: Vec<Value> = stored
@@ -216,35 +186,18 @@ pub async fn live(
     Query(query): Query<OrderQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, axum::Error>>>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
-    projections::order::find(&app.pool, &order_id.to_string())
-        .await?
-        .ok_or_else(|| Problem::not_found("order"))?;
+    projections::order::find(&app.pool, &order_id.to_string()).await?.ok_or_else(|| Problem::not_found("order"))?;
     let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
     let stream = futures::stream::unfold((app, String::new()), move |(app, shown)| async move {
         let until = Instant::now() + idle;
         loop {
-            let row = projections::order::find(&app.pool, &order_id.to_string())
-                .await
-                .ok()??;
+            let row = projections::order::find(&app.pool, &order_id.to_string()).await.ok()??;
             let payments: Vec<Payment> = row.payments.iter().map(|p| p.state.clone()).collect();
-            let position = row
-                .payments
-                .iter()
-                .map(|p| p.position)
-                .fold(row.order.position, i64::max);
-            let at = Position {
-                epoch: event_log::head(&app.pool).await.ok()?.epoch,
-                position,
-            };
+            let position = row.payments.iter().map(|p| p.position).fold(row.order.position, i64::max);
+            let at = Position { epoch: event_log::head(&app.pool).await.ok()?.epoch, position };
             let body = render(row.order.state.placed()?, &payments, at, None).to_string();
             if body != shown {
-                return Some((
-                    Ok(SseEvent::default()
-                        .id(at.to_string())
-                        .event("order")
-                        .data(&body)),
-                    (app, body),
-                ));
+                return Some((Ok(SseEvent::default().id(at.to_string()).event("order").data(&body)), (app, body)));
             }
             if Instant::now() >= until {
                 return None;
@@ -272,25 +225,9 @@ pub async fn pay(
         return Err(Problem::internal());
     };
     let wanted = attempt.clone();
-    let done = app
-        .writer
-        .execute(caller.origin(), idempotency, move |streams| {
-            payment::pay(streams, order_id, &wanted)
-        })
-        .await;
+    let done = app.writer.execute(caller.origin(), idempotency, move |streams| payment::pay(streams, order_id, &wanted)).await;
     match done {
-        Ok(done) => {
-            app.placed(
-                Placed {
-                    order_id,
-                    started: Some(done.output),
-                },
-                done.position,
-                idempotency,
-                until,
-            )
-            .await
-        }
+        Ok(done) => app.placed(Placed { order_id, started: Some(done.output) }, done.position, idempotency, until).await,
         Err(error) => {
             reactor::drop_token(&app.writer, attempt.payment_id).await?;
             if matches!(error, CommandError::Replayed(_)) {
@@ -311,74 +248,38 @@ pub async fn cancel(
     Query(query): Query<OrderQuery>,
 ) -> Result<Wrote<Value>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
-    let by = if caller.is_staff() {
-        "staff"
-    } else {
-        "shopper"
-    };
-    let done = app
-        .writer
-        .execute(caller.origin(), None, move |streams| {
-            order::cancel(streams, order_id, by, "cancelled")
-        })
-        .await?;
+    let by = if caller.is_staff() { "staff" } else { "shopper" };
+    let done = app.writer.execute(caller.origin(), None, move |streams| order::cancel(streams, order_id, by, "cancelled")).await?;
     let (body, version) = app.order_as_of(order_id, done.position, false).await?;
-    Ok(Wrote {
-        status: StatusCode::OK,
-        body: Some(body),
-        position: done.position,
-        version: Some(version),
-        replayed: false,
-    })
+    Ok(Wrote { status: StatusCode::OK, body: Some(body), position: done.position, version: Some(version), replayed: false })
 }
 
 /// All orders, the newest first.
 #[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(("status" = Option<String>, Query), ("cursor" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "1 to 200")),
     responses((status = 200, description = "items, next_cursor")))]
-pub async fn list(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    Query(query): Query<ListQuery>,
-) -> Result<Read<Value>, Problem> {
+pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Read<Value>, Problem> {
     caller.require(Role::is_staff)?;
     let limit = query.limit.unwrap_or(50);
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new(
-            "invalid_parameter",
-            format!("limit must be from 1 to {PAGE_MAX}"),
-        ));
+        return Err(Problem::new("invalid_parameter", format!("limit must be from 1 to {PAGE_MAX}")));
     }
-    let at = app
-        .read_position(&caller, query.token_position.as_deref(), "order")
-        .await?;
-    let rows = projections::order::list(
-        &app.pool,
-        query.status.as_deref(),
-        query.cursor.as_deref(),
-        limit,
-    )
-    .await?;
+    let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
+    let rows = projections::order::list(&app.pool, query.status.as_deref(), query.cursor.as_deref(), limit).await?;
     let full = i64::try_from(rows.len()).unwrap_or(0) == limit;
     let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
-    let items: Vec<Value> = rows
-        .iter()
-        .filter_map(|row| Some(render(row.state.placed()?, &[], at, None)))
-        .collect();
-    Ok(Read::personal(
-        json!({ "items": items, "next_cursor": next_cursor }),
-        at,
-    ))
+    let items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &[], at, None))).collect();
+    Ok(Read::personal(json!({ "items": items, "next_cursor": next_cursor }), at))
 }
 
 fn expected_total(value: Option<&Value>) -> Result<Option<i64>, Problem> {
     let Some(value) = value else { return Ok(None) };
     let amount = value.as_i64().or_else(|| value["amount"].as_i64());
     amount.map(Some).ok_or_else(|| {
-        Problem::new(
-            "validation_failed",
-            "expected_total must be money, like the cart's totals.total",
+        Problem::new("validation_failed", "expected_total must be money, like the cart's totals.total").error(
+            "/expected_total",
+            "invalid",
+            "must be money",
         )
-        .error("/expected_total", "invalid", "must be money")
     })
 }
 
@@ -386,22 +287,12 @@ fn expected_total(value: Option<&Value>) -> Result<Option<i64>, Problem> {
 fn numbers() -> Result<Vec<String>, Problem> {
     let mut bytes = [0_u8; NUMBER_CHARS * NUMBER_CANDIDATES];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Problem::internal())?;
-    let number = |chunk: &[u8]| {
-        chunk
-            .iter()
-            .map(|byte| char::from(NUMBER_ALPHABET[usize::from(byte % 32)]))
-            .collect()
-    };
+    let number = |chunk: &[u8]| chunk.iter().map(|byte| char::from(NUMBER_ALPHABET[usize::from(byte % 32)])).collect();
     Ok(bytes.chunks(NUMBER_CHARS).map(number).collect())
 }
 
 /// An order as answers show it.
-pub fn render(
-    order: &PlacedOrder,
-    payments: &[Payment],
-    at: Position,
-    order_token: Option<&str>,
-) -> Value {
+pub fn render(order: &PlacedOrder, payments: &[Payment], at: Position, order_token: Option<&str>) -> Value {
     let facts = &order.facts;
     let total = facts.totals.total;
     let currency = facts.currency;
@@ -409,20 +300,9 @@ pub fn render(
     let paid: i64 = payments.iter().map(Payment::captured).sum();
     let refunded: i64 = payments.iter().map(Payment::refunded).sum();
     let owed = order.amount_owed().map_or(total.amount(), Money::amount);
-    let is_due = matches!(
-        order.stage,
-        OrderStage::PendingPayment | OrderStage::Confirmed { .. }
-    );
-    let status = if payments.is_empty() {
-        PaymentStatus::None
-    } else {
-        order_payment_status(total, payments)
-    };
-    let fulfilment = if matches!(order.stage, OrderStage::Cancelled { .. }) {
-        "cancelled"
-    } else {
-        "unfulfilled"
-    };
+    let is_due = matches!(order.stage, OrderStage::PendingPayment | OrderStage::Confirmed { .. });
+    let status = if payments.is_empty() { PaymentStatus::None } else { order_payment_status(total, payments) };
+    let fulfilment = if matches!(order.stage, OrderStage::Cancelled { .. }) { "cancelled" } else { "unfulfilled" };
     let lines: Vec<Value> = facts
         .lines
         .iter()
@@ -464,32 +344,22 @@ pub fn render(
 impl App {
     /// The token by which a guest sees an order; it is derived, so nothing is stored.
     fn order_token(&self, order_id: OrderId) -> String {
-        self.master
-            .hash_secret("order_token", &order_id.to_string())
+        self.master.hash_secret("order_token", &order_id.to_string())
     }
 
     /// Staff see every order, others those whose token they have; nobody learns whether an order exists.
     fn may_see(&self, caller: &Caller, id: &str, token: Option<&str>) -> Result<OrderId, Problem> {
         let order_id: OrderId = id.parse().map_err(|_| Problem::not_found("order"))?;
         let expected = self.order_token(order_id);
-        let given = token
-            .or_else(|| caller.header("order-token"))
-            .unwrap_or_default();
+        let given = token.or_else(|| caller.header("order-token")).unwrap_or_default();
         // Hashes are compared, so that the time says nothing about the token.
         let matches = blake3::hash(given.as_bytes()) == blake3::hash(expected.as_bytes());
-        if caller.is_staff() || matches {
-            Ok(order_id)
-        } else {
-            Err(Problem::not_found("order"))
-        }
+        if caller.is_staff() || matches { Ok(order_id) } else { Err(Problem::not_found("order")) }
     }
 
     fn outcome_until(&self, caller: &Caller) -> Instant {
         let http = &self.config.http;
-        let wait = caller
-            .wait_s()
-            .map_or(http.checkout_wait_ms, |s| s.saturating_mul(1_000))
-            .min(http.read_wait_max_ms);
+        let wait = caller.wait_s().map_or(http.checkout_wait_ms, |s| s.saturating_mul(1_000)).min(http.read_wait_max_ms);
         Instant::now() + Duration::from_millis(wait)
     }
 
@@ -499,22 +369,11 @@ impl App {
             return Ok(None);
         };
         if payment.provider != SANDBOX || self.provider.is_none() {
-            let detail = format!(
-                "{:?} is not a payment provider of this store; see GET /v1/store",
-                payment.provider
-            );
-            return Err(Problem::new("validation_failed", detail).error(
-                "/payment/provider",
-                "unknown",
-                "is not offered",
-            ));
+            let detail = format!("{:?} is not a payment provider of this store; see GET /v1/store", payment.provider);
+            return Err(Problem::new("validation_failed", detail).error("/payment/provider", "unknown", "is not offered"));
         }
         if payment.token.is_empty() || payment.token.len() > 1_000 {
-            return Err(Problem::new(
-                "validation_failed",
-                "the payment's token must have 1 to 1000 characters",
-            )
-            .error(
+            return Err(Problem::new("validation_failed", "the payment's token must have 1 to 1000 characters").error(
                 "/payment/token",
                 "invalid",
                 "must have 1 to 1000 characters",
@@ -522,11 +381,7 @@ impl App {
         }
         let payment_id = PaymentId::new(infra::clock::new_id());
         reactor::keep_token(&self.writer, payment_id, &payment.token).await?;
-        Ok(Some(Attempt {
-            payment_id,
-            operation_id: OperationId::new(infra::clock::new_id()),
-            provider: payment.provider.clone(),
-        }))
+        Ok(Some(Attempt { payment_id, operation_id: OperationId::new(infra::clock::new_id()), provider: payment.provider.clone() }))
     }
 
     /// The answer to a checkout: waits, bounded, for the outcome of what is being paid.
@@ -542,9 +397,7 @@ impl App {
             // The first to settle the record wins: whoever repeats the call is answered as of the same position.
             Some(key) => {
                 self.writer.settle(key.key, at.position).await?;
-                commands::writer::recorded(&self.pool, key.key)
-                    .await?
-                    .map_or(at, |recorded| recorded.position)
+                commands::writer::recorded(&self.pool, key.key).await?.map_or(at, |recorded| recorded.position)
             }
             None => at,
         };
@@ -552,102 +405,59 @@ impl App {
     }
 
     /// The log's position at which the order's payment has an outcome, or the newest one when time is up.
-    async fn outcome(
-        &self,
-        order_id: OrderId,
-        position: Position,
-        until: Instant,
-    ) -> Result<Position, Problem> {
+    async fn outcome(&self, order_id: OrderId, position: Position, until: Instant) -> Result<Position, Problem> {
         loop {
             let (order, _) = self.loader.load::<Order>(&order_id.to_string()).await?;
-            let waits = order
-                .placed()
-                .is_some_and(|o| o.stage == OrderStage::PendingPayment && o.live_payment.is_some());
+            let waits = order.placed().is_some_and(|o| o.stage == OrderStage::PendingPayment && o.live_payment.is_some());
             if !waits || Instant::now() >= until {
+                // The end of the batch that the order's newest event came in: its payment's events are there too.
                 let last: Option<i64> = sqlx::query_scalar(
-                    "SELECT max(position) FROM (SELECT position FROM events WHERE aggregate_type = 'order' AND aggregate_id = $1
-                                                ORDER BY sequence DESC LIMIT 1) e",
+                    "SELECT b.last_position FROM event_batch b
+                     WHERE b.last_position >= (SELECT e.position FROM events e WHERE e.aggregate_type = 'order' AND e.aggregate_id = $1
+                                               ORDER BY e.sequence DESC LIMIT 1)
+                     ORDER BY b.last_position LIMIT 1",
                 )
                 .bind(order_id.to_string())
-                .fetch_one(&self.pool)
+                .fetch_optional(&self.pool)
                 .await?;
-                return Ok(Position {
-                    epoch: position.epoch,
-                    position: last.unwrap_or(0).max(position.position),
-                });
+                return Ok(Position { epoch: position.epoch, position: last.unwrap_or(0).max(position.position) });
             }
             tokio::time::sleep(OUTCOME_INTERVAL).await;
         }
     }
 
     /// The answer to a repeated call: the first one's, once that has ended.
-    async fn replayed(
-        &self,
-        idempotency: Option<Idempotency>,
-        until: Instant,
-    ) -> Result<Wrote<Value>, Problem> {
+    async fn replayed(&self, idempotency: Option<Idempotency>, until: Instant) -> Result<Wrote<Value>, Problem> {
         let Some(idempotency) = idempotency else {
             return Err(Problem::internal());
         };
         let limit = Instant::now() + Duration::from_millis(self.config.http.idempotency_wait_ms);
         loop {
-            let recorded = commands::writer::recorded(&self.pool, idempotency.key)
-                .await?
-                .ok_or_else(Problem::internal)?;
+            let recorded = commands::writer::recorded(&self.pool, idempotency.key).await?.ok_or_else(Problem::internal)?;
             let recorded = settled(recorded)?;
             if !recorded.running {
-                let order_id = recorded
-                    .aggregate
-                    .and_then(|(_, id)| id.parse().ok())
-                    .ok_or_else(Problem::internal)?;
+                let order_id = recorded.aggregate.and_then(|(_, id)| id.parse().ok()).ok_or_else(Problem::internal)?;
                 return self.order_answer(order_id, recorded.position, true).await;
             }
             if Instant::now() >= limit.min(until.max(Instant::now())) {
-                return Err(Problem::new(
-                    "idempotency_in_progress",
-                    "the first call with this key is still running; repeat shortly",
-                ));
+                return Err(Problem::new("idempotency_in_progress", "the first call with this key is still running; repeat shortly"));
             }
             tokio::time::sleep(OUTCOME_INTERVAL).await;
         }
     }
 
-    async fn order_answer(
-        &self,
-        order_id: OrderId,
-        at: Position,
-        replayed: bool,
-    ) -> Result<Wrote<Value>, Problem> {
+    async fn order_answer(&self, order_id: OrderId, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
         let (body, version) = self.order_as_of(order_id, at, true).await?;
-        Ok(Wrote {
-            status: StatusCode::CREATED,
-            body: Some(body),
-            position: at,
-            version: Some(version),
-            replayed,
-        })
+        Ok(Wrote { status: StatusCode::CREATED, body: Some(body), position: at, version: Some(version), replayed })
     }
 
     /// An order and its payments as of a position: the same bytes for ever, but for what is erased.
-    async fn order_as_of(
-        &self,
-        order_id: OrderId,
-        at: Position,
-        with_token: bool,
-    ) -> Result<(Value, i64), Problem> {
-        let (order, version) = self
-            .loader
-            .load_as_of::<Order>(&order_id.to_string(), at.position)
-            .await?;
+    async fn order_as_of(&self, order_id: OrderId, at: Position, with_token: bool) -> Result<(Value, i64), Problem> {
+        let (order, version) = self.loader.load_as_of::<Order>(&order_id.to_string(), at.position).await?;
         let placed = order.placed().ok_or_else(|| Problem::not_found("order"))?;
         let mut payments = Vec::with_capacity(placed.payments.len());
         for payment_id in &placed.payments {
-            payments.push(
-                self.loader
-                    .load_as_of::<Payment>(&payment_id.to_string(), at.position)
-                    .await?
-                    .0,
-            );
+            payments.push(self.loader.load_as_of::<Payment>(&payment_id.to_string(), at.position).await?.0);
         }
         let token = with_token.then(|| self.order_token(order_id));
         Ok((render(placed, &payments, at, token.as_deref()), version))

@@ -11,241 +11,51 @@ pub const RETRY_AFTER_S: u64 = 1;
 
 /// `code, status, title, what to do about it`: the whole table, and the text of `/problems/{code}`.
 pub const CODES: &[(&str, u16, &str, &str)] = &[
-    (
-        "already_exists",
-        409,
-        "It exists already",
-        "Another object has this name or key. Choose another one, or change the existing object.",
-    ),
-    (
-        "ambiguous_line",
-        409,
-        "Several lines match",
-        "The cart has several lines of this product. Use the line's id.",
-    ),
+    ("already_exists", 409, "It exists already", "Another object has this name or key. Choose another one, or change the existing object."),
+    ("ambiguous_line", 409, "Several lines match", "The cart has several lines of this product. Use the line's id."),
     (
         "cart_changed",
         409,
         "The cart's total has changed",
         "Prices, tax or shipping have changed since the total was last shown. Show `current_total` and check out again with it as `expected_total`.",
     ),
-    (
-        "cart_closed",
-        409,
-        "The cart is closed",
-        "The cart was checked out or has expired. Start a new one.",
-    ),
+    ("cart_closed", 409, "The cart is closed", "The cart was checked out or has expired. Start a new one."),
     ("cart_empty", 422, "The cart is empty", "Add a line first."),
-    (
-        "cart_incomplete",
-        422,
-        "The cart is not complete",
-        "Supply what `missing` names, then check out.",
-    ),
-    (
-        "conflict",
-        409,
-        "Somebody else was faster",
-        "The object changed while the command was decided. Read it again and repeat.",
-    ),
-    (
-        "forbidden",
-        403,
-        "Not allowed",
-        "The token's role may not do this. Use a token with a role that may.",
-    ),
-    (
-        "idempotency_in_progress",
-        409,
-        "The first call is still running",
-        "Wait as long as `Retry-After` says and repeat the same call.",
-    ),
-    (
-        "idempotency_key_reused",
-        422,
-        "The key was used for another request",
-        "Use a new `Idempotency-Key` for a new request.",
-    ),
-    (
-        "insufficient_stock",
-        409,
-        "Not enough in stock",
-        "`lines` says what is left of each. Lower the quantities.",
-    ),
-    (
-        "internal",
-        500,
-        "A failure of ours",
-        "Repeat later; tell us the `request_id` if it stays.",
-    ),
-    (
-        "invalid_cursor",
-        400,
-        "The cursor is not valid",
-        "Use `next_cursor` of the previous answer as it is, or leave `cursor` out.",
-    ),
-    (
-        "invalid_json",
-        400,
-        "The body is not the JSON that was expected",
-        "`detail` names the place. Send `Content-Type: application/json`.",
-    ),
-    (
-        "invalid_parameter",
-        400,
-        "A parameter is not valid",
-        "`detail` names it and what it may be.",
-    ),
-    (
-        "invalid_state",
-        409,
-        "Not in this state",
-        "The object's state does not allow the command; `detail` says what would.",
-    ),
-    (
-        "invalid_text",
-        422,
-        "A text has a character that can't be stored",
-        "Remove U+0000.",
-    ),
-    (
-        "invalid_token",
-        401,
-        "The bearer token is not valid",
-        "Log in again, or make a token with `daybook token`.",
-    ),
-    (
-        "invalid_webhook",
-        401,
-        "The webhook's signature is not valid",
-        "Check the secret and the clock of the sender.",
-    ),
-    (
-        "method_not_allowed",
-        405,
-        "The route has no such method",
-        "See `/docs`.",
-    ),
-    (
-        "not_found",
-        404,
-        "Not found",
-        "Check the id. Objects of others are not found either.",
-    ),
-    (
-        "orders_open",
-        409,
-        "The person has open orders",
-        "Cancel or complete them first.",
-    ),
-    (
-        "overloaded",
-        503,
-        "Too much waits already",
-        "Repeat after `Retry-After` seconds.",
-    ),
-    (
-        "payload_too_large",
-        413,
-        "The body is too large",
-        "`detail` says the bound.",
-    ),
-    (
-        "payment_declined",
-        402,
-        "The payment was declined",
-        "Pay with another method: POST to the order's `payments`.",
-    ),
-    (
-        "payment_in_progress",
-        409,
-        "A payment is in progress",
-        "Wait for its outcome; see the order's `payments`.",
-    ),
-    (
-        "position_unknown",
-        409,
-        "The token is beyond the log",
-        "The token names a position that was never written. Leave it out.",
-    ),
-    (
-        "read_model_behind",
-        503,
-        "The read model has not come so far yet",
-        "Repeat after `Retry-After` seconds, or raise `Prefer: wait`.",
-    ),
-    (
-        "request_timeout",
-        503,
-        "The request took too long",
-        "Repeat after `Retry-After` seconds.",
-    ),
-    (
-        "shipping_unavailable",
-        422,
-        "No shipping to this address",
-        "Choose one of the cart's shipping options, or another address.",
-    ),
-    (
-        "subject_erased",
-        410,
-        "The person's data was erased",
-        "Nothing more can be stored for an erased person. Start anew.",
-    ),
-    (
-        "too_large",
-        422,
-        "Too large to be stored",
-        "Shorten the texts.",
-    ),
-    (
-        "too_many_requests",
-        429,
-        "Too many requests",
-        "Wait as long as `Retry-After` says.",
-    ),
-    (
-        "unauthenticated",
-        401,
-        "A bearer token is needed",
-        "Send `Authorization: Bearer …`.",
-    ),
-    (
-        "unavailable",
-        503,
-        "The log can't be written now",
-        "Repeat after `Retry-After` seconds with the same `Idempotency-Key`.",
-    ),
-    (
-        "unsupported_currency",
-        422,
-        "The currency is not offered",
-        "Use one of the currencies of `GET /v1/store`.",
-    ),
-    (
-        "unsupported_media_type",
-        415,
-        "The content type is not taken",
-        "Send `Content-Type: application/json`.",
-    ),
-    (
-        "validation_failed",
-        422,
-        "Some fields are not valid",
-        "`errors` names each with its place.",
-    ),
-    (
-        "version_conflict",
-        409,
-        "The object has changed",
-        "Read it again; `current_version` is its version now.",
-    ),
-    (
-        "write_lost",
-        409,
-        "The write was lost in a failover",
-        "The log was restored from an older state. Read the object and write again.",
-    ),
+    ("cart_incomplete", 422, "The cart is not complete", "Supply what `missing` names, then check out."),
+    ("conflict", 409, "Somebody else was faster", "The object changed while the command was decided. Read it again and repeat."),
+    ("forbidden", 403, "Not allowed", "The token's role may not do this. Use a token with a role that may."),
+    ("idempotency_in_progress", 409, "The first call is still running", "Wait as long as `Retry-After` says and repeat the same call."),
+    ("idempotency_key_reused", 422, "The key was used for another request", "Use a new `Idempotency-Key` for a new request."),
+    ("insufficient_stock", 409, "Not enough in stock", "`lines` says what is left of each. Lower the quantities."),
+    ("internal", 500, "A failure of ours", "Repeat later; tell us the `request_id` if it stays."),
+    ("invalid_cursor", 400, "The cursor is not valid", "Use `next_cursor` of the previous answer as it is, or leave `cursor` out."),
+    ("invalid_json", 400, "The body is not the JSON that was expected", "`detail` names the place. Send `Content-Type: application/json`."),
+    ("invalid_parameter", 400, "A parameter is not valid", "`detail` names it and what it may be."),
+    ("invalid_state", 409, "Not in this state", "The object's state does not allow the command; `detail` says what would."),
+    ("invalid_text", 422, "A text has a character that can't be stored", "Remove U+0000."),
+    ("invalid_token", 401, "The bearer token is not valid", "Log in again, or make a token with `daybook token`."),
+    ("invalid_webhook", 401, "The webhook's signature is not valid", "Check the secret and the clock of the sender."),
+    ("method_not_allowed", 405, "The route has no such method", "See `/docs`."),
+    ("not_found", 404, "Not found", "Check the id. Objects of others are not found either."),
+    ("orders_open", 409, "The person has open orders", "Cancel or complete them first."),
+    ("overloaded", 503, "Too much waits already", "Repeat after `Retry-After` seconds."),
+    ("payload_too_large", 413, "The body is too large", "`detail` says the bound."),
+    ("payment_declined", 402, "The payment was declined", "Pay with another method: POST to the order's `payments`."),
+    ("payment_in_progress", 409, "A payment is in progress", "Wait for its outcome; see the order's `payments`."),
+    ("position_unknown", 409, "The token is beyond the log", "The token names a position that was never written. Leave it out."),
+    ("read_model_behind", 503, "The read model has not come so far yet", "Repeat after `Retry-After` seconds, or raise `Prefer: wait`."),
+    ("request_timeout", 503, "The request took too long", "Repeat after `Retry-After` seconds."),
+    ("shipping_unavailable", 422, "No shipping to this address", "Choose one of the cart's shipping options, or another address."),
+    ("subject_erased", 410, "The person's data was erased", "Nothing more can be stored for an erased person. Start anew."),
+    ("too_large", 422, "Too large to be stored", "Shorten the texts."),
+    ("too_many_requests", 429, "Too many requests", "Wait as long as `Retry-After` says."),
+    ("unauthenticated", 401, "A bearer token is needed", "Send `Authorization: Bearer …`."),
+    ("unavailable", 503, "The log can't be written now", "Repeat after `Retry-After` seconds with the same `Idempotency-Key`."),
+    ("unsupported_currency", 422, "The currency is not offered", "Use one of the currencies of `GET /v1/store`."),
+    ("unsupported_media_type", 415, "The content type is not taken", "Send `Content-Type: application/json`."),
+    ("validation_failed", 422, "Some fields are not valid", "`errors` names each with its place."),
+    ("version_conflict", 409, "The object has changed", "Read it again; `current_version` is its version now."),
+    ("write_lost", 409, "The write was lost in a failover", "The log was restored from an older state. Read the object and write again."),
 ];
 
 /// A problem on its way out.
@@ -270,24 +80,12 @@ impl Problem {
             return Self::internal();
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self {
-            code,
-            status,
-            title,
-            detail: detail.into(),
-            facts: Map::new(),
-            errors: Vec::new(),
-            position: None,
-            replayed: false,
-        }
+        Self { code, status, title, detail: detail.into(), facts: Map::new(), errors: Vec::new(), position: None, replayed: false }
     }
 
     #[must_use]
     pub fn internal() -> Self {
-        Self::new(
-            "internal",
-            "the request could not be handled; repeat it later",
-        )
+        Self::new("internal", "the request could not be handled; repeat it later")
     }
 
     /// Logs a failure where it is dealt with; the client learns nothing of it.
@@ -309,11 +107,7 @@ impl Problem {
 
     #[must_use]
     pub fn error(mut self, pointer: &str, code: &str, detail: impl Into<String>) -> Self {
-        self.errors.push(FieldError {
-            pointer: pointer.to_owned(),
-            code: code.to_owned(),
-            detail: detail.into(),
-        });
+        self.errors.push(FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.into() });
         self
     }
 
@@ -350,21 +144,12 @@ impl From<CommandError> for Problem {
         match error {
             CommandError::Refused(refusal, position) => Self::from(*refusal).at(position),
             CommandError::Replayed(_) => Self::internal(),
-            CommandError::KeyReused => Self::new(
-                "idempotency_key_reused",
-                "this Idempotency-Key came with another body before; use a new key",
-            ),
-            CommandError::Overloaded => {
-                Self::new("overloaded", "too many commands wait; repeat shortly")
+            CommandError::KeyReused => {
+                Self::new("idempotency_key_reused", "this Idempotency-Key came with another body before; use a new key")
             }
-            CommandError::Unavailable => Self::new(
-                "unavailable",
-                "the log can't be written now; repeat with the same Idempotency-Key",
-            ),
-            CommandError::Contended => Self::new(
-                "conflict",
-                "other commands kept changing the same object; repeat",
-            ),
+            CommandError::Overloaded => Self::new("overloaded", "too many commands wait; repeat shortly"),
+            CommandError::Unavailable => Self::new("unavailable", "the log can't be written now; repeat with the same Idempotency-Key"),
+            CommandError::Contended => Self::new("conflict", "other commands kept changing the same object; repeat"),
             CommandError::Internal(failure) => failure.into(),
         }
     }
@@ -373,10 +158,7 @@ impl From<CommandError> for Problem {
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Seal(infra::sealing::SealError::Erased) => Self::new(
-                "subject_erased",
-                "this person's data was erased; start anew",
-            ),
+            Failure::Seal(infra::sealing::SealError::Erased) => Self::new("subject_erased", "this person's data was erased; start anew"),
             failure => Self::failure(&failure),
         }
     }
@@ -384,21 +166,9 @@ impl From<Failure> for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        if matches!(
-            error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::Tls(_)
-        ) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the database can't be reached"
-            );
-            return Self::new(
-                "unavailable",
-                "the database can't be reached now; repeat shortly",
-            );
+        if matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_)) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the database can't be reached");
+            return Self::new("unavailable", "the database can't be reached now; repeat shortly");
         }
         Self::failure(&error)
     }
@@ -428,10 +198,7 @@ impl IntoResponse for Problem {
         body.extend(self.facts);
         let mut response = (self.status, Json(&body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(self.status.as_u16(), 429 | 503) || self.code == "idempotency_in_progress" {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
@@ -444,9 +211,7 @@ impl IntoResponse for Problem {
             headers.insert("consistency-token", value);
         }
         if self.replayed {
-            response
-                .headers_mut()
-                .insert("idempotent-replayed", HeaderValue::from_static("true"));
+            response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
         }
         response.extensions_mut().insert(ProblemBody(body));
         response

@@ -162,36 +162,18 @@ pub async fn store(State(app): State<Arc<App>>) -> Result<Read<StoreBody>, Probl
         exponent: currency.exponent(),
         name: currency.name(),
     });
-    let sandbox = ProviderBody {
-        id: "sandbox",
-        title: "Sandbox: no real money",
-        public_key: None,
-        test: true,
-    };
+    let sandbox = ProviderBody { id: "sandbox", title: "Sandbox: no real money", public_key: None, test: true };
     let body = StoreBody {
         name: app.config.store.name.clone(),
         currencies: currencies.collect(),
         countries: settings.countries.clone(),
         languages: settings.languages.clone(),
         prices_include_tax: settings.terms.prices_include_tax,
-        payment_providers: app
-            .config
-            .payments
-            .sandbox
-            .then_some(sandbox)
-            .into_iter()
-            .collect(),
+        payment_providers: app.config.payments.sandbox.then_some(sandbox).into_iter().collect(),
         cart_lines_max: settings.terms.cart_limits.lines_max,
         line_quantity_max: settings.terms.cart_limits.line_quantity_max,
     };
-    Ok(Read::public(
-        body,
-        Position {
-            epoch: head.epoch,
-            position: head.position,
-        },
-        STORE_CACHE_S,
-    ))
+    Ok(Read::public(body, Position { epoch: head.epoch, position: head.position }, STORE_CACHE_S))
 }
 
 /// Search and browse. Attributes are parameters of their own: `attr.colour=red,blue`; `\,` is a comma within a value.
@@ -228,18 +210,9 @@ pub async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Read<ProductList>, Problem> {
     let listing = Listing::parse(&parameters, &app.settings)?;
-    let shown = Presentation::new(
-        &app.settings,
-        &caller,
-        listing.lang.as_deref(),
-        listing.currency,
-    );
+    let shown = Presentation::new(&app.settings, &caller, listing.lang.as_deref(), listing.currency);
     let position = searched_position(&app, &caller, listing.token.as_deref()).await?;
-    let body = if listing.skus.is_empty() {
-        search(&app, listing.search, &shown).await?
-    } else {
-        by_skus(&app, &listing, &shown).await?
-    };
+    let body = if listing.skus.is_empty() { search(&app, listing.search, &shown).await? } else { by_skus(&app, &listing, &shown).await? };
     Ok(kept(body, position, listing.token.is_some(), &caller))
 }
 
@@ -274,29 +247,14 @@ pub async fn show(
     }
     let position = read_models_position(&app, &caller, query.token_position.as_deref()).await?;
     let found = projections::product::find(&app.pool, &id).await?;
-    let row = found
-        .filter(|row| caller.is_staff() || is_published(&row.state))
-        .ok_or_else(|| Problem::not_found("product"))?;
+    let row = found.filter(|row| caller.is_staff() || is_published(&row.state)).ok_or_else(|| Problem::not_found("product"))?;
     let around = around(&app, std::slice::from_ref(&row)).await?;
     // Stock is a part of the answer, so its newest position is the version; prices by the clock have none.
-    let newest = around
-        .stock
-        .values()
-        .map(|level| level.position)
-        .fold(row.position, i64::max);
+    let newest = around.stock.values().map(|level| level.position).fold(row.position, i64::max);
     let body = render_product(&row.state, row.version, &around, &shown);
     let read = kept(body, position, query.token_position.is_some(), &caller);
-    let has_clock = row
-        .state
-        .variants
-        .iter()
-        .flat_map(|v| &v.prices)
-        .any(|p| p.valid_from.is_some() || p.valid_until.is_some());
-    Ok(if has_clock {
-        read
-    } else {
-        read.version(newest, &caller)
-    })
+    let has_clock = row.state.variants.iter().flat_map(|v| &v.prices).any(|p| p.valid_from.is_some() || p.valid_until.is_some());
+    Ok(if has_clock { read } else { read.version(newest, &caller) })
 }
 
 /// The tree of categories.
@@ -309,25 +267,10 @@ pub async fn categories(
     caller: Caller,
     Query(query): Query<ProductQuery>,
 ) -> Result<Read<CategoryList>, Problem> {
-    let shown = Presentation::new(
-        &app.settings,
-        &caller,
-        query.lang.as_deref(),
-        app.settings.default_currency(),
-    );
-    let position = app
-        .read_position(&caller, query.token_position.as_deref(), "product")
-        .await?;
+    let shown = Presentation::new(&app.settings, &caller, query.lang.as_deref(), app.settings.default_currency());
+    let position = app.read_position(&caller, query.token_position.as_deref(), "product").await?;
     let items = tree(&projections::product::categories(&app.pool).await?, &shown);
-    Ok(kept(
-        CategoryList {
-            items,
-            next_cursor: None,
-        },
-        position,
-        query.token_position.is_some(),
-        &caller,
-    ))
+    Ok(kept(CategoryList { items, next_cursor: None }, position, query.token_position.is_some(), &caller))
 }
 
 /// Products to what was typed so far.
@@ -340,17 +283,9 @@ pub async fn suggest(
     caller: Caller,
     Query(query): Query<SuggestQuery>,
 ) -> Result<Read<SuggestionList>, Problem> {
-    let shown = Presentation::new(
-        &app.settings,
-        &caller,
-        query.lang.as_deref(),
-        app.settings.default_currency(),
-    );
+    let shown = Presentation::new(&app.settings, &caller, query.lang.as_deref(), app.settings.default_currency());
     let position = searched_position(&app, &caller, query.token_position.as_deref()).await?;
-    let mut body = SuggestionList {
-        items: Vec::new(),
-        did_you_mean: None,
-    };
+    let mut body = SuggestionList { items: Vec::new(), did_you_mean: None };
     if query.q.as_deref().is_some_and(|q| !q.trim().is_empty()) {
         let request = SearchRequest {
             q: query.q,
@@ -361,32 +296,15 @@ pub async fn suggest(
         };
         let answer = found(app.search.search(request).await)?;
         body.did_you_mean = answer.did_you_mean;
-        body.items = in_order(&app, &answer.product_ids)
-            .await?
-            .iter()
-            .map(|row| suggestion(&row.state, &shown))
-            .collect();
+        body.items = in_order(&app, &answer.product_ids).await?.iter().map(|row| suggestion(&row.state, &shown)).collect();
     }
-    Ok(kept(
-        body,
-        position,
-        query.token_position.is_some(),
-        &caller,
-    ))
+    Ok(kept(body, position, query.token_position.is_some(), &caller))
 }
 
 /// What products are shown with: the stock of their variants and the handles of their categories.
 pub async fn around(app: &App, products: &[Row<Product>]) -> Result<Around, Problem> {
-    let variants: Vec<VariantId> = products
-        .iter()
-        .flat_map(|p| &p.state.variants)
-        .map(|v| v.variant_id)
-        .collect();
-    let mut categories: Vec<CategoryId> = products
-        .iter()
-        .flat_map(|p| &p.state.category_ids)
-        .copied()
-        .collect();
+    let variants: Vec<VariantId> = products.iter().flat_map(|p| &p.state.variants).map(|v| v.variant_id).collect();
+    let mut categories: Vec<CategoryId> = products.iter().flat_map(|p| &p.state.category_ids).copied().collect();
     categories.sort_unstable();
     categories.dedup();
     let stock = stock::levels(&app.pool, &variants).await?;
@@ -394,33 +312,20 @@ pub async fn around(app: &App, products: &[Row<Product>]) -> Result<Around, Prob
         true => HashMap::new(),
         false => projections::product::category_handles(&app.pool, &categories).await?,
     };
-    Ok(Around {
-        stock,
-        category_handles,
-    })
+    Ok(Around { stock, category_handles })
 }
 
-async fn search(
-    app: &App,
-    mut request: SearchRequest,
-    shown: &Presentation,
-) -> Result<ProductList, Problem> {
+async fn search(app: &App, mut request: SearchRequest, shown: &Presentation) -> Result<ProductList, Problem> {
     request.lang.clone_from(&shown.languages[0]);
     let answer = found(app.search.search(request).await)?;
     let rows = in_order(app, &answer.product_ids).await?;
     let around = around(app, &rows).await?;
     let facets = answer.facets.into_iter().map(|(name, counts)| {
-        let counts = counts.into_iter().map(|counted| FacetBody {
-            value: counted.value,
-            count: counted.count,
-        });
+        let counts = counts.into_iter().map(|counted| FacetBody { value: counted.value, count: counted.count });
         (name, counts.collect())
     });
     Ok(ProductList {
-        items: rows
-            .iter()
-            .map(|row| render_product(&row.state, row.version, &around, shown))
-            .collect(),
+        items: rows.iter().map(|row| render_product(&row.state, row.version, &around, shown)).collect(),
         facets: facets.collect(),
         total: answer.total,
         next_cursor: answer.next_cursor,
@@ -430,69 +335,38 @@ async fn search(
 }
 
 /// A list of articles that the caller knows: one page, in the order of the skus.
-async fn by_skus(
-    app: &App,
-    listing: &Listing,
-    shown: &Presentation,
-) -> Result<ProductList, Problem> {
+async fn by_skus(app: &App, listing: &Listing, shown: &Presentation) -> Result<ProductList, Problem> {
     let search = &listing.search;
     if search.q.is_some() || search.category.is_some() || !search.attributes.is_empty() {
-        return Err(Problem::new(
-            "invalid_parameter",
-            "sku can't be combined with q, category or attr; send them apart",
-        ));
+        return Err(Problem::new("invalid_parameter", "sku can't be combined with q, category or attr; send them apart"));
     }
     let variants = projections::product::variants_by_skus(&app.pool, &listing.skus).await?;
     let of_variant: HashMap<VariantId, ProductId> = variants.into_iter().collect();
     let ids: HashSet<ProductId> = of_variant.into_values().collect();
-    let rows =
-        projections::product::by_ids(&app.pool, &ids.into_iter().collect::<Vec<_>>()).await?;
-    let mut rows: Vec<Row<Product>> = rows
-        .into_iter()
-        .filter(|row| is_published(&row.state))
-        .collect();
+    let rows = projections::product::by_ids(&app.pool, &ids.into_iter().collect::<Vec<_>>()).await?;
+    let mut rows: Vec<Row<Product>> = rows.into_iter().filter(|row| is_published(&row.state)).collect();
     rows.sort_by_key(|row| place_of(&row.state, &listing.skus));
     let around = around(app, &rows).await?;
-    let mut items: Vec<ProductBody> = rows
-        .iter()
-        .map(|row| render_product(&row.state, row.version, &around, shown))
-        .collect();
+    let mut items: Vec<ProductBody> = rows.iter().map(|row| render_product(&row.state, row.version, &around, shown)).collect();
     let price_in_range = |item: &ProductBody| {
         let amount = item.price_from.as_ref().map(MoneyBody::amount);
-        search
-            .price_min
-            .is_none_or(|min| amount.is_some_and(|amount| amount >= min))
-            && search
-                .price_max
-                .is_none_or(|max| amount.is_some_and(|amount| amount <= max))
+        search.price_min.is_none_or(|min| amount.is_some_and(|amount| amount >= min))
+            && search.price_max.is_none_or(|max| amount.is_some_and(|amount| amount <= max))
     };
     items.retain(|item| {
         (search.brands.is_empty() || search.brands.contains(&item.brand))
-            && search
-                .in_stock
-                .is_none_or(|in_stock| item.in_stock == in_stock)
+            && search.in_stock.is_none_or(|in_stock| item.in_stock == in_stock)
             && price_in_range(item)
     });
     let total = items.len();
-    Ok(ProductList {
-        items,
-        facets: BTreeMap::new(),
-        total,
-        next_cursor: None,
-        did_you_mean: None,
-        relaxed: false,
-    })
+    Ok(ProductList { items, facets: BTreeMap::new(), total, next_cursor: None, did_you_mean: None, relaxed: false })
 }
 
 /// Where the first of these skus that the product has stands.
 fn place_of(product: &Product, skus: &[String]) -> Option<usize> {
     let has = |sku: &String| {
         let wanted = domain::claim::ClaimKey::sku(sku);
-        product
-            .variants
-            .iter()
-            .filter_map(|v| v.sku.as_deref())
-            .any(|own| domain::claim::ClaimKey::sku(own) == wanted)
+        product.variants.iter().filter_map(|v| v.sku.as_deref()).any(|own| domain::claim::ClaimKey::sku(own) == wanted)
     };
     skus.iter().position(has)
 }
@@ -501,70 +375,37 @@ fn place_of(product: &Product, skus: &[String]) -> Option<usize> {
 async fn in_order(app: &App, ids: &[Uuid]) -> Result<Vec<Row<Product>>, Problem> {
     let ids: Vec<ProductId> = ids.iter().copied().map(ProductId::new).collect();
     let rows = projections::product::by_ids(&app.pool, &ids).await?;
-    let mut by_id: HashMap<ProductId, Row<Product>> = rows
-        .into_iter()
-        .map(|row| (row.state.product_id, row))
-        .collect();
-    Ok(ids
-        .iter()
-        .filter_map(|id| by_id.remove(id))
-        .filter(|row| is_published(&row.state))
-        .collect())
+    let mut by_id: HashMap<ProductId, Row<Product>> = rows.into_iter().map(|row| (row.state.product_id, row)).collect();
+    Ok(ids.iter().filter_map(|id| by_id.remove(id)).filter(|row| is_published(&row.state)).collect())
 }
 
-async fn show_as_of(
-    app: &App,
-    id: &str,
-    as_of: &str,
-    shown: &Presentation,
-) -> Result<Read<ProductBody>, Problem> {
+async fn show_as_of(app: &App, id: &str, as_of: &str, shown: &Presentation) -> Result<Read<ProductBody>, Problem> {
     let position = resolve(&app.pool, "as_of", as_of).await?;
     let not_found = || Problem::not_found("product");
     let row = projections::product::find(&app.pool, id).await?;
-    let id = row
-        .map(|row| row.id)
-        .or_else(|| Some(id.parse::<Uuid>().ok()?.to_string()))
-        .ok_or_else(not_found)?;
+    let id = row.map(|row| row.id).or_else(|| Some(id.parse::<Uuid>().ok()?.to_string())).ok_or_else(not_found)?;
     let (product, version) = app.loader.load_as_of::<Product>(&id, position).await?;
     if !product.exists() {
         return Err(not_found());
     }
-    let mut around = Around {
-        category_handles: projections::product::category_handles(&app.pool, &product.category_ids)
-            .await?,
-        ..Around::default()
-    };
+    let mut around =
+        Around { category_handles: projections::product::category_handles(&app.pool, &product.category_ids).await?, ..Around::default() };
     for variant in &product.variants {
-        let (item, stock_version) = app
-            .loader
-            .load_as_of::<StockItem>(&variant.variant_id.to_string(), position)
-            .await?;
+        let (item, stock_version) = app.loader.load_as_of::<StockItem>(&variant.variant_id.to_string(), position).await?;
         if stock_version > 0 {
-            around.stock.insert(
-                variant.variant_id,
-                StockLevel::of(variant.variant_id, position, &item),
-            );
+            around.stock.insert(variant.variant_id, StockLevel::of(variant.variant_id, position, &item));
         }
     }
     let epoch = event_log::epoch_at(&event_log::epochs(&app.pool).await?, position);
-    Ok(Read::personal(
-        render_product(&product, version, &around, shown),
-        Position { epoch, position },
-    ))
+    Ok(Read::personal(render_product(&product, version, &around, shown), Position { epoch, position }))
 }
 
 fn tree(categories: &[CategoryFacts], shown: &Presentation) -> Vec<CategoryBody> {
-    let known: HashSet<CategoryId> = categories
-        .iter()
-        .map(|category| category.category_id)
-        .collect();
+    let known: HashSet<CategoryId> = categories.iter().map(|category| category.category_id).collect();
     let mut children: BTreeMap<Option<CategoryId>, Vec<&CategoryFacts>> = BTreeMap::new();
     for category in categories {
         // Where the parent is gone, the branch hangs at the root.
-        children
-            .entry(category.parent_id.filter(|id| known.contains(id)))
-            .or_default()
-            .push(category);
+        children.entry(category.parent_id.filter(|id| known.contains(id))).or_default().push(category);
     }
     branch(None, &children, shown)
 }
@@ -585,10 +426,7 @@ fn branch(
 }
 
 fn suggestion(product: &Product, shown: &Presentation) -> SuggestionBody {
-    let image = product
-        .variants
-        .first()
-        .and_then(|variant| image_of(product, variant.variant_id));
+    let image = product.variants.first().and_then(|variant| image_of(product, variant.variant_id));
     SuggestionBody {
         id: product.product_id.uuid(),
         handle: product.handle.clone(),
@@ -599,10 +437,9 @@ fn suggestion(product: &Product, shown: &Presentation) -> SuggestionBody {
 
 fn found<T>(answer: Result<T, ReplicaError>) -> Result<T, Problem> {
     answer.map_err(|error| match error {
-        ReplicaError::Search(SearchError::Cursor) => Problem::new(
-            "invalid_cursor",
-            "use next_cursor of the previous answer with the same parameters",
-        ),
+        ReplicaError::Search(SearchError::Cursor) => {
+            Problem::new("invalid_cursor", "use next_cursor of the previous answer with the same parameters")
+        }
         error => Problem::failure(&error),
     })
 }
@@ -616,54 +453,24 @@ fn kept<T>(body: T, position: Position, has_token: bool, caller: &Caller) -> Rea
 }
 
 /// Where products and stock stand, once both have seen the caller's token.
-async fn read_models_position(
-    app: &App,
-    caller: &Caller,
-    token: Option<&str>,
-) -> Result<Position, Problem> {
-    let (products, stock) = tokio::try_join!(
-        app.read_position(caller, token, "product"),
-        app.read_position(caller, token, "stock")
-    )?;
-    Ok(Position {
-        epoch: products.epoch,
-        position: products.position.min(stock.position),
-    })
+async fn read_models_position(app: &App, caller: &Caller, token: Option<&str>) -> Result<Position, Problem> {
+    let (products, stock) = tokio::try_join!(app.read_position(caller, token, "product"), app.read_position(caller, token, "stock"))?;
+    Ok(Position { epoch: products.epoch, position: products.position.min(stock.position) })
 }
 
 /// As [`read_models_position`], with the search index.
-async fn searched_position(
-    app: &App,
-    caller: &Caller,
-    token: Option<&str>,
-) -> Result<Position, Problem> {
-    let (read, searched) = tokio::try_join!(
-        read_models_position(app, caller, token),
-        index_position(app, caller, token)
-    )?;
-    Ok(Position {
-        epoch: read.epoch,
-        position: read.position.min(searched),
-    })
+async fn searched_position(app: &App, caller: &Caller, token: Option<&str>) -> Result<Position, Problem> {
+    let (read, searched) = tokio::try_join!(read_models_position(app, caller, token), index_position(app, caller, token))?;
+    Ok(Position { epoch: read.epoch, position: read.position.min(searched) })
 }
 
 async fn index_position(app: &App, caller: &Caller, token: Option<&str>) -> Result<i64, Problem> {
     if let Some(token) = caller.token(token)? {
         check_token(&app.pool, token).await?;
         let http = &app.config.http;
-        let wait_ms = caller
-            .wait_s()
-            .map_or(http.read_wait_ms, |s| s.saturating_mul(1_000))
-            .min(http.read_wait_max_ms);
-        if !app
-            .search
-            .wait_for(token.position, Duration::from_millis(wait_ms))
-            .await
-        {
-            let detail = format!(
-                "the search index is at {}, the token is {token}; repeat shortly",
-                app.search.position().1
-            );
+        let wait_ms = caller.wait_s().map_or(http.read_wait_ms, |s| s.saturating_mul(1_000)).min(http.read_wait_max_ms);
+        if !app.search.wait_for(token.position, Duration::from_millis(wait_ms)).await {
+            let detail = format!("the search index is at {}, the token is {token}; repeat shortly", app.search.position().1);
             return Err(Problem::new("read_model_behind", detail));
         }
     }
@@ -684,8 +491,7 @@ mod tests {
             parent_id: parent.map(|id| CategoryId::new(Uuid::from_u128(id))),
             position: 0,
         };
-        let settings =
-            crate::settings::Settings::try_from(&infra::config::Config::default()).unwrap();
+        let settings = crate::settings::Settings::try_from(&infra::config::Config::default()).unwrap();
         let shown = Presentation {
             languages: vec!["en".to_owned()],
             currency: settings.default_currency(),
@@ -693,19 +499,8 @@ mod tests {
             prices_include_tax: true,
             now: chrono::DateTime::UNIX_EPOCH,
         };
-        let tree = tree(
-            &[
-                category(1, None),
-                category(2, Some(1)),
-                category(3, Some(2)),
-                category(4, Some(9)),
-            ],
-            &shown,
-        );
-        let handles: Vec<&str> = tree
-            .iter()
-            .map(|category| category.handle.as_str())
-            .collect();
+        let tree = tree(&[category(1, None), category(2, Some(1)), category(3, Some(2)), category(4, Some(9))], &shown);
+        let handles: Vec<&str> = tree.iter().map(|category| category.handle.as_str()).collect();
         assert_eq!(handles, ["c1", "c4"]);
         assert_eq!(tree[0].children[0].children[0].handle, "c3");
     }

@@ -26,8 +26,7 @@ pub async fn checkpoint(pool: &PgPool, projection: &str) -> Result<Position, Pro
     .bind(projection)
     .fetch_optional(pool)
     .await?;
-    let (epoch, position) =
-        found.ok_or_else(|| Problem::new("read_model_behind", "the read model is being made"))?;
+    let (epoch, position) = found.ok_or_else(|| Problem::new("read_model_behind", "the read model is being made"))?;
     Ok(Position { epoch, position })
 }
 
@@ -43,34 +42,20 @@ pub async fn check_token(pool: &PgPool, token: Position) -> Result<(), Problem> 
         if token.position < next.first_position {
             return Ok(());
         }
-        return Err(Problem::new(
-            "write_lost",
-            "the log was restored from before this write; read again and repeat the write",
-        ));
+        return Err(Problem::new("write_lost", "the log was restored from before this write; read again and repeat the write"));
     }
-    Err(Problem::new(
-        "position_unknown",
-        "the token names a position that was never written; leave it out",
-    ))
+    Err(Problem::new("position_unknown", "the token names a position that was never written; leave it out"))
 }
 
 impl App {
     /// Waits until `projection` has seen the caller's token, and says where it stands.
-    pub async fn read_position(
-        &self,
-        caller: &Caller,
-        query: Option<&str>,
-        projection: &str,
-    ) -> Result<Position, Problem> {
+    pub async fn read_position(&self, caller: &Caller, query: Option<&str>, projection: &str) -> Result<Position, Problem> {
         let Some(token) = caller.token(query)? else {
             return checkpoint(&self.pool, projection).await;
         };
         check_token(&self.pool, token).await?;
         let http = &self.config.http;
-        let wait = caller
-            .wait_s()
-            .map_or(http.read_wait_ms, |s| s.saturating_mul(1_000))
-            .min(http.read_wait_max_ms);
+        let wait = caller.wait_s().map_or(http.read_wait_ms, |s| s.saturating_mul(1_000)).min(http.read_wait_max_ms);
         let until = Instant::now() + Duration::from_millis(wait);
         loop {
             let at = checkpoint(&self.pool, projection).await?;
@@ -78,9 +63,7 @@ impl App {
                 return Ok(at);
             }
             if Instant::now() >= until {
-                let detail = format!(
-                    "the read model {projection} is at {at}, the token is {token}; repeat shortly"
-                );
+                let detail = format!("the read model {projection} is at {at}, the token is {token}; repeat shortly");
                 return Err(Problem::new("read_model_behind", detail));
             }
             tokio::time::sleep(CHECK_INTERVAL).await;
@@ -101,20 +84,11 @@ pub struct Read<T> {
 
 impl<T> Read<T> {
     pub fn personal(body: T, position: Position) -> Self {
-        Self {
-            body,
-            position,
-            version: None,
-            public_s: None,
-            if_none_match: None,
-        }
+        Self { body, position, version: None, public_s: None, if_none_match: None }
     }
 
     pub fn public(body: T, position: Position, seconds: u32) -> Self {
-        Self {
-            public_s: Some(seconds),
-            ..Self::personal(body, position)
-        }
+        Self { public_s: Some(seconds), ..Self::personal(body, position) }
     }
 
     #[must_use]
@@ -129,24 +103,13 @@ impl<T: Serialize> IntoResponse for Read<T> {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
         set(&mut headers, "read-position", &self.position.to_string());
-        let cache = self.public_s.map_or_else(
-            || "no-store".to_owned(),
-            |seconds| format!("public, max-age={seconds}"),
-        );
+        let cache = self.public_s.map_or_else(|| "no-store".to_owned(), |seconds| format!("public, max-age={seconds}"));
         set(&mut headers, header::CACHE_CONTROL.as_str(), &cache);
-        set(
-            &mut headers,
-            header::VARY.as_str(),
-            "authorization, accept-language, accept-encoding",
-        );
+        set(&mut headers, header::VARY.as_str(), "authorization, accept-language, accept-encoding");
         if let Some(version) = self.version {
             let tag = format!("\"{version}\"");
             set(&mut headers, header::ETAG.as_str(), &tag);
-            if self
-                .if_none_match
-                .as_deref()
-                .is_some_and(|known| known.split(',').any(|t| t.trim() == tag || t.trim() == "*"))
-            {
+            if self.if_none_match.as_deref().is_some_and(|known| known.split(',').any(|t| t.trim() == tag || t.trim() == "*")) {
                 return (StatusCode::NOT_MODIFIED, headers).into_response();
             }
         }
@@ -167,18 +130,10 @@ pub struct Wrote<T> {
 impl<T: Serialize> IntoResponse for Wrote<T> {
     fn into_response(self) -> Response {
         let mut headers = HeaderMap::new();
-        set(
-            &mut headers,
-            "consistency-token",
-            &self.position.to_string(),
-        );
+        set(&mut headers, "consistency-token", &self.position.to_string());
         set(&mut headers, header::CACHE_CONTROL.as_str(), "no-store");
         if let Some(version) = self.version {
-            set(
-                &mut headers,
-                header::ETAG.as_str(),
-                &format!("\"{version}\""),
-            );
+            set(&mut headers, header::ETAG.as_str(), &format!("\"{version}\""));
         }
         if self.replayed {
             set(&mut headers, "idempotent-replayed", "true");
@@ -191,10 +146,7 @@ impl<T: Serialize> IntoResponse for Wrote<T> {
 }
 
 fn set(headers: &mut HeaderMap, name: &str, value: &str) {
-    if let (Ok(name), Ok(value)) = (
-        header::HeaderName::try_from(name),
-        HeaderValue::from_str(value),
-    ) {
+    if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name), HeaderValue::from_str(value)) {
         headers.insert(name, value);
     }
 }

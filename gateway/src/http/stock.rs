@@ -144,19 +144,15 @@ pub async fn show(
     Query(query): Query<StockQuery>,
 ) -> Result<Read<StockBody>, Problem> {
     caller.require(Role::is_staff)?;
-    let read = app
-        .read_position(&caller, query.token_position.as_deref(), "stock")
-        .await?;
-    app.read_position(&caller, query.token_position.as_deref(), "product")
-        .await?;
+    let read = app.read_position(&caller, query.token_position.as_deref(), "stock").await?;
+    app.read_position(&caller, query.token_position.as_deref(), "product").await?;
     let variant_id = find(&app, &variant).await?;
     if let Some(as_of) = &query.as_of {
         let position = resolve(&app.pool, "as_of", as_of).await?;
         let (body, version) = as_of_position(&app, variant_id, position).await?;
         return Ok(Read::personal(body, Position { position, ..read }).version(version, &caller));
     }
-    let row =
-        projections::state::row::<StockItem>(&app.pool, "stock", &variant_id.to_string()).await?;
+    let row = projections::state::row::<StockItem>(&app.pool, "stock", &variant_id.to_string()).await?;
     let row = row.ok_or_else(|| Problem::not_found("stock item"))?;
     let body = body(&app, variant_id, &row.state, row.version, row.position).await?;
     Ok(Read::personal(body, read).version(row.version, &caller))
@@ -186,10 +182,7 @@ pub async fn receive(
     let at = target(&app, &caller, &variant, body.location.as_deref()).await?;
     let receipt_id = infra::clock::new_id().into();
     let quantity = body.quantity;
-    execute(&app, &caller, &body, at, move |streams| {
-        inventory::receive(streams, &at, receipt_id, quantity)
-    })
-    .await
+    execute(&app, &caller, &body, at, move |streams| inventory::receive(streams, &at, receipt_id, quantity)).await
 }
 
 /// Somebody has counted what lies there.
@@ -214,15 +207,9 @@ pub async fn count(
     Body(body): Body<CountBody>,
 ) -> Result<Response, Problem> {
     let at = target(&app, &caller, &variant, body.location.as_deref()).await?;
-    let reason = body
-        .reason
-        .clone()
-        .unwrap_or_else(|| COUNT_REASON.to_owned());
+    let reason = body.reason.clone().unwrap_or_else(|| COUNT_REASON.to_owned());
     let quantity = body.quantity;
-    execute(&app, &caller, &body, at, move |streams| {
-        inventory::count(streams, &at, quantity, &reason)
-    })
-    .await
+    execute(&app, &caller, &body, at, move |streams| inventory::count(streams, &at, quantity, &reason)).await
 }
 
 /// Units were found or lost.
@@ -248,26 +235,14 @@ pub async fn adjust(
 ) -> Result<Response, Problem> {
     let at = target(&app, &caller, &variant, body.location.as_deref()).await?;
     let (delta, reason) = (body.delta, body.reason.clone());
-    execute(&app, &caller, &body, at, move |streams| {
-        inventory::adjust(streams, &at, delta, &reason)
-    })
-    .await
+    execute(&app, &caller, &body, at, move |streams| inventory::adjust(streams, &at, delta, &reason)).await
 }
 
 /// Who may, which variant, where, and at which version.
-async fn target(
-    app: &App,
-    caller: &Caller,
-    variant: &str,
-    location: Option<&str>,
-) -> Result<Target, Problem> {
+async fn target(app: &App, caller: &Caller, variant: &str, location: Option<&str>) -> Result<Target, Problem> {
     caller.require(Role::manages)?;
     let location_id = location_id(location)?;
-    Ok(Target {
-        variant_id: find(app, variant).await?,
-        location_id,
-        expected_version: caller.if_match()?,
-    })
+    Ok(Target { variant_id: find(app, variant).await?, location_id, expected_version: caller.if_match()? })
 }
 
 /// The store has one location, and stock at another could be shown but not sold.
@@ -277,14 +252,8 @@ fn location_id(location: Option<&str>) -> Result<LocationId, Problem> {
         None | Some(FIRST_LOCATION) => Ok(first),
         Some(text) if text.parse() == Ok(first) => Ok(first),
         Some(text) => {
-            let detail = format!(
-                "the store has no location {text:?}; leave `location` out, or name `{FIRST_LOCATION}`"
-            );
-            Err(Problem::new("validation_failed", detail.clone()).error(
-                "/location",
-                "location_unknown",
-                detail,
-            ))
+            let detail = format!("the store has no location {text:?}; leave `location` out, or name `{FIRST_LOCATION}`");
+            Err(Problem::new("validation_failed", detail.clone()).error("/location", "location_unknown", detail))
         }
     }
 }
@@ -295,103 +264,52 @@ async fn find(app: &App, variant: &str) -> Result<VariantId, Problem> {
         return Ok(variant_id);
     }
     let found = projections::product::variants_by_skus(&app.pool, &[variant.to_owned()]).await?;
-    found
-        .first()
-        .map(|(variant_id, _)| *variant_id)
-        .ok_or_else(|| Problem::not_found("variant"))
+    found.first().map(|(variant_id, _)| *variant_id).ok_or_else(|| Problem::not_found("variant"))
 }
 
 /// Lands a movement and answers with the stock as it was right after it, also when it is asked for again.
-async fn execute<F>(
-    app: &App,
-    caller: &Caller,
-    request: &impl Serialize,
-    at: Target,
-    decide: F,
-) -> Result<Response, Problem>
+async fn execute<F>(app: &App, caller: &Caller, request: &impl Serialize, at: Target, decide: F) -> Result<Response, Problem>
 where
     F: Fn(&mut Streams<'_>) -> Result<(), Stop> + Send + 'static,
 {
     let idempotency = caller.idempotency(request, false)?;
-    let (position, replayed) = match app
-        .writer
-        .execute(caller.origin(), idempotency, decide)
-        .await
-    {
+    let (position, replayed) = match app.writer.execute(caller.origin(), idempotency, decide).await {
         Ok(done) => (done.position, false),
         Err(CommandError::Replayed(recorded)) => match recorded.refusal {
             None => (recorded.position, true),
             Some(refusal) => {
                 let mut response = Problem::from(refusal).at(recorded.position).into_response();
-                response
-                    .headers_mut()
-                    .insert("idempotent-replayed", HeaderValue::from_static("true"));
+                response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
                 return Ok(response);
             }
         },
         Err(error) => return Err(error.into()),
     };
     let (body, version) = as_of_position(app, at.variant_id, position.position).await?;
-    Ok(Wrote {
-        status: StatusCode::OK,
-        body: Some(body),
-        position,
-        version: Some(version),
-        replayed,
-    }
-    .into_response())
+    Ok(Wrote { status: StatusCode::OK, body: Some(body), position, version: Some(version), replayed }.into_response())
 }
 
 /// The stock and its version as of a position, from the log.
-async fn as_of_position(
-    app: &App,
-    variant_id: VariantId,
-    position: i64,
-) -> Result<(StockBody, i64), Problem> {
-    let (item, version) = app
-        .loader
-        .load_as_of::<StockItem>(&variant_id.to_string(), position)
-        .await?;
+async fn as_of_position(app: &App, variant_id: VariantId, position: i64) -> Result<(StockBody, i64), Problem> {
+    let (item, version) = app.loader.load_as_of::<StockItem>(&variant_id.to_string(), position).await?;
     if version == 0 {
         return Err(Problem::not_found("stock item"));
     }
-    Ok((
-        body(app, variant_id, &item, version, position).await?,
-        version,
-    ))
+    Ok((body(app, variant_id, &item, version, position).await?, version))
 }
 
 /// An item with the ledger that led to it.
-async fn body(
-    app: &App,
-    variant_id: VariantId,
-    item: &StockItem,
-    version: i64,
-    position: i64,
-) -> Result<StockBody, Problem> {
+async fn body(app: &App, variant_id: VariantId, item: &StockItem, version: i64, position: i64) -> Result<StockBody, Problem> {
     let omitted = (version - LEDGER_EVENTS_MAX).max(0);
-    let stored = event_log::stream(
-        &app.pool,
-        ("stock", &variant_id.to_string()),
-        omitted,
-        position,
-    )
-    .await?;
+    let stored = event_log::stream(&app.pool, ("stock", &variant_id.to_string()), omitted, position).await?;
     let mut ledger = Vec::with_capacity(stored.len());
     for event in &stored {
         let version = version_number(&event.event_version);
-        let decoded = StockEvent::from_payload(&event.event_type, version, &event.payload)
-            .map_err(|e| Problem::failure(&e))?;
+        let decoded = StockEvent::from_payload(&event.event_type, version, &event.payload).map_err(|e| Problem::failure(&e))?;
         ledger.extend(entries(event, &decoded));
     }
-    let product = projections::product::by_variants(&app.pool, &[variant_id])
-        .await?
-        .pop();
-    let sku = product.and_then(|row| {
-        row.state
-            .variant(variant_id)
-            .and_then(|variant| variant.sku.clone())
-    });
+    let product = projections::product::by_variants(&app.pool, &[variant_id]).await?.pop();
+    let sku = product.and_then(|row| row.state.variant(variant_id).and_then(|variant| variant.sku.clone()));
     let level = |(location_id, level): (&LocationId, &Level)| LevelBody {
         location: location_id.to_string(),
         on_hand: level.on_hand,
@@ -423,95 +341,48 @@ async fn body(
 
 /// One entry per location that the event is about; one without a location where it is about none.
 fn entries(stored: &StoredEvent, event: &StockEvent) -> Vec<LedgerEntry> {
-    let entry = || LedgerEntry {
-        at: stored.recorded_at,
-        position: stored.position,
-        event: stored.event_type.clone(),
-        ..LedgerEntry::default()
-    };
+    let entry =
+        || LedgerEntry { at: stored.recorded_at, position: stored.position, event: stored.event_type.clone(), ..LedgerEntry::default() };
     let at = |location_id: LocationId, quantity: i64| LedgerEntry {
         location: Some(location_id.to_string()),
         quantity: Some(quantity),
         ..entry()
     };
-    let because = |entry: LedgerEntry, reason: &str| LedgerEntry {
-        reason: Some(reason.to_owned()),
-        ..entry
-    };
-    let of = |entry: LedgerEntry, order_id: OrderId| LedgerEntry {
-        order_id: Some(order_id.to_string()),
-        ..entry
-    };
-    let each = |parts: &[Part]| -> Vec<LedgerEntry> {
-        parts
-            .iter()
-            .map(|part| at(part.location_id, i64::from(part.quantity)))
-            .collect()
-    };
+    let because = |entry: LedgerEntry, reason: &str| LedgerEntry { reason: Some(reason.to_owned()), ..entry };
+    let of = |entry: LedgerEntry, order_id: OrderId| LedgerEntry { order_id: Some(order_id.to_string()), ..entry };
+    let each = |parts: &[Part]| -> Vec<LedgerEntry> { parts.iter().map(|part| at(part.location_id, i64::from(part.quantity))).collect() };
     match event {
         StockEvent::StockReceived(received) => {
             vec![at(received.location_id, i64::from(received.quantity))]
         }
-        StockEvent::StockCounted(counted) => vec![because(
-            at(counted.location_id, i64::from(counted.counted)),
-            &counted.reason,
-        )],
-        StockEvent::StockAdjusted(adjusted) => vec![because(
-            at(adjusted.location_id, adjusted.delta),
-            &adjusted.reason,
-        )],
+        StockEvent::StockCounted(counted) => vec![because(at(counted.location_id, i64::from(counted.counted)), &counted.reason)],
+        StockEvent::StockAdjusted(adjusted) => vec![because(at(adjusted.location_id, adjusted.delta), &adjusted.reason)],
         StockEvent::StockReserved(reserved) => {
             let order_id = (reserved.owner.kind == "order").then(|| reserved.owner.id.clone());
-            each(&reserved.parts)
-                .into_iter()
-                .map(|entry| LedgerEntry {
-                    order_id: order_id.clone(),
-                    ..entry
-                })
-                .collect()
+            each(&reserved.parts).into_iter().map(|entry| LedgerEntry { order_id: order_id.clone(), ..entry }).collect()
         }
-        StockEvent::ReservationReleased(released) => each(&released.parts)
-            .into_iter()
-            .map(|entry| because(entry, &released.reason))
-            .collect(),
+        StockEvent::ReservationReleased(released) => {
+            each(&released.parts).into_iter().map(|entry| because(entry, &released.reason)).collect()
+        }
         StockEvent::ReservationExpired(expired) => each(&expired.parts),
-        StockEvent::StockAllocated(allocated) => each(&allocated.parts)
-            .into_iter()
-            .map(|entry| of(entry, allocated.order_id))
-            .collect(),
-        StockEvent::AllocationReleased(released) => each(&released.parts)
-            .into_iter()
-            .map(|entry| because(entry, &released.reason))
-            .collect(),
+        StockEvent::StockAllocated(allocated) => each(&allocated.parts).into_iter().map(|entry| of(entry, allocated.order_id)).collect(),
+        StockEvent::AllocationReleased(released) => {
+            each(&released.parts).into_iter().map(|entry| because(entry, &released.reason)).collect()
+        }
         StockEvent::StockShipped(shipped) => each(&shipped.parts),
         StockEvent::StockReturned(returned) => {
-            vec![of(
-                because(
-                    at(returned.location_id, i64::from(returned.quantity)),
-                    &returned.condition,
-                ),
-                returned.order_id,
-            )]
+            vec![of(because(at(returned.location_id, i64::from(returned.quantity)), &returned.condition), returned.order_id)]
         }
         StockEvent::StockTransferDispatched(dispatched) => {
             let quantity = i64::from(dispatched.quantity);
             vec![at(dispatched.from, -quantity), at(dispatched.to, quantity)]
         }
         StockEvent::StockTransferReceived(received) => {
-            vec![LedgerEntry {
-                quantity: Some(i64::from(received.received)),
-                ..entry()
-            }]
+            vec![LedgerEntry { quantity: Some(i64::from(received.received)), ..entry() }]
         }
         StockEvent::StockShortfall(shortfall) => {
-            let location = shortfall
-                .location_id
-                .map(|location_id| location_id.to_string());
-            vec![LedgerEntry {
-                location,
-                quantity: Some(i64::from(shortfall.quantity)),
-                ..entry()
-            }]
+            let location = shortfall.location_id.map(|location_id| location_id.to_string());
+            vec![LedgerEntry { location, quantity: Some(i64::from(shortfall.quantity)), ..entry() }]
         }
         StockEvent::StockItemOpened(_)
         | StockEvent::StockPolicyChanged(_)
@@ -543,12 +414,7 @@ mod tests {
             recorded_at: DateTime::UNIX_EPOCH,
         };
         let location_id = inventory::first_location();
-        let adjusted = StockAdjusted {
-            location_id,
-            delta: -2,
-            reason: "damaged".to_owned(),
-            note: None,
-        };
+        let adjusted = StockAdjusted { location_id, delta: -2, reason: "damaged".to_owned(), note: None };
         let expected = LedgerEntry {
             position: 7,
             event: "StockAdjusted".to_owned(),
@@ -557,18 +423,12 @@ mod tests {
             reason: Some("damaged".to_owned()),
             ..LedgerEntry::default()
         };
-        assert_eq!(
-            entries(&stored, &StockEvent::StockAdjusted(adjusted)),
-            [expected]
-        );
+        assert_eq!(entries(&stored, &StockEvent::StockAdjusted(adjusted)), [expected]);
     }
 
     #[test]
     fn a_location_that_is_not_there_is_refused() {
         assert!(location_id(Some("attic")).is_err());
-        assert_eq!(
-            location_id(Some(FIRST_LOCATION)).unwrap(),
-            inventory::first_location()
-        );
+        assert_eq!(location_id(Some(FIRST_LOCATION)).unwrap(), inventory::first_location());
     }
 }

@@ -29,20 +29,10 @@ pub async fn receive(
         return Err(Problem::not_found("payment provider"));
     }
     let header = |name: &str| caller.header(name).unwrap_or_default();
-    let headers = WebhookHeaders {
-        id: header("webhook-id"),
-        timestamp: header("webhook-timestamp"),
-        signature: header("webhook-signature"),
-    };
-    let tolerance =
-        TimeDelta::seconds(i64::try_from(app.config.payments.webhook_tolerance_s).unwrap_or(300));
-    let event = match verify_webhook(
-        &app.config.payments.sandbox_webhook_secret,
-        &headers,
-        &body,
-        infra::clock::now(),
-        tolerance,
-    ) {
+    let headers =
+        WebhookHeaders { id: header("webhook-id"), timestamp: header("webhook-timestamp"), signature: header("webhook-signature") };
+    let tolerance = TimeDelta::seconds(i64::try_from(app.config.payments.webhook_tolerance_s).unwrap_or(300));
+    let event = match verify_webhook(&app.config.payments.sandbox_webhook_secret, &headers, &body, infra::clock::now(), tolerance) {
         Ok(event) => event,
         Err(WebhookError::NotUnderstood) => {
             tracing::warn!("a signed webhook is not understood; it was taken and changes nothing");
@@ -54,15 +44,7 @@ pub async fn receive(
         return Ok(StatusCode::NO_CONTENT);
     };
     let payment_id = reported.payment_id;
-    match reactor::record_outcome(
-        &app.writer,
-        &app.pool,
-        &mut reported,
-        payment_id.uuid(),
-        payment_id.uuid(),
-    )
-    .await
-    {
+    match reactor::record_outcome(&app.writer, &app.pool, &mut reported, payment_id.uuid(), payment_id.uuid()).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(CommandError::Refused(refusal, _)) if refusal.code == "not_found" => {
             tracing::error!(payment.id = %payment_id, "money moved at the provider for a payment that is not ours");

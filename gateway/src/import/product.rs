@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use commands::catalog::{self, PutProduct, VariantStock};
-use domain::catalog::{
-    Attribute, Media, OptionValue, Price, ProductDraft, ProductOption, Source, Text, Variant,
-};
+use domain::catalog::{Attribute, Media, OptionValue, Price, ProductDraft, ProductOption, Source, Text, Variant};
 use domain::id::{OptionId, ProductId, ValueId, VariantId};
 use domain::inventory::{ON_HAND_MAX, StockPolicy};
 use domain::money::Money;
@@ -34,35 +32,19 @@ pub struct ImportedProduct {
 }
 
 /// Makes a product of its rows, or says all that is wrong with them.
-pub fn build(
-    handle: &str,
-    rows: &[Row],
-    columns: &Columns,
-    terms: &Terms,
-) -> Result<ImportedProduct, Vec<RowError>> {
+pub fn build(handle: &str, rows: &[Row], columns: &Columns, terms: &Terms) -> Result<ImportedProduct, Vec<RowError>> {
     let Some(first) = rows.first() else {
         return Err(Vec::new());
     };
-    let mut reading = Reading {
-        columns,
-        terms,
-        product_id: catalog::product_id(handle),
-        errors: Vec::new(),
-    };
+    let mut reading = Reading { columns, terms, product_id: catalog::product_id(handle), errors: Vec::new() };
     let title = reading.title(first);
     let published = reading.published(first);
     let options = reading.options(rows);
     let mut variants: Vec<Variant> = Vec::new();
     let mut stock = Vec::new();
-    for row in rows
-        .iter()
-        .filter(|row| row.line == first.line || is_variant(row, columns))
-    {
+    for row in rows.iter().filter(|row| row.line == first.line || is_variant(row, columns)) {
         let (variant, of_variant) = reading.variant(row, &options);
-        stock.push(VariantStock {
-            variant_id: variant.variant_id,
-            ..of_variant
-        });
+        stock.push(VariantStock { variant_id: variant.variant_id, ..of_variant });
         variants.push(variant);
     }
     reading.check_duplicates(rows, &variants);
@@ -74,63 +56,30 @@ pub fn build(
         product_id: reading.product_id,
         handle: handle.to_owned(),
         title: text(title),
-        description: if description.is_empty() {
-            Text::new()
-        } else {
-            text(description)
-        },
+        description: if description.is_empty() { Text::new() } else { text(description) },
         brand: get(Field::Vendor).to_owned(),
         kind: get(Field::Type).to_owned(),
-        tags: get(Field::Tags)
-            .split(',')
-            .map(str::trim)
-            .filter(|tag| !tag.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        options: options
-            .iter()
-            .map(|option| option.drafted(&terms.language))
-            .collect(),
+        tags: get(Field::Tags).split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
+        options: options.iter().map(|option| option.drafted(&terms.language)).collect(),
         attributes: attributes(first, columns),
         category_ids: Vec::new(),
         tax_category: reading.tax_category(first).to_owned(),
         media,
         variants,
         published,
-        source: Some(Source {
-            system: SYSTEM.to_owned(),
-            external_id: handle.to_owned(),
-            hash: hash(rows, columns, terms),
-        }),
+        source: Some(Source { system: SYSTEM.to_owned(), external_id: handle.to_owned(), hash: hash(rows, columns, terms) }),
     };
     if !reading.errors.is_empty() {
         return Err(reading.errors);
     }
-    let put = PutProduct {
-        draft,
-        stock,
-        overwrite_stock: false,
-        known: false,
-    };
-    Ok(ImportedProduct {
-        line: first.line,
-        rows: rows.len() as u64,
-        put,
-    })
+    let put = PutProduct { draft, stock, overwrite_stock: false, known: false };
+    Ok(ImportedProduct { line: first.line, rows: rows.len() as u64, put })
 }
 
 /// Rows after the first are variants when they say what tells a variant apart; others are pictures.
 fn is_variant(row: &Row, columns: &Columns) -> bool {
-    let fields = [
-        Field::OptionValue(1),
-        Field::OptionValue(2),
-        Field::OptionValue(3),
-        Field::Sku,
-        Field::Price,
-    ];
-    fields
-        .iter()
-        .any(|field| !row.get(columns, *field).is_empty())
+    let fields = [Field::OptionValue(1), Field::OptionValue(2), Field::OptionValue(3), Field::Sku, Field::Price];
+    fields.iter().any(|field| !row.get(columns, *field).is_empty())
 }
 
 /// What the rows say, apart from quantities: those are sold and counted, and an import must not undo that unasked.
@@ -143,16 +92,9 @@ fn hash(rows: &[Row], columns: &Columns, terms: &Terms) -> String {
     };
     put(terms.currency.as_str());
     put(&terms.language);
-    put(if terms.prices_include_tax {
-        "gross"
-    } else {
-        "net"
-    });
+    put(if terms.prices_include_tax { "gross" } else { "net" });
     let quantity = columns.place(Field::Quantity);
-    let mut places: Vec<(usize, String)> = columns
-        .meaningful()
-        .filter(|(place, _)| Some(*place) != quantity)
-        .collect();
+    let mut places: Vec<(usize, String)> = columns.meaningful().filter(|(place, _)| Some(*place) != quantity).collect();
     places.sort_by(|a, b| a.1.cmp(&b.1));
     for row in rows {
         put("row");
@@ -170,13 +112,8 @@ fn hash(rows: &[Row], columns: &Columns, terms: &Terms) -> String {
 /// Metafields, and Shopify's own category where the file has one.
 fn attributes(row: &Row, columns: &Columns) -> Vec<Attribute> {
     let category = ("product_category", row.get(columns, Field::Category));
-    let metafields = columns
-        .attributes
-        .iter()
-        .map(|(place, key)| (key.as_str(), row.at(*place)));
-    let given = std::iter::once(category)
-        .chain(metafields)
-        .filter(|(_, value)| !value.is_empty());
+    let metafields = columns.attributes.iter().map(|(place, key)| (key.as_str(), row.at(*place)));
+    let given = std::iter::once(category).chain(metafields).filter(|(_, value)| !value.is_empty());
     let attribute = |(key, value): (&str, &str)| Attribute {
         key: key.to_owned(),
         // A file doesn't say what its values are; a model "7450" is no number.
@@ -198,15 +135,8 @@ struct ImportedOption {
 impl ImportedOption {
     fn drafted(&self, language: &str) -> ProductOption {
         let text = |text: &str| Text::from([(language.to_owned(), text.to_owned())]);
-        let values = self.values.iter().map(|(value_id, label)| OptionValue {
-            value_id: *value_id,
-            label: text(label),
-        });
-        ProductOption {
-            option_id: self.option_id,
-            name: text(&self.name),
-            values: values.collect(),
-        }
+        let values = self.values.iter().map(|(value_id, label)| OptionValue { value_id: *value_id, label: text(label) });
+        ProductOption { option_id: self.option_id, name: text(&self.name), values: values.collect() }
     }
 }
 
@@ -220,27 +150,16 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn refuse(&mut self, row: &Row, field: Field, code: &str, reason: impl Into<String>) {
-        self.errors.push(RowError::new(
-            row.line,
-            self.columns.name(field),
-            code,
-            reason,
-        ));
+        self.errors.push(RowError::new(row.line, self.columns.name(field), code, reason));
     }
 
     fn title<'r>(&mut self, row: &'r Row) -> &'r str {
         let title = row.get(self.columns, Field::Title);
         let length = title.chars().count();
         if title.is_empty() {
-            self.refuse(
-                row,
-                Field::Title,
-                "title_missing",
-                "a product's first row needs its title",
-            );
+            self.refuse(row, Field::Title, "title_missing", "a product's first row needs its title");
         } else if length > TITLE_CHARS_MAX {
-            let reason =
-                format!("the title has {length} characters, it may have {TITLE_CHARS_MAX}");
+            let reason = format!("the title has {length} characters, it may have {TITLE_CHARS_MAX}");
             self.refuse(row, Field::Title, "title_too_long", reason);
         }
         title
@@ -262,11 +181,7 @@ impl Reading<'_> {
     }
 
     fn tax_category(&mut self, row: &Row) -> &'static str {
-        if self.flag(row, Field::Taxable, true) {
-            "standard"
-        } else {
-            "exempt"
-        }
+        if self.flag(row, Field::Taxable, true) { "standard" } else { "exempt" }
     }
 
     fn flag(&mut self, row: &Row, field: Field, empty: bool) -> bool {
@@ -275,12 +190,7 @@ impl Reading<'_> {
             "true" | "yes" | "1" => true,
             "false" | "no" | "0" => false,
             other => {
-                self.refuse(
-                    row,
-                    field,
-                    "not_a_flag",
-                    format!("{other:?} must be TRUE or FALSE"),
-                );
+                self.refuse(row, field, "not_a_flag", format!("{other:?} must be TRUE or FALSE"));
                 empty
             }
         }
@@ -295,30 +205,20 @@ impl Reading<'_> {
         for number in 1..=3 {
             let (name_field, value_field) = (Field::OptionName(number), Field::OptionValue(number));
             let name = first.get(self.columns, name_field);
-            let given = rows
-                .iter()
-                .filter(|row| !row.get(self.columns, value_field).is_empty());
+            let given = rows.iter().filter(|row| !row.get(self.columns, value_field).is_empty());
             let rows_with_value: Vec<&Row> = given.collect();
-            let is_placeholder = number == 1
-                && rows_with_value
-                    .iter()
-                    .all(|row| row.get(self.columns, value_field).to_lowercase() == NO_OPTIONS);
+            let is_placeholder =
+                number == 1 && rows_with_value.iter().all(|row| row.get(self.columns, value_field).to_lowercase() == NO_OPTIONS);
             if rows_with_value.is_empty() || is_placeholder {
                 continue;
             }
             if name.is_empty() {
-                let reason =
-                    "the values of this option have no name; the product's first row must give it";
+                let reason = "the values of this option have no name; the product's first row must give it";
                 self.refuse(first, name_field, "option_name_missing", reason);
                 continue;
             }
             if options.iter().any(|option| option.name == name) {
-                self.refuse(
-                    first,
-                    name_field,
-                    "option_twice",
-                    format!("the product has the option {name:?} twice"),
-                );
+                self.refuse(first, name_field, "option_twice", format!("the product has the option {name:?} twice"));
                 continue;
             }
             let option_id = catalog::option_id(self.product_id, name);
@@ -329,12 +229,7 @@ impl Reading<'_> {
                     values.push((catalog::value_id(option_id, label), label.to_owned()));
                 }
             }
-            options.push(ImportedOption {
-                number,
-                option_id,
-                name: name.to_owned(),
-                values,
-            });
+            options.push(ImportedOption { number, option_id, name: name.to_owned(), values });
         }
         options
     }
@@ -350,12 +245,7 @@ impl Reading<'_> {
                     option_values.insert(option.option_id, *value_id);
                     labels.push(label);
                 }
-                None => self.refuse(
-                    row,
-                    field,
-                    "option_value_missing",
-                    format!("the variant has no {}", option.name),
-                ),
+                None => self.refuse(row, field, "option_value_missing", format!("the variant has no {}", option.name)),
             }
         }
         let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -375,24 +265,12 @@ impl Reading<'_> {
         };
         let quantity = self.quantity(row);
         let policy = self.policy(row, tracked);
-        (
-            variant,
-            VariantStock {
-                variant_id,
-                policy,
-                quantity: quantity.filter(|_| tracked),
-            },
-        )
+        (variant, VariantStock { variant_id, policy, quantity: quantity.filter(|_| tracked) })
     }
 
     fn price(&mut self, row: &Row) -> Option<Price> {
         if row.get(self.columns, Field::Price).is_empty() {
-            self.refuse(
-                row,
-                Field::Price,
-                "price_missing",
-                "the variant has no price; write 0 if it costs nothing",
-            );
+            self.refuse(row, Field::Price, "price_missing", "the variant has no price; write 0 if it costs nothing");
             return None;
         }
         let price = self.money(row, Field::Price)?;
@@ -415,9 +293,7 @@ impl Reading<'_> {
             return None;
         }
         let parsed = Money::parse_decimal(text, self.terms.currency);
-        parsed
-            .map_err(|error| self.refuse(row, field, error.code(), error.to_string()))
-            .ok()
+        parsed.map_err(|error| self.refuse(row, field, error.code(), error.to_string())).ok()
     }
 
     /// Whole units; a spreadsheet's `12.0` is twelve.
@@ -427,32 +303,17 @@ impl Reading<'_> {
             return None;
         }
         let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
-        let digits =
-            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let (code, reason) = if !digits(whole.strip_prefix('-').unwrap_or(whole))
-            || !digits(decimals)
-        {
-            (
-                "stock_not_a_number",
-                format!("{text:?} is not a whole number"),
-            )
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let (code, reason) = if !digits(whole.strip_prefix('-').unwrap_or(whole)) || !digits(decimals) {
+            ("stock_not_a_number", format!("{text:?} is not a whole number"))
         } else if decimals.bytes().any(|byte| byte != b'0') {
-            (
-                "stock_fractional",
-                format!("{text} is not a whole number; stock is counted in units"),
-            )
+            ("stock_fractional", format!("{text} is not a whole number; stock is counted in units"))
         } else if whole.starts_with('-') && whole.bytes().any(|byte| matches!(byte, b'1'..=b'9')) {
-            (
-                "stock_negative",
-                format!("{text} is negative; stock is what lies there, 0 or more"),
-            )
+            ("stock_negative", format!("{text} is negative; stock is what lies there, 0 or more"))
         } else {
             match whole.trim_start_matches('-').parse::<u32>() {
                 Ok(quantity) => return Some(quantity),
-                Err(_) => (
-                    "stock_too_large",
-                    format!("{text} is more than {ON_HAND_MAX}"),
-                ),
+                Err(_) => ("stock_too_large", format!("{text} is more than {ON_HAND_MAX}")),
             }
         };
         self.refuse(row, Field::Quantity, code, reason);
@@ -467,8 +328,7 @@ impl Reading<'_> {
             "" | "deny" | "false" | "no" => StockPolicy::Deny,
             "continue" | "true" | "yes" => backorder,
             other => {
-                let reason =
-                    format!("{other:?} is no inventory policy; it may be deny or continue");
+                let reason = format!("{other:?} is no inventory policy; it may be deny or continue");
                 self.refuse(row, Field::Policy, "policy_unknown", reason);
                 StockPolicy::Deny
             }
@@ -486,14 +346,8 @@ impl Reading<'_> {
             return None;
         }
         match text.parse::<f64>() {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "checked against its range"
-            )]
-            Ok(grams) if (0.0..=GRAMS_MAX).contains(&grams) => {
-                Some(grams.round() as u32).filter(|grams| *grams > 0)
-            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked against its range")]
+            Ok(grams) if (0.0..=GRAMS_MAX).contains(&grams) => Some(grams.round() as u32).filter(|grams| *grams > 0),
             _ => {
                 let reason = format!("{text:?} is no weight in grams");
                 self.refuse(row, Field::Grams, "weight_invalid", reason);
@@ -506,21 +360,14 @@ impl Reading<'_> {
     fn check_duplicates(&mut self, rows: &[Row], variants: &[Variant]) {
         let columns = self.columns;
         let first_line = rows.first().map(|row| row.line);
-        let variant_rows = rows
-            .iter()
-            .filter(|row| Some(row.line) == first_line || is_variant(row, columns));
+        let variant_rows = rows.iter().filter(|row| Some(row.line) == first_line || is_variant(row, columns));
         let mut skus: HashMap<String, u64> = HashMap::new();
         let mut combinations: HashMap<&BTreeMap<OptionId, ValueId>, u64> = HashMap::new();
         for (row, variant) in variant_rows.zip(variants) {
             if let Some(sku) = &variant.sku
                 && let Some(line) = skus.insert(sku.to_lowercase(), row.line)
             {
-                self.refuse(
-                    row,
-                    Field::Sku,
-                    "sku_duplicate",
-                    format!("line {line} has the same SKU"),
-                );
+                self.refuse(row, Field::Sku, "sku_duplicate", format!("line {line} has the same SKU"));
                 continue;
             }
             if let Some(line) = combinations.insert(&variant.option_values, row.line) {
@@ -538,23 +385,14 @@ impl Reading<'_> {
                 && media.iter().all(|(_, known)| known.url != url)
             {
                 let alt = row.get(self.columns, Field::ImageAlt);
-                let alt = if alt.is_empty() {
-                    Text::new()
-                } else {
-                    Text::from([(self.terms.language.clone(), alt.to_owned())])
-                };
-                let place = row
-                    .get(self.columns, Field::ImagePosition)
-                    .parse()
-                    .unwrap_or(u32::MAX);
+                let alt = if alt.is_empty() { Text::new() } else { Text::from([(self.terms.language.clone(), alt.to_owned())]) };
+                let place = row.get(self.columns, Field::ImagePosition).parse().unwrap_or(u32::MAX);
                 media.push((place, self.picture(url, alt)));
             }
         }
         media.sort_by_key(|(place, _)| *place);
         let columns = self.columns;
-        let variant_rows = rows
-            .iter()
-            .filter(|row| row.line == first.line || is_variant(row, columns));
+        let variant_rows = rows.iter().filter(|row| row.line == first.line || is_variant(row, columns));
         for (row, variant) in variant_rows.zip(variants) {
             if let Some(url) = self.url(row, Field::VariantImage) {
                 let known = media.iter().position(|(_, known)| known.url == url);
@@ -565,24 +403,13 @@ impl Reading<'_> {
                 media[at].1.variant_ids.push(variant.variant_id);
             }
         }
-        let numbered = media
-            .into_iter()
-            .zip(1..)
-            .map(|((_, media), position)| Media { position, ..media });
+        let numbered = media.into_iter().zip(1..).map(|((_, media), position)| Media { position, ..media });
         numbered.collect()
     }
 
     fn picture(&self, url: &str, alt: Text) -> Media {
         let media_id = catalog::media_id(self.product_id, url);
-        Media {
-            media_id,
-            url: url.to_owned(),
-            alt,
-            position: 0,
-            variant_ids: Vec::<VariantId>::new(),
-            width: None,
-            height: None,
-        }
+        Media { media_id, url: url.to_owned(), alt, position: 0, variant_ids: Vec::<VariantId>::new(), width: None, height: None }
     }
 
     fn url<'r>(&mut self, row: &'r Row, field: Field) -> Option<&'r str> {
@@ -592,14 +419,7 @@ impl Reading<'_> {
         }
         let is_web = url.starts_with("https://") || url.starts_with("http://");
         if !is_web || url.len() > URL_BYTES_MAX || url.contains(char::is_whitespace) {
-            self.refuse(
-                row,
-                field,
-                "url_invalid",
-                format!(
-                    "a picture's URL begins with https:// and has at most {URL_BYTES_MAX} bytes"
-                ),
-            );
+            self.refuse(row, field, "url_invalid", format!("a picture's URL begins with https:// and has at most {URL_BYTES_MAX} bytes"));
             return None;
         }
         Some(url)

@@ -30,9 +30,7 @@ pub struct Fault {
 pub enum FaultReason {
     #[error("a quote opens here and is never closed")]
     UnclosedQuote,
-    #[error(
-        "a closing quote must be followed by a comma or the end of the line; write a quote inside of a text as \"\""
-    )]
+    #[error("a closing quote must be followed by a comma or the end of the line; write a quote inside of a text as \"\"")]
     TextAfterQuote,
     #[error("the row is longer than {RECORD_BYTES_MAX} bytes")]
     TooLong,
@@ -62,14 +60,7 @@ enum Scan {
 
 impl Records {
     pub fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            consumed: 0,
-            line: 1,
-            ended: false,
-            skipping: false,
-            begun: false,
-        }
+        Self { buffer: Vec::new(), consumed: 0, line: 1, ended: false, skipping: false, begun: false }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -115,11 +106,7 @@ impl Records {
                 Scan::TextAfterQuote(cells) => (cells, FaultReason::TextAfterQuote),
             };
             self.skipping = true;
-            return Some(Err(Fault {
-                line,
-                cells,
-                reason,
-            }));
+            return Some(Err(Fault { line, cells, reason }));
         }
     }
 
@@ -147,10 +134,7 @@ impl Records {
 
     fn consume(&mut self, length: usize) {
         let read = &self.buffer[self.consumed..self.consumed + length];
-        self.line += read
-            .iter()
-            .map(|byte| u64::from(*byte == b'\n'))
-            .sum::<u64>();
+        self.line += read.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();
         self.consumed += length;
     }
 }
@@ -180,18 +164,12 @@ fn scan(bytes: &[u8], ended: bool) -> Scan {
                 }
             }
         } else {
-            let length = bytes[at..]
-                .iter()
-                .position(|byte| matches!(byte, b',' | b'\n'));
+            let length = bytes[at..].iter().position(|byte| matches!(byte, b',' | b'\n'));
             let end = length.map_or(bytes.len(), |length| at + length);
             let text = &bytes[at..end];
             // A carriage return before the line's end belongs to the line's end.
             let is_last = bytes.get(end) != Some(&b',');
-            cell.extend_from_slice(if is_last {
-                text.strip_suffix(b"\r").unwrap_or(text)
-            } else {
-                text
-            });
+            cell.extend_from_slice(if is_last { text.strip_suffix(b"\r").unwrap_or(text) } else { text });
             at = end;
         }
         let rest = &bytes[at..];
@@ -226,10 +204,7 @@ mod tests {
             while let Some(next) = records.next_record() {
                 found.push(match next {
                     Ok(record) => {
-                        let texts = record
-                            .cells
-                            .into_iter()
-                            .map(|cell| String::from_utf8_lossy(&cell).into_owned());
+                        let texts = record.cells.into_iter().map(|cell| String::from_utf8_lossy(&cell).into_owned());
                         Ok((record.line, texts.collect()))
                     }
                     Err(fault) => Err((fault.line, fault.reason)),
@@ -259,11 +234,7 @@ mod tests {
                 record(4, &["two\nlines", "é"]),
                 record(6, &["12\" screen", ""]),
             ];
-            assert_eq!(
-                read(file.as_bytes(), piece),
-                expected,
-                "in pieces of {piece}"
-            );
+            assert_eq!(read(file.as_bytes(), piece), expected, "in pieces of {piece}");
         }
     }
 
@@ -271,12 +242,7 @@ mod tests {
     fn a_quote_that_is_never_closed_costs_its_own_line_only() {
         let file = b"a,1\nb,\"2\nc,3\nd,4\n";
         for piece in 1..file.len() {
-            let expected = [
-                record(1, &["a", "1"]),
-                Err((2, FaultReason::UnclosedQuote)),
-                record(3, &["c", "3"]),
-                record(4, &["d", "4"]),
-            ];
+            let expected = [record(1, &["a", "1"]), Err((2, FaultReason::UnclosedQuote)), record(3, &["c", "3"]), record(4, &["d", "4"])];
             assert_eq!(read(file, piece), expected, "in pieces of {piece}");
         }
     }
@@ -284,11 +250,7 @@ mod tests {
     #[test]
     fn an_unclosed_quote_is_found_at_the_next_quote() {
         let file = b"b,\"2\nc,\"3\"\nd,4\n";
-        let expected = [
-            Err((1, FaultReason::TextAfterQuote)),
-            record(2, &["c", "3"]),
-            record(3, &["d", "4"]),
-        ];
+        let expected = [Err((1, FaultReason::TextAfterQuote)), record(2, &["c", "3"]), record(3, &["d", "4"])];
         assert_eq!(read(file, 3), expected);
     }
 
@@ -296,9 +258,6 @@ mod tests {
     fn a_row_without_end_is_given_up_and_the_next_one_read() {
         let mut file = vec![b'x'; RECORD_BYTES_MAX + 10_000];
         file.extend_from_slice(b"\na,1\n");
-        assert_eq!(
-            read(&file, 5_000),
-            [Err((1, FaultReason::TooLong)), record(2, &["a", "1"])]
-        );
+        assert_eq!(read(&file, 5_000), [Err((1, FaultReason::TooLong)), record(2, &["a", "1"])]);
     }
 }

@@ -34,8 +34,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// A command that finds the writer overloaded is sent again: after so long, twice as long, … so often.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRIES_MAX: u32 = 9;
-const NOT_STORED: &str =
-    "this product could not be stored through a failure of ours; the server's log says why";
+const NOT_STORED: &str = "this product could not be stored through a failure of ours; the server's log says why";
 
 /// What became of one product.
 struct Outcome {
@@ -68,18 +67,10 @@ pub struct Import {
 
 impl Import {
     /// Reads the header. What is wrong with the request or the header is a problem; after that the answer has begun.
-    pub async fn begin(
-        app: Arc<App>,
-        origin: Origin,
-        request: Request,
-        body: Body,
-    ) -> Result<Self, Problem> {
+    pub async fn begin(app: Arc<App>, origin: Origin, request: Request, body: Body) -> Result<Self, Problem> {
         let currency = app.settings.currency(&request.currency).ok_or_else(|| {
             let offered = app.config.store.currencies.join(", ");
-            Problem::new(
-                "unsupported_currency",
-                format!("`currency` may be {offered}, not {:?}", request.currency),
-            )
+            Problem::new("unsupported_currency", format!("`currency` may be {offered}, not {:?}", request.currency))
         })?;
         let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
         let mut body = body.into_data_stream();
@@ -97,37 +88,21 @@ impl Import {
                 Ok(None) => {
                     records.end();
                     let header = records.next_record();
-                    break (
-                        header.ok_or_else(|| {
-                            unreadable("the file is empty; send a CSV file with a header")
-                        })?,
-                        true,
-                    );
+                    break (header.ok_or_else(|| unreadable("the file is empty; send a CSV file with a header"))?, true);
                 }
                 Ok(Some(Err(_))) | Err(_) => {
-                    return Err(Problem::new(
-                        "invalid_json",
-                        "the body could not be read to its end; send it again",
-                    ));
+                    return Err(Problem::new("invalid_json", "the body could not be read to its end; send it again"));
                 }
             }
         };
-        let header: Record = header
-            .map_err(|fault| unreadable(&format!("the header can't be read: {}", fault.reason)))?;
+        let header: Record = header.map_err(|fault| unreadable(&format!("the header can't be read: {}", fault.reason)))?;
         let columns = Columns::read(&header).map_err(|detail| unreadable(&detail))?;
         let language = app.settings.default_language().to_owned();
-        let terms = Terms {
-            currency,
-            language,
-            prices_include_tax: app.settings.terms.prices_include_tax,
-        };
+        let terms = Terms { currency, language, prices_include_tax: app.settings.terms.prices_include_tax };
         let head = event_log::head(&app.pool).await?;
         let now = Instant::now();
         Ok(Self {
-            position: Position {
-                epoch: head.epoch,
-                position: head.position,
-            },
+            position: Position { epoch: head.epoch, position: head.position },
             products: Products::new(columns, terms),
             app,
             origin,
@@ -193,10 +168,7 @@ impl Import {
                 self.bytes += piece.len();
                 let max = self.app.config.http.import_bytes_max;
                 if self.bytes > max {
-                    return Err(stopped(
-                        "payload_too_large",
-                        &format!("the file is larger than {max} bytes; split it"),
-                    ));
+                    return Err(stopped("payload_too_large", &format!("the file is larger than {max} bytes; split it")));
                 }
                 self.records.push(&piece);
             }
@@ -245,13 +217,8 @@ impl Import {
     }
 
     fn may_submit(&self) -> bool {
-        let enough =
-            self.parsed.len() >= LOOKUP_PRODUCTS_MAX || self.body_ended && !self.parsed.is_empty();
-        let max = if self.request.dry_run {
-            REHEARSALS_IN_FLIGHT_MAX
-        } else {
-            COMMANDS_IN_FLIGHT_MAX
-        };
+        let enough = self.parsed.len() >= LOOKUP_PRODUCTS_MAX || self.body_ended && !self.parsed.is_empty();
+        let max = if self.request.dry_run { REHEARSALS_IN_FLIGHT_MAX } else { COMMANDS_IN_FLIGHT_MAX };
         let lookup = LOOKUP_PRODUCTS_MAX.min(max);
         enough && self.in_flight.len() + lookup <= max
     }
@@ -259,43 +226,22 @@ impl Import {
     /// Looks some products up in the log and hands on those that are new or differ from their last import. What the log
     /// says is committed: a product that equals its last import there needs no decision.
     async fn submit(&mut self) -> Result<(), Stopped> {
-        let max = if self.request.dry_run {
-            REHEARSALS_IN_FLIGHT_MAX
-        } else {
-            LOOKUP_PRODUCTS_MAX
-        };
-        let products: Vec<ImportedProduct> =
-            self.parsed.drain(..self.parsed.len().min(max)).collect();
-        let ids: Vec<_> = products
-            .iter()
-            .map(|product| product.put.draft.product_id)
-            .collect();
-        let stored = catalog::stored(&self.app.loader, &ids)
-            .await
-            .map_err(|failure| failed(&failure))?;
+        let max = if self.request.dry_run { REHEARSALS_IN_FLIGHT_MAX } else { LOOKUP_PRODUCTS_MAX };
+        let products: Vec<ImportedProduct> = self.parsed.drain(..self.parsed.len().min(max)).collect();
+        let ids: Vec<_> = products.iter().map(|product| product.put.draft.product_id).collect();
+        let stored = catalog::stored(&self.app.loader, &ids).await.map_err(|failure| failed(&failure))?;
         for mut product in products {
             let known = stored.get(&product.put.draft.product_id);
             let hash = product.put.draft.source.as_ref().map(|source| &source.hash);
-            if known.is_some_and(|known| known.import_hash.as_ref() == hash)
-                && !self.request.overwrite_stock
-            {
+            if known.is_some_and(|known| known.import_hash.as_ref() == hash) && !self.request.overwrite_stock {
                 self.progress.unchanged += 1;
                 continue;
             }
             product.put.known = known.is_some();
             product.put.overwrite_stock = self.request.overwrite_stock;
             let command_id = infra::clock::new_id();
-            let origin = Origin {
-                command_id,
-                causation_id: self.origin.command_id,
-                ..self.origin.clone()
-            };
-            self.in_flight.push(Box::pin(put(
-                Arc::clone(&self.app),
-                origin,
-                product,
-                self.request.dry_run,
-            )));
+            let origin = Origin { command_id, causation_id: self.origin.command_id, ..self.origin.clone() };
+            self.in_flight.push(Box::pin(put(Arc::clone(&self.app), origin, product, self.request.dry_run)));
         }
         Ok(())
     }
@@ -310,10 +256,7 @@ impl Import {
                 }
                 self.progress.events += put.events as u64;
                 if let Some(position) = position {
-                    self.position = Position {
-                        position: position.position.max(self.position.position),
-                        ..position
-                    };
+                    self.position = Position { position: position.position.max(self.position.position), ..position };
                 }
             }
             Err(refusal) => {
@@ -354,13 +297,7 @@ impl Import {
         self.over = true;
         let ignored_columns = std::mem::take(&mut self.products.columns.ignored);
         let position = Some(self.position.to_string());
-        Progress {
-            done: problem.is_none(),
-            problem,
-            position,
-            ignored_columns,
-            ..self.line()
-        }
+        Progress { done: problem.is_none(), problem, position, ignored_columns, ..self.line() }
     }
 }
 
@@ -369,22 +306,14 @@ async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, dry_run: b
     let ImportedProduct { line, rows, put } = product;
     let outcome = |stored| Outcome { line, rows, stored };
     if dry_run {
-        let rehearsed = catalog::rehearse_put(&app.loader, &put)
-            .await
-            .map_err(|failure| Box::new(failed(&failure)));
+        let rehearsed = catalog::rehearse_put(&app.loader, &put).await.map_err(|failure| Box::new(failed(&failure)));
         return outcome(rehearsed.map(|answer| answer.map(|put| (put, None))));
     }
     let put = Arc::new(put);
     let mut wait = RETRY_MIN;
     for attempt in 0.. {
         let decided = Arc::clone(&put);
-        let error = match app
-            .writer
-            .execute(&origin, None, move |streams| {
-                catalog::put_product(streams, &decided)
-            })
-            .await
-        {
+        let error = match app.writer.execute(&origin, None, move |streams| catalog::put_product(streams, &decided)).await {
             Ok(done) => return outcome(Ok(Ok((done.output, Some(done.position))))),
             Err(CommandError::Refused(refusal, _)) => return outcome(Ok(Err(refusal))),
             // The writer has logged it; the other products go in.
@@ -407,17 +336,11 @@ fn unreadable(detail: &str) -> Problem {
 }
 
 fn stopped(code: &str, detail: &str) -> Stopped {
-    Stopped {
-        code: code.to_owned(),
-        detail: detail.to_owned(),
-    }
+    Stopped { code: code.to_owned(), detail: detail.to_owned() }
 }
 
 /// A failure of ours, logged where it ends the import.
 fn failed(error: &(dyn std::error::Error + 'static)) -> Stopped {
     tracing::error!(error, "an import ended early");
-    stopped(
-        "unavailable",
-        "the import could not go on; send the same file again, what went in already stays as it is",
-    )
+    stopped("unavailable", "the import could not go on; send the same file again, what went in already stays as it is")
 }

@@ -39,21 +39,12 @@ struct Summary {
 }
 
 /// Imports a file; exit code 1 when a row was refused.
-pub async fn send(
-    shop: &Shop,
-    file: &Path,
-    request: &Request,
-    json: bool,
-) -> anyhow::Result<ExitCode> {
+pub async fn send(shop: &Shop, file: &Path, request: &Request, json: bool) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let opened = tokio::fs::File::open(file)
-        .await
-        .with_context(|| format!("can't read {}", file.display()))?;
+    let opened = tokio::fs::File::open(file).await.with_context(|| format!("can't read {}", file.display()))?;
     let bar = ProgressBar::new(opened.metadata().await?.len());
     let style = "{bar:32} {bytes}/{total_bytes}  {msg}";
-    bar.set_style(
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
     let client = reqwest::Client::builder().build()?;
     let token = shop.token(Role::Owner)?;
     let sent = bar.clone();
@@ -64,18 +55,10 @@ pub async fn send(
     });
     let parameters = [
         ("currency", request.currency.as_str()),
-        (
-            "stock",
-            if request.overwrite_stock {
-                "overwrite"
-            } else {
-                "create"
-            },
-        ),
+        ("stock", if request.overwrite_stock { "overwrite" } else { "create" }),
         ("dry_run", if request.dry_run { "true" } else { "false" }),
     ];
-    let url =
-        reqwest::Url::parse_with_params(&format!("{}/v1/admin/imports", shop.url), parameters)?;
+    let url = reqwest::Url::parse_with_params(&format!("{}/v1/admin/imports", shop.url), parameters)?;
     let response = client
         .post(url)
         .bearer_auth(&token)
@@ -97,96 +80,52 @@ pub async fn send(
     bar.finish_and_clear();
     progress.errors.sort_by_key(|error| error.line);
     let seconds = started.elapsed().as_secs_f64();
-    let summary = Summary {
-        rows_per_second: per_second(progress.rows, seconds),
-        progress,
-        dry_run: request.dry_run,
-        seconds,
-    };
+    let summary = Summary { rows_per_second: per_second(progress.rows, seconds), progress, dry_run: request.dry_run, seconds };
     if json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
         print_summary(&summary);
     }
-    let Progress {
-        done,
-        refused,
-        problem,
-        ..
-    } = summary.progress;
+    let Progress { done, refused, problem, .. } = summary.progress;
     match problem {
         Some(problem) => bail!("{} ({})", problem.detail, problem.code),
-        None if !done => bail!(
-            "the answer broke off; import the same file again, what went in already stays as it is"
-        ),
-        None => Ok(if refused == 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }),
+        None if !done => bail!("the answer broke off; import the same file again, what went in already stays as it is"),
+        None => Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
 }
 
 /// Follows the answer to its last line; the errors of all lines are gathered in it.
-async fn read_progress(
-    response: reqwest::Response,
-    bar: &ProgressBar,
-    started: Instant,
-) -> anyhow::Result<Progress> {
+async fn read_progress(response: reqwest::Response, bar: &ProgressBar, started: Instant) -> anyhow::Result<Progress> {
     let mut pieces = response.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
     let mut errors: Vec<RowError> = Vec::new();
     let mut newest = Progress::default();
     while let Some(piece) = pieces.next().await {
-        buffer
-            .extend_from_slice(&piece.context("the answer broke off; import the same file again")?);
+        buffer.extend_from_slice(&piece.context("the answer broke off; import the same file again")?);
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            newest = serde_json::from_slice(&line)
-                .context("the shop's answer is not what this program knows")?;
+            newest = serde_json::from_slice(&line).context("the shop's answer is not what this program knows")?;
             errors.append(&mut newest.errors);
-            bar.set_message(format!(
-                "{} rows, {:.0} rows/s",
-                newest.rows,
-                per_second(newest.rows, started.elapsed().as_secs_f64())
-            ));
+            bar.set_message(format!("{} rows, {:.0} rows/s", newest.rows, per_second(newest.rows, started.elapsed().as_secs_f64())));
         }
         if buffer.len() > LINE_BYTES_MAX {
-            bail!(
-                "the shop's answer is not what this program knows: a line has more than {LINE_BYTES_MAX} bytes"
-            );
+            bail!("the shop's answer is not what this program knows: a line has more than {LINE_BYTES_MAX} bytes");
         }
     }
     Ok(Progress { errors, ..newest })
 }
 
 /// Waits until every read model and the search index have what was written.
-async fn wait_until_seen(
-    client: &reqwest::Client,
-    shop: &Shop,
-    token: &str,
-    position: Position,
-    bar: &ProgressBar,
-) -> anyhow::Result<()> {
+async fn wait_until_seen(client: &reqwest::Client, shop: &Shop, token: &str, position: Position, bar: &ProgressBar) -> anyhow::Result<()> {
     let mut slowest_before = 0;
     let mut moved_at = Instant::now();
     loop {
-        let response = client
-            .get(format!("{}/v1/ops/status", shop.url))
-            .bearer_auth(token)
-            .send()
-            .await?;
+        let response = client.get(format!("{}/v1/ops/status", shop.url)).bearer_auth(token).send().await?;
         if !response.status().is_success() {
-            bail!(
-                "the import is done, but the shop does not say how far its read models are: {}",
-                reason(response).await
-            );
+            bail!("the import is done, but the shop does not say how far its read models are: {}", reason(response).await);
         }
         let status: StatusBody = response.json().await?;
-        let behind = status
-            .projections
-            .iter()
-            .filter(|projection| projection.checkpoint < position.position);
+        let behind = status.projections.iter().filter(|projection| projection.checkpoint < position.position);
         let Some(slowest) = behind.min_by_key(|projection| projection.checkpoint) else {
             return Ok(());
         };
@@ -195,17 +134,9 @@ async fn wait_until_seen(
             moved_at = Instant::now();
         }
         if moved_at.elapsed() > STALLED_TIMEOUT {
-            bail!(
-                "the import is done, but {} stays at {} of {}",
-                slowest.name,
-                slowest.checkpoint,
-                position.position
-            );
+            bail!("the import is done, but {} stays at {} of {}", slowest.name, slowest.checkpoint, position.position);
         }
-        bar.set_message(format!(
-            "waiting for {}: {} of {}",
-            slowest.name, slowest.checkpoint, position.position
-        ));
+        bar.set_message(format!("waiting for {}: {} of {}", slowest.name, slowest.checkpoint, position.position));
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
@@ -214,9 +145,7 @@ async fn wait_until_seen(
 async fn reason(response: reqwest::Response) -> String {
     let status = response.status();
     let body: serde_json::Value = response.json().await.unwrap_or_default();
-    body["detail"]
-        .as_str()
-        .map_or_else(|| status.to_string(), str::to_owned)
+    body["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a speed for people")]
@@ -226,33 +155,19 @@ fn per_second(rows: u64, seconds: f64) -> f64 {
 
 fn print_summary(summary: &Summary) {
     let progress = &summary.progress;
-    let would = if summary.dry_run {
-        " (dry run: nothing was done)"
-    } else {
-        ""
-    };
+    let would = if summary.dry_run { " (dry run: nothing was done)" } else { "" };
     println!("rows       {:>9}{would}", progress.rows);
     println!("created    {:>9} products", progress.created);
     println!("changed    {:>9} products", progress.changed);
     println!("unchanged  {:>9} products", progress.unchanged);
     println!("refused    {:>9} rows", progress.refused);
     println!("events     {:>9}", progress.events);
-    println!(
-        "time       {:>9.1} s, {:.0} rows/s",
-        summary.seconds, summary.rows_per_second
-    );
+    println!("time       {:>9.1} s, {:.0} rows/s", summary.seconds, summary.rows_per_second);
     if !progress.ignored_columns.is_empty() {
-        println!(
-            "columns without a meaning here: {}",
-            progress.ignored_columns.join(", ")
-        );
+        println!("columns without a meaning here: {}", progress.ignored_columns.join(", "));
     }
     for error in progress.errors.iter().take(ERRORS_SHOWN_MAX) {
-        let column = error
-            .column
-            .as_deref()
-            .map(|column| format!(", {column}"))
-            .unwrap_or_default();
+        let column = error.column.as_deref().map(|column| format!(", {column}")).unwrap_or_default();
         println!("line {}{column}: {}", error.line, error.reason);
     }
     let told = progress.errors.len() as u64 + progress.errors_omitted;

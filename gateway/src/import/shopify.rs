@@ -56,10 +56,7 @@ const COLUMNS: &[(Field, &[&str])] = &[
     (Field::Category, &["product category"]),
     (Field::Type, &["type"]),
     (Field::Tags, &["tags"]),
-    (
-        Field::Published,
-        &["published", "published on online store"],
-    ),
+    (Field::Published, &["published", "published on online store"]),
     (Field::Status, &["status"]),
     (Field::OptionName(1), &["option1 name"]),
     (Field::OptionValue(1), &["option1 value"]),
@@ -70,34 +67,12 @@ const COLUMNS: &[(Field, &[&str])] = &[
     (Field::Sku, &["variant sku", "sku"]),
     (Field::Barcode, &["variant barcode", "barcode"]),
     (Field::Price, &["variant price", "price"]),
-    (
-        Field::CompareAt,
-        &[
-            "variant compare at price",
-            "compare-at price",
-            "compare at price",
-        ],
-    ),
-    (
-        Field::Quantity,
-        &["variant inventory qty", "inventory quantity"],
-    ),
-    (
-        Field::Policy,
-        &[
-            "variant inventory policy",
-            "continue selling when out of stock",
-        ],
-    ),
-    (
-        Field::Tracker,
-        &["variant inventory tracker", "inventory tracker"],
-    ),
+    (Field::CompareAt, &["variant compare at price", "compare-at price", "compare at price"]),
+    (Field::Quantity, &["variant inventory qty", "inventory quantity"]),
+    (Field::Policy, &["variant inventory policy", "continue selling when out of stock"]),
+    (Field::Tracker, &["variant inventory tracker", "inventory tracker"]),
     (Field::Grams, &["variant grams", "weight value (grams)"]),
-    (
-        Field::RequiresShipping,
-        &["variant requires shipping", "requires shipping"],
-    ),
+    (Field::RequiresShipping, &["variant requires shipping", "requires shipping"]),
     (Field::Taxable, &["variant taxable", "charge tax"]),
     (Field::ImageUrl, &["image src", "product image url"]),
     (Field::ImagePosition, &["image position"]),
@@ -129,32 +104,18 @@ pub struct Columns {
 impl Columns {
     /// Reads a header; the error says what the file lacks.
     pub fn read(header: &Record) -> Result<Self, String> {
-        let mut columns = Self {
-            headers: Vec::new(),
-            places: BTreeMap::new(),
-            attributes: Vec::new(),
-            ignored: Vec::new(),
-        };
+        let mut columns = Self { headers: Vec::new(), places: BTreeMap::new(), attributes: Vec::new(), ignored: Vec::new() };
         let mut keys = HashSet::new();
         for (place, cell) in header.cells.iter().enumerate() {
             let name = String::from_utf8_lossy(cell).trim().to_owned();
             let lower = name.to_lowercase();
-            let known = COLUMNS
-                .iter()
-                .find(|(_, names)| names.contains(&lower.as_str()));
+            let known = COLUMNS.iter().find(|(_, names)| names.contains(&lower.as_str()));
             if let Some((field, _)) = known {
                 if let Some(first) = columns.places.insert(*field, place) {
-                    return Err(format!(
-                        "the columns {:?} and {name:?} mean the same; leave one out",
-                        columns.headers[first]
-                    ));
+                    return Err(format!("the columns {:?} and {name:?} mean the same; leave one out", columns.headers[first]));
                 }
             } else if let Some((namespace, key)) = metafield(&lower) {
-                let key = if keys.insert(key.to_owned()) {
-                    key.to_owned()
-                } else {
-                    format!("{namespace}.{key}")
-                };
+                let key = if keys.insert(key.to_owned()) { key.to_owned() } else { format!("{namespace}.{key}") };
                 columns.attributes.push((place, key));
             } else if !name.is_empty() {
                 columns.ignored.push(name.clone());
@@ -163,13 +124,8 @@ impl Columns {
         }
         for field in REQUIRED {
             if !columns.places.contains_key(&field) {
-                let names = COLUMNS
-                    .iter()
-                    .find(|(known, _)| *known == field)
-                    .map_or(&[][..], |(_, names)| *names);
-                let detail = format!(
-                    "the file has no column {names:?}; its first line must be a header of Shopify's product CSV"
-                );
+                let names = COLUMNS.iter().find(|(known, _)| *known == field).map_or(&[][..], |(_, names)| *names);
+                let detail = format!("the file has no column {names:?}; its first line must be a header of Shopify's product CSV");
                 return Err(detail);
             }
         }
@@ -178,22 +134,13 @@ impl Columns {
 
     /// A column's name as the file writes it.
     pub fn name(&self, field: Field) -> Option<&str> {
-        self.places
-            .get(&field)
-            .map(|place| self.headers[*place].as_str())
+        self.places.get(&field).map(|place| self.headers[*place].as_str())
     }
 
     /// All columns that mean something, with what identifies each in either generation.
     pub fn meaningful(&self) -> impl Iterator<Item = (usize, String)> {
-        let fields = self
-            .places
-            .iter()
-            .map(|(field, place)| (*place, format!("{field:?}")));
-        fields.chain(
-            self.attributes
-                .iter()
-                .map(|(place, key)| (*place, format!("attribute {key}"))),
-        )
+        let fields = self.places.iter().map(|(field, place)| (*place, format!("{field:?}")));
+        fields.chain(self.attributes.iter().map(|(place, key)| (*place, format!("attribute {key}"))))
     }
 
     pub fn has(&self, field: Field) -> bool {
@@ -207,11 +154,8 @@ impl Columns {
 
 /// `colour (product.metafields.attr.colour)` → `(attr, colour)`.
 fn metafield(header: &str) -> Option<(&str, &str)> {
-    let (_, path) = header
-        .strip_suffix(')')?
-        .rsplit_once("(product.metafields.")?;
-    path.split_once('.')
-        .filter(|(namespace, key)| !namespace.is_empty() && !key.is_empty())
+    let (_, path) = header.strip_suffix(')')?.rsplit_once("(product.metafields.")?;
+    path.split_once('.').filter(|(namespace, key)| !namespace.is_empty() && !key.is_empty())
 }
 
 /// One row of a product, as text.
@@ -262,12 +206,7 @@ pub struct Products {
 
 impl Products {
     pub fn new(columns: Columns, terms: Terms) -> Self {
-        Self {
-            columns,
-            terms,
-            group: None,
-            seen: HashSet::new(),
-        }
+        Self { columns, terms, group: None, seen: HashSet::new() }
     }
 
     /// Takes the next row; answers what it completes: the product before it, or itself where it can't be taken.
@@ -276,22 +215,12 @@ impl Products {
             Ok(record) => {
                 let (found, expected) = (record.cells.len(), self.columns.headers.len());
                 let reason = format!("the row has {found} cells, the header has {expected}");
-                let fault = (found != expected)
-                    .then(|| RowError::new(record.line, None, "row_cells", reason));
+                let fault = (found != expected).then(|| RowError::new(record.line, None, "row_cells", reason));
                 (record.line, record.cells, fault)
             }
             Err(fault) => {
-                let column = self
-                    .columns
-                    .headers
-                    .get(fault.cells.len())
-                    .map(String::as_str);
-                let error = RowError::new(
-                    fault.line,
-                    column,
-                    "row_unreadable",
-                    fault.reason.to_string(),
-                );
+                let column = self.columns.headers.get(fault.cells.len()).map(String::as_str);
+                let error = RowError::new(fault.line, column, "row_unreadable", fault.reason.to_string());
                 (fault.line, fault.cells, Some(error))
             }
         };
@@ -299,18 +228,11 @@ impl Products {
             Ok(handle) => handle,
             // Whose row it is can't be known: it stands for itself.
             Err(error) => {
-                return vec![Parsed::Refused {
-                    rows: 1,
-                    errors: vec![fault.unwrap_or(error)],
-                }];
+                return vec![Parsed::Refused { rows: 1, errors: vec![fault.unwrap_or(error)] }];
             }
         };
         let mut completed = Vec::new();
-        if self
-            .group
-            .as_ref()
-            .is_none_or(|group| group.handle != handle)
-        {
+        if self.group.as_ref().is_none_or(|group| group.handle != handle) {
             completed.extend(self.finish());
             self.group = Some(self.begin(line, handle));
         }
@@ -324,68 +246,35 @@ impl Products {
     pub fn finish(&mut self) -> Option<Parsed> {
         let group = self.group.take()?;
         if !group.errors.is_empty() {
-            return Some(Parsed::Refused {
-                rows: group.count,
-                errors: group.errors,
-            });
+            return Some(Parsed::Refused { rows: group.count, errors: group.errors });
         }
-        Some(
-            match product::build(&group.handle, &group.rows, &self.columns, &self.terms) {
-                Ok(product) => Parsed::Product(Box::new(product)),
-                Err(errors) => Parsed::Refused {
-                    rows: group.count,
-                    errors,
-                },
-            },
-        )
+        Some(match product::build(&group.handle, &group.rows, &self.columns, &self.terms) {
+            Ok(product) => Parsed::Product(Box::new(product)),
+            Err(errors) => Parsed::Refused { rows: group.count, errors },
+        })
     }
 
     fn handle(&self, line: u64, cells: &[Vec<u8>]) -> Result<String, RowError> {
         let column = self.columns.name(Field::Handle);
-        let cell = self
-            .columns
-            .place(Field::Handle)
-            .and_then(|place| cells.get(place));
-        let text = std::str::from_utf8(cell.map_or(&[], Vec::as_slice)).map_err(|_| {
-            RowError::new(
-                line,
-                column,
-                "text_invalid",
-                "the handle is not UTF-8 text; save the file as UTF-8",
-            )
-        })?;
+        let cell = self.columns.place(Field::Handle).and_then(|place| cells.get(place));
+        let text = std::str::from_utf8(cell.map_or(&[], Vec::as_slice))
+            .map_err(|_| RowError::new(line, column, "text_invalid", "the handle is not UTF-8 text; save the file as UTF-8"))?;
         let handle = text.trim();
         if handle.is_empty() {
-            return Err(RowError::new(
-                line,
-                column,
-                "handle_missing",
-                "the row has no handle; every row needs its product's",
-            ));
+            return Err(RowError::new(line, column, "handle_missing", "the row has no handle; every row needs its product's"));
         }
         Ok(handle.to_owned())
     }
 
     fn begin(&mut self, line: u64, handle: String) -> Group {
-        let mut group = Group {
-            handle,
-            rows: Vec::new(),
-            count: 0,
-            bytes: 0,
-            errors: Vec::new(),
-        };
+        let mut group = Group { handle, rows: Vec::new(), count: 0, bytes: 0, errors: Vec::new() };
         let column = self.columns.name(Field::Handle);
         if self.seen.len() >= PRODUCTS_MAX {
             let reason = format!("the file has more than {PRODUCTS_MAX} products; split it");
-            group
-                .errors
-                .push(RowError::new(line, column, "too_many_products", reason));
+            group.errors.push(RowError::new(line, column, "too_many_products", reason));
         } else if !self.seen.insert(hash(&group.handle)) {
-            let reason =
-                "rows of this product stand further up; the rows of a product must stand together";
-            group
-                .errors
-                .push(RowError::new(line, column, "rows_apart", reason));
+            let reason = "rows of this product stand further up; the rows of a product must stand together";
+            group.errors.push(RowError::new(line, column, "rows_apart", reason));
         }
         group
     }
@@ -402,16 +291,9 @@ impl Group {
         }
         if self.count as usize > PRODUCT_ROWS_MAX || self.bytes > PRODUCT_BYTES_MAX {
             self.rows.clear();
-            if self
-                .errors
-                .iter()
-                .all(|error| error.code != "product_too_large")
-            {
-                let reason = format!(
-                    "a product may have {PRODUCT_ROWS_MAX} rows and {PRODUCT_BYTES_MAX} bytes"
-                );
-                self.errors
-                    .push(RowError::new(line, None, "product_too_large", reason));
+            if self.errors.iter().all(|error| error.code != "product_too_large") {
+                let reason = format!("a product may have {PRODUCT_ROWS_MAX} rows and {PRODUCT_BYTES_MAX} bytes");
+                self.errors.push(RowError::new(line, None, "product_too_large", reason));
             }
             return;
         }
@@ -420,8 +302,7 @@ impl Group {
             texts.push(String::from_utf8(cell).unwrap_or_else(|_| {
                 let column = columns.headers.get(place).map(String::as_str);
                 let reason = "the cell is not UTF-8 text; save the file as UTF-8";
-                self.errors
-                    .push(RowError::new(line, column, "text_invalid", reason));
+                self.errors.push(RowError::new(line, column, "text_invalid", reason));
                 String::new()
             }));
         }

@@ -45,13 +45,7 @@ pub(super) struct Balance {
 impl Balance {
     /// Of a payment that was just asked for.
     pub fn new() -> Self {
-        Self {
-            status: PaymentStatus::Pending,
-            authorized: 0,
-            captured: 0,
-            refunded: 0,
-            voided: 0,
-        }
+        Self { status: PaymentStatus::Pending, authorized: 0, captured: 0, refunded: 0, voided: 0 }
     }
 }
 
@@ -173,11 +167,7 @@ pub(super) struct Event {
 }
 
 /// The name under which an outcome is announced; `None`: it isn't (the answer already said `pending`).
-pub(super) fn event_type(
-    kind: OperationKind,
-    status: OperationStatus,
-    payment: PaymentStatus,
-) -> Option<&'static str> {
+pub(super) fn event_type(kind: OperationKind, status: OperationStatus, payment: PaymentStatus) -> Option<&'static str> {
     match (kind, status) {
         (OperationKind::Authorize, OperationStatus::Succeeded) => Some("payment.authorized"),
         (OperationKind::Authorize, OperationStatus::Failed) => Some("payment.declined"),

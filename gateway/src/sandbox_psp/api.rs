@@ -76,11 +76,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, code, message) = match self {
             Self::Refused(refusal) => (refusal.status(), refusal.code(), refusal.to_string()),
-            Self::NoAnswer => (
-                504,
-                "no_answer",
-                "this answer is late on purpose".to_owned(),
-            ),
+            Self::NoAnswer => (504, "no_answer", "this answer is late on purpose".to_owned()),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({ "error": { "code": code, "message": message } });
@@ -91,17 +87,10 @@ impl IntoResponse for Failure {
 type Body<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-async fn open(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    body: Body<OpenPayment>,
-) -> Result<Response, Failure> {
+async fn open(State(api): State<Api>, headers: HeaderMap, body: Body<OpenPayment>) -> Result<Response, Failure> {
     let key = idempotency_key(&headers)?;
     let Json(request) = body?;
-    let verdict = api
-        .desk
-        .ask(move |ledger, now| ledger.open_payment(now, &key, &request))
-        .await?;
+    let verdict = api.desk.ask(move |ledger, now| ledger.open_payment(now, &key, &request)).await?;
     let Operated { operation, payment } = api.answer(verdict?).await?;
     Ok((StatusCode::CREATED, Json(Opened { payment, operation })).into_response())
 }
@@ -120,15 +109,10 @@ async fn capture(
     body: Body<CaptureBody>,
 ) -> Result<Json<Operated>, Failure> {
     let Json(CaptureBody { amount, is_final }) = body?;
-    api.operate(id, &headers, Request::Capture { amount, is_final })
-        .await
+    api.operate(id, &headers, Request::Capture { amount, is_final }).await
 }
 
-async fn void(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<Operated>, Failure> {
+async fn void(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap) -> Result<Json<Operated>, Failure> {
     api.operate(id, &headers, Request::Void).await
 }
 
@@ -144,28 +128,12 @@ async fn refund(
     headers: HeaderMap,
     body: Body<RefundBody>,
 ) -> Result<Json<Operated>, Failure> {
-    let Json(RefundBody {
-        amount,
-        refund_reference,
-    }) = body?;
-    api.operate(
-        id,
-        &headers,
-        Request::Refund {
-            amount,
-            refund_reference,
-        },
-    )
-    .await
+    let Json(RefundBody { amount, refund_reference }) = body?;
+    api.operate(id, &headers, Request::Refund { amount, refund_reference }).await
 }
 
-async fn show(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-) -> Result<Json<PaymentDetail>, Failure> {
-    let found = api
-        .desk
-        .ask(move |ledger, _| Ok(ledger.detail(ledger.payment_no(&id)?)));
+async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<PaymentDetail>, Failure> {
+    let found = api.desk.ask(move |ledger, _| Ok(ledger.detail(ledger.payment_no(&id)?)));
     let found: Result<PaymentDetail, Refusal> = found.await?;
     Ok(Json(found?))
 }
@@ -175,15 +143,9 @@ struct FindQuery {
     merchant_reference: String,
 }
 
-async fn find(
-    State(api): State<Api>,
-    query: Asked<FindQuery>,
-) -> Result<Json<Items<PaymentDetail>>, Failure> {
+async fn find(State(api): State<Api>, query: Asked<FindQuery>) -> Result<Json<Items<PaymentDetail>>, Failure> {
     let Query(FindQuery { merchant_reference }) = query?;
-    let items = api
-        .desk
-        .ask(move |ledger, _| ledger.by_reference(&merchant_reference))
-        .await?;
+    let items = api.desk.ask(move |ledger, _| ledger.by_reference(&merchant_reference)).await?;
     Ok(Json(Items { items }))
 }
 
@@ -196,23 +158,15 @@ struct PageQuery {
 
 async fn operations(State(api): State<Api>, query: Asked<PageQuery>) -> Result<Response, Failure> {
     let Query(PageQuery { after, limit }) = query?;
-    let limit = limit
-        .unwrap_or(OPERATIONS_PAGE)
-        .clamp(1, OPERATIONS_PAGE_MAX);
-    let page = api
-        .desk
-        .ask(move |ledger, _| ledger.outcomes_after(after, limit))
-        .await?;
+    let limit = limit.unwrap_or(OPERATIONS_PAGE).clamp(1, OPERATIONS_PAGE_MAX);
+    let page = api.desk.ask(move |ledger, _| ledger.outcomes_after(after, limit)).await?;
     Ok(Json(page?).into_response())
 }
 
 async fn totals(State(api): State<Api>, query: Asked<PageQuery>) -> Result<Response, Failure> {
     let Query(PageQuery { after, limit }) = query?;
     let limit = limit.unwrap_or(LEDGER_PAGE).clamp(1, LEDGER_PAGE_MAX);
-    let page = api
-        .desk
-        .ask(move |ledger, _| ledger.totals_after(after, limit))
-        .await?;
+    let page = api.desk.ask(move |ledger, _| ledger.totals_after(after, limit)).await?;
     Ok(Json(page).into_response())
 }
 
@@ -222,17 +176,9 @@ struct Act {
 }
 
 /// By a program with JSON, by the page's buttons with a form; a person is sent back to the shop.
-async fn act(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: axum::body::Bytes,
-) -> Result<Response, Failure> {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .map(header::HeaderValue::as_bytes);
-    let is_form = content_type
-        .is_some_and(|content_type| content_type.starts_with(b"application/x-www-form-urlencoded"));
+async fn act(State(api): State<Api>, Path(id): Path<String>, headers: HeaderMap, body: axum::body::Bytes) -> Result<Response, Failure> {
+    let content_type = headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
+    let is_form = content_type.is_some_and(|content_type| content_type.starts_with(b"application/x-www-form-urlencoded"));
     let result = match body.as_ref() {
         b"result=success" if is_form => ActionResult::Success,
         b"result=failure" if is_form => ActionResult::Failure,
@@ -243,10 +189,7 @@ async fn act(
     };
     let acted = api.desk.ask(move |ledger, now| {
         let detail = ledger.act(now, &id, result)?;
-        let return_url = ledger.payments[ledger.payment_no(&id)?]
-            .opened
-            .return_url
-            .clone();
+        let return_url = ledger.payments[ledger.payment_no(&id)?].opened.return_url.clone();
         Ok((detail, return_url))
     });
     let acted: Result<(PaymentDetail, Option<String>), Refusal> = acted.await?;
@@ -281,16 +224,9 @@ fn page(text: &str, form: &str) -> Response {
 }
 
 impl Api {
-    async fn operate(
-        &self,
-        id: String,
-        headers: &HeaderMap,
-        request: Request,
-    ) -> Result<Json<Operated>, Failure> {
+    async fn operate(&self, id: String, headers: &HeaderMap, request: Request) -> Result<Json<Operated>, Failure> {
         let key = idempotency_key(headers)?;
-        let verdict = self
-            .desk
-            .ask(move |ledger, now| ledger.operate(now, &id, &key, request));
+        let verdict = self.desk.ask(move |ledger, now| ledger.operate(now, &id, &key, request));
         Ok(Json(self.answer(verdict.await??).await?))
     }
 
@@ -310,9 +246,7 @@ impl Api {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<String, Refusal> {
-    let key = headers
-        .get("idempotency-key")
-        .and_then(|key| key.to_str().ok());
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let key = key.filter(|key| (1..=IDEMPOTENCY_KEY_CHARS_MAX).contains(&key.len()));
     key.map(str::to_owned).ok_or(Refusal::IdempotencyKeyMissing)
 }

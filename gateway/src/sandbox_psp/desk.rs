@@ -43,23 +43,9 @@ pub(super) struct Clerk {
 }
 
 impl Desk {
-    pub fn new(
-        ledger: Ledger,
-        journal: Journal,
-        now: fn() -> DateTime<Utc>,
-        written: Arc<Notify>,
-    ) -> (Self, Clerk) {
+    pub fn new(ledger: Ledger, journal: Journal, now: fn() -> DateTime<Utc>, written: Arc<Notify>) -> (Self, Clerk) {
         let (sender, jobs) = mpsc::channel(JOBS_MAX);
-        (
-            Self { jobs: sender },
-            Clerk {
-                ledger,
-                journal,
-                now,
-                written,
-                jobs,
-            },
-        )
+        (Self { jobs: sender }, Clerk { ledger, journal, now, written, jobs })
     }
 
     /// Runs `decide` on the ledger and returns what it returned once it is on the disk.

@@ -21,11 +21,7 @@ pub(super) struct Journal {
 pub(super) fn open(data_dir: &Path, terms: Terms) -> Result<(Journal, Ledger), SandboxError> {
     fs::create_dir_all(data_dir)?;
     let path = data_dir.join(FILE_NAME);
-    let file = OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(&path)?;
+    let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => SandboxError::InUse { path: path.clone() },
         TryLockError::Error(error) => SandboxError::Io(error),
@@ -36,10 +32,7 @@ pub(super) fn open(data_dir: &Path, terms: Terms) -> Result<(Journal, Ledger), S
     let whole_bytes = fold(&file, &path, &mut ledger)?;
     let torn_bytes = file.metadata()?.len() - whole_bytes;
     if torn_bytes > 0 {
-        tracing::warn!(
-            torn_bytes,
-            "the last line of the sandbox's ledger was torn and is cut off"
-        );
+        tracing::warn!(torn_bytes, "the last line of the sandbox's ledger was torn and is cut off");
         file.set_len(whole_bytes)?;
         file.sync_all()?;
     }
@@ -73,10 +66,7 @@ fn fold(file: &File, path: &Path, ledger: &mut Ledger) -> Result<u64, SandboxErr
         }
         let record: Option<Record> = serde_json::from_slice(&line).ok();
         if !record.is_some_and(|record| ledger.replay(record)) {
-            return Err(SandboxError::Corrupt {
-                path: path.to_owned(),
-                line: number,
-            });
+            return Err(SandboxError::Corrupt { path: path.to_owned(), line: number });
         }
         whole_bytes += read as u64;
     }

@@ -8,9 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::answer::{
-    Balance, Event, ListedOutcome, MethodView, NextAction, Operated, OperationKind,
-    OperationStatus, OperationView, Outcomes, PaymentDetail, PaymentStatus, PaymentTotals,
-    PaymentView, Refusal, Totals, event_type,
+    Balance, Event, ListedOutcome, MethodView, NextAction, Operated, OperationKind, OperationStatus, OperationView, Outcomes,
+    PaymentDetail, PaymentStatus, PaymentTotals, PaymentView, Refusal, Totals, event_type,
 };
 use super::entry::{Answered, Entry, OperationStarted, OutcomeReached, PaymentOpened, Record};
 use super::outbox::{Letter, Outbox};
@@ -110,11 +109,7 @@ impl Ledger {
         if self.draft.is_empty() {
             return None;
         }
-        let record = Record {
-            seq: self.next_seq,
-            at,
-            entries: std::mem::take(&mut self.draft),
-        };
+        let record = Record { seq: self.next_seq, at, entries: std::mem::take(&mut self.draft) };
         self.next_seq += 1;
         Some(record)
     }
@@ -125,18 +120,13 @@ impl Ledger {
     }
 
     pub fn payment_no(&self, id: &str) -> Result<usize, Refusal> {
-        self.payment_by_id
-            .get(id)
-            .copied()
-            .ok_or(Refusal::PaymentNotFound)
+        self.payment_by_id.get(id).copied().ok_or(Refusal::PaymentNotFound)
     }
 
     /// The present outcome of an operation; one that has none yet is pending.
     pub fn status_of(&self, operation: usize) -> OperationStatus {
         let outcome = self.operations[operation].outcome;
-        outcome.map_or(OperationStatus::Pending, |no| {
-            self.outcomes[no].reached.status
-        })
+        outcome.map_or(OperationStatus::Pending, |no| self.outcomes[no].reached.status)
     }
 
     fn refers_to_known(&self, entry: &Entry) -> bool {
@@ -144,12 +134,8 @@ impl Ledger {
             Entry::PaymentOpened(_) | Entry::RequestLost { .. } => true,
             Entry::OperationStarted(started) => started.payment < self.payments.len(),
             Entry::OutcomeReached(reached) => reached.operation < self.operations.len(),
-            Entry::Answered(answered) => {
-                answered.operation.max(answered.payment) < self.outcomes.len()
-            }
-            Entry::WebhookDelivered(letter) | Entry::WebhookAbandoned(letter) => {
-                letter.outcome < self.outcomes.len()
-            }
+            Entry::Answered(answered) => answered.operation.max(answered.payment) < self.outcomes.len(),
+            Entry::WebhookDelivered(letter) | Entry::WebhookAbandoned(letter) => letter.outcome < self.outcomes.len(),
         }
     }
 
@@ -159,16 +145,11 @@ impl Ledger {
             Entry::OperationStarted(started) => {
                 let no = self.operations.len();
                 self.payments[started.payment].operations.push(no);
-                self.operations.push(Operation {
-                    started,
-                    outcome: None,
-                    settles_at: None,
-                });
+                self.operations.push(Operation { started, outcome: None, settles_at: None });
             }
             Entry::OutcomeReached(reached) => self.reach(at, reached),
             Entry::Answered(answered) => {
-                self.answered
-                    .insert(answered.idempotency_key.clone(), answered);
+                self.answered.insert(answered.idempotency_key.clone(), answered);
             }
             Entry::RequestLost { idempotency_key } => {
                 *self.lost.entry(idempotency_key).or_default() += 1;
@@ -184,10 +165,7 @@ impl Ledger {
         let no = self.payments.len();
         self.payment_by_id.insert(opened.id.clone(), no);
         let reference = opened.merchant_reference.clone();
-        self.payments_by_reference
-            .entry(reference)
-            .or_default()
-            .push(no);
+        self.payments_by_reference.entry(reference).or_default().push(no);
         self.payments.push(Payment {
             opened,
             created: at,
@@ -221,8 +199,7 @@ impl Ledger {
                 payment.withheld = Some(no);
             }
             for copy in 0..announcement.copies {
-                self.outbox
-                    .add(Letter { outcome: no, copy }, announcement.not_before);
+                self.outbox.add(Letter { outcome: no, copy }, announcement.not_before);
             }
         }
         self.outcomes.push(Outcome { at, reached });
@@ -245,34 +222,18 @@ impl Ledger {
     pub fn operated(&self, operation: usize, payment: usize) -> Operated {
         let shown = &self.outcomes[payment].reached;
         let payment_no = self.operations[shown.operation].started.payment;
-        Operated {
-            operation: self.operation_view(operation),
-            payment: self.payment_view(payment_no, shown.balance),
-        }
+        Operated { operation: self.operation_view(operation), payment: self.payment_view(payment_no, shown.balance) }
     }
 
     pub fn detail(&self, payment: usize) -> PaymentDetail {
-        let Payment {
-            balance,
-            operations,
-            ..
-        } = &self.payments[payment];
-        let outcomes = operations
-            .iter()
-            .filter_map(|&no| self.operations[no].outcome);
-        PaymentDetail {
-            payment: self.payment_view(payment, *balance),
-            operations: outcomes.map(|no| self.operation_view(no)).collect(),
-        }
+        let Payment { balance, operations, .. } = &self.payments[payment];
+        let outcomes = operations.iter().filter_map(|&no| self.operations[no].outcome);
+        PaymentDetail { payment: self.payment_view(payment, *balance), operations: outcomes.map(|no| self.operation_view(no)).collect() }
     }
 
     pub fn by_reference(&self, merchant_reference: &str) -> Vec<PaymentDetail> {
         let found = self.payments_by_reference.get(merchant_reference);
-        found
-            .into_iter()
-            .flatten()
-            .map(|&no| self.detail(no))
-            .collect()
+        found.into_iter().flatten().map(|&no| self.detail(no)).collect()
     }
 
     pub fn outcomes_after(&self, after: usize, limit: usize) -> Result<Outcomes, Refusal> {
@@ -280,38 +241,24 @@ impl Ledger {
             return Err(Refusal::CursorUnknown);
         }
         let next_after = self.outcomes.len().min(after + limit);
-        let listed = (after..next_after).map(|no| ListedOutcome {
-            cursor: no + 1,
-            at: self.outcomes[no].at,
-            operated: self.operated(no, no),
-        });
+        let listed =
+            (after..next_after).map(|no| ListedOutcome { cursor: no + 1, at: self.outcomes[no].at, operated: self.operated(no, no) });
         let has_more = next_after < self.outcomes.len();
-        Ok(Outcomes {
-            items: listed.collect(),
-            next_after,
-            has_more,
-        })
+        Ok(Outcomes { items: listed.collect(), next_after, has_more })
     }
 
     pub fn totals_after(&self, after: usize, limit: usize) -> Totals {
         let end = self.payments.len().min(after.saturating_add(limit));
         let payments = self.payments.get(after..end).unwrap_or_default();
-        let totals = payments.iter().map(
-            |Payment {
-                 opened, balance, ..
-             }| PaymentTotals {
-                id: opened.id.clone(),
-                merchant_reference: opened.merchant_reference.clone(),
-                currency: opened.currency.clone(),
-                amount: opened.amount,
-                balance: *balance,
-            },
-        );
+        let totals = payments.iter().map(|Payment { opened, balance, .. }| PaymentTotals {
+            id: opened.id.clone(),
+            merchant_reference: opened.merchant_reference.clone(),
+            currency: opened.currency.clone(),
+            amount: opened.amount,
+            balance: *balance,
+        });
         let next_after = (end < self.payments.len()).then_some(end);
-        Totals {
-            payments: totals.collect(),
-            next_after,
-        }
+        Totals { payments: totals.collect(), next_after }
     }
 
     /// What a letter says: the same bytes at each attempt. `None`: this outcome is not announced.
@@ -327,12 +274,7 @@ impl Ledger {
     }
 
     fn payment_view(&self, payment: usize, balance: Balance) -> PaymentView {
-        let Payment {
-            opened,
-            created,
-            decline_code,
-            ..
-        } = &self.payments[payment];
+        let Payment { opened, created, decline_code, .. } = &self.payments[payment];
         let is_waiting = balance.status == PaymentStatus::RequiresAction;
         let is_declined = balance.status == PaymentStatus::Declined;
         let url = || format!("{}/v1/payments/{}/action", self.terms.public_url, opened.id);
@@ -343,21 +285,10 @@ impl Ledger {
             currency: opened.currency.clone(),
             balance,
             decline_code: decline_code.clone().filter(|_| is_declined),
-            next_action: is_waiting.then(|| NextAction {
-                kind: "redirect",
-                url: url(),
-            }),
+            next_action: is_waiting.then(|| NextAction { kind: "redirect", url: url() }),
             created: *created,
-            expires_at: if is_waiting {
-                opened.action_expires_at
-            } else {
-                opened.expires_at
-            },
-            method: MethodView {
-                kind: "card",
-                brand: "visa",
-                last4: opened.behaviour.last4(),
-            },
+            expires_at: if is_waiting { opened.action_expires_at } else { opened.expires_at },
+            method: MethodView { kind: "card", brand: "visa", last4: opened.behaviour.last4() },
         }
     }
 

@@ -10,13 +10,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::answer::{
-    Balance, Operated, OperationKind, OperationStatus, PaymentDetail, PaymentStatus, Refusal,
-    event_type,
-};
-use super::entry::{
-    Announcement, Answered, Entry, OperationStarted, OutcomeReached, PaymentOpened,
-};
+use super::answer::{Balance, Operated, OperationKind, OperationStatus, PaymentDetail, PaymentStatus, Refusal, event_type};
+use super::entry::{Announcement, Answered, Entry, OperationStarted, OutcomeReached, PaymentOpened};
 use super::ledger::Ledger;
 use super::rules::{check, check_amount, check_reference};
 use super::token::{Authorise, Behaviour, Operate};
@@ -44,15 +39,9 @@ pub(super) struct OpenPayment {
 /// A request to a payment that exists.
 #[derive(Debug)]
 pub(super) enum Request {
-    Capture {
-        amount: i64,
-        is_final: bool,
-    },
+    Capture { amount: i64, is_final: bool },
     Void,
-    Refund {
-        amount: i64,
-        refund_reference: String,
-    },
+    Refund { amount: i64, refund_reference: String },
 }
 
 /// What the shopper did on the page of the bank.
@@ -81,12 +70,7 @@ struct Step<'a> {
 
 // What may be asked for.
 impl Ledger {
-    pub fn open_payment(
-        &mut self,
-        now: DateTime<Utc>,
-        key: &str,
-        request: &OpenPayment,
-    ) -> Result<Verdict, Refusal> {
+    pub fn open_payment(&mut self, now: DateTime<Utc>, key: &str, request: &OpenPayment) -> Result<Verdict, Refusal> {
         let behaviour = check(request)?;
         let fingerprint = fingerprint(&[
             "authorize",
@@ -127,23 +111,12 @@ impl Ledger {
         Ok(if is_silent { Verdict::Silence } else { answer })
     }
 
-    pub fn operate(
-        &mut self,
-        now: DateTime<Utc>,
-        payment_id: &str,
-        key: &str,
-        request: Request,
-    ) -> Result<Verdict, Refusal> {
+    pub fn operate(&mut self, now: DateTime<Utc>, payment_id: &str, key: &str, request: Request) -> Result<Verdict, Refusal> {
         let payment = self.payment_no(payment_id)?;
         let (kind, amount, is_final, reference) = match request {
-            Request::Capture { amount, is_final } => {
-                (OperationKind::Capture, amount, is_final, None)
-            }
+            Request::Capture { amount, is_final } => (OperationKind::Capture, amount, is_final, None),
             Request::Void => (OperationKind::Void, 0, false, None),
-            Request::Refund {
-                amount,
-                refund_reference,
-            } => (OperationKind::Refund, amount, false, Some(refund_reference)),
+            Request::Refund { amount, refund_reference } => (OperationKind::Refund, amount, false, Some(refund_reference)),
         };
         if kind != OperationKind::Void {
             check_amount(amount)?;
@@ -169,28 +142,15 @@ impl Ledger {
             return Ok(Verdict::Silence);
         }
         let started = operation_of(payment, kind, key, amount);
-        let started = OperationStarted {
-            is_final,
-            refund_reference: reference,
-            ..started
-        };
+        let started = OperationStarted { is_final, refund_reference: reference, ..started };
         let operation = self.start(now, started);
         let outcome = self.carry_out(now, operation);
         let answer = self.answer(now, key, fingerprint, outcome);
-        Ok(if behaviour == Operate::TimeoutDone {
-            Verdict::Silence
-        } else {
-            answer
-        })
+        Ok(if behaviour == Operate::TimeoutDone { Verdict::Silence } else { answer })
     }
 
     /// The shopper came back from the bank. The same result again is no change; another one is refused.
-    pub fn act(
-        &mut self,
-        now: DateTime<Utc>,
-        payment_id: &str,
-        result: ActionResult,
-    ) -> Result<PaymentDetail, Refusal> {
+    pub fn act(&mut self, now: DateTime<Utc>, payment_id: &str, result: ActionResult) -> Result<PaymentDetail, Refusal> {
         let payment = self.payment_no(payment_id)?;
         let known = &self.payments[payment];
         let (balance, operation) = (known.balance, known.operations[0]);
@@ -209,11 +169,7 @@ impl Ledger {
             ActionResult::Success => self.status_of(operation) == OperationStatus::Succeeded,
             ActionResult::Failure => has_failed,
         };
-        if is_same {
-            Ok(self.detail(payment))
-        } else {
-            Err(Refusal::ActionNotPossible)
-        }
+        if is_same { Ok(self.detail(payment)) } else { Err(Refusal::ActionNotPossible) }
     }
 
     /// Brings the next pending operation that is due to its end. `false`: none is.
@@ -225,9 +181,7 @@ impl Ledger {
         let (kind, amount) = (started.kind, started.amount);
         let status = self.payments[started.payment].balance.status;
         match kind {
-            OperationKind::Authorize if status == PaymentStatus::RequiresAction => {
-                self.fail(now, operation, "action_expired")
-            }
+            OperationKind::Authorize if status == PaymentStatus::RequiresAction => self.fail(now, operation, "action_expired"),
             OperationKind::Authorize => self.authorised(now, operation),
             // Its amount was set aside when it was asked for.
             OperationKind::Capture | OperationKind::Refund => self.succeed(now, operation, amount),
@@ -256,32 +210,19 @@ impl Ledger {
                 let settles_at = now + self.terms.late_delay;
                 self.keep_pending(now, operation, PaymentStatus::Pending, settles_at)
             }
-            Authorise::Approve
-            | Authorise::TimeoutDone
-            | Authorise::TimeoutLost
-            | Authorise::DuplicateWebhook
-            | Authorise::OutOfOrder => self.authorised(now, operation),
+            Authorise::Approve | Authorise::TimeoutDone | Authorise::TimeoutLost | Authorise::DuplicateWebhook | Authorise::OutOfOrder => {
+                self.authorised(now, operation)
+            }
         }
     }
 
     fn authorised(&mut self, now: DateTime<Utc>, operation: usize) -> usize {
-        let OperationStarted {
-            payment,
-            amount,
-            idempotency_key,
-            ..
-        } = self.operations[operation].started.clone();
+        let OperationStarted { payment, amount, idempotency_key, .. } = self.operations[operation].started.clone();
         let outcome = self.succeed(now, operation, amount);
         let opened = &self.payments[payment].opened;
         if opened.capture && opened.behaviour.capture != Operate::TimeoutLost {
             let capture = operation_of(payment, OperationKind::Capture, &idempotency_key, amount);
-            let capture = self.start(
-                now,
-                OperationStarted {
-                    is_final: true,
-                    ..capture
-                },
-            );
+            let capture = self.start(now, OperationStarted { is_final: true, ..capture });
             self.carry_out(now, capture);
         }
         outcome
@@ -295,29 +236,19 @@ impl Ledger {
             OperationKind::Void => self.voidable(operation),
             OperationKind::Refund => self.refundable(operation),
         };
-        match (
-            possible,
-            self.payments[payment].opened.behaviour.operate(kind),
-        ) {
+        match (possible, self.payments[payment].opened.behaviour.operate(kind)) {
             (Err(code), _) => self.fail(now, operation, code),
             (Ok(_), Operate::Decline) => self.fail(now, operation, declined(kind)),
             (Ok(_), Operate::Pending) => {
                 let status = self.payments[payment].balance.status;
                 self.keep_pending(now, operation, status, now + self.terms.late_delay)
             }
-            (Ok(amount), Operate::Succeed | Operate::TimeoutDone | Operate::TimeoutLost) => {
-                self.succeed(now, operation, amount)
-            }
+            (Ok(amount), Operate::Succeed | Operate::TimeoutDone | Operate::TimeoutLost) => self.succeed(now, operation, amount),
         }
     }
 
     fn succeed(&mut self, now: DateTime<Utc>, operation: usize, amount: i64) -> usize {
-        let OperationStarted {
-            payment,
-            kind,
-            is_final,
-            ..
-        } = self.operations[operation].started;
+        let OperationStarted { payment, kind, is_final, .. } = self.operations[operation].started;
         let mut balance = self.payments[payment].balance;
         match kind {
             OperationKind::Authorize => {
@@ -331,10 +262,7 @@ impl Ledger {
                 }
             }
             OperationKind::Void => {
-                if matches!(
-                    balance.status,
-                    PaymentStatus::Pending | PaymentStatus::RequiresAction
-                ) {
+                if matches!(balance.status, PaymentStatus::Pending | PaymentStatus::RequiresAction) {
                     let authorization = self.payments[payment].operations[0];
                     self.fail(now, authorization, "voided");
                 }
@@ -346,62 +274,24 @@ impl Ledger {
             OperationKind::Refund => balance.refunded += amount,
         }
         let status = OperationStatus::Succeeded;
-        self.reached(
-            now,
-            operation,
-            &Step {
-                status,
-                amount,
-                code: None,
-                balance,
-                settles_at: None,
-            },
-        )
+        self.reached(now, operation, &Step { status, amount, code: None, balance, settles_at: None })
     }
 
     fn fail(&mut self, now: DateTime<Utc>, operation: usize, code: &str) -> usize {
-        let OperationStarted {
-            payment,
-            kind,
-            amount,
-            ..
-        } = self.operations[operation].started;
+        let OperationStarted { payment, kind, amount, .. } = self.operations[operation].started;
         let mut balance = self.payments[payment].balance;
         if kind == OperationKind::Authorize {
             balance.status = PaymentStatus::Declined;
         }
         let status = OperationStatus::Failed;
-        let step = Step {
-            status,
-            amount,
-            code: Some(code),
-            balance,
-            settles_at: None,
-        };
+        let step = Step { status, amount, code: Some(code), balance, settles_at: None };
         self.reached(now, operation, &step)
     }
 
-    fn keep_pending(
-        &mut self,
-        now: DateTime<Utc>,
-        operation: usize,
-        status: PaymentStatus,
-        settles_at: DateTime<Utc>,
-    ) -> usize {
-        let OperationStarted {
-            payment, amount, ..
-        } = self.operations[operation].started;
-        let balance = Balance {
-            status,
-            ..self.payments[payment].balance
-        };
-        let step = Step {
-            status: OperationStatus::Pending,
-            amount,
-            code: None,
-            balance,
-            settles_at: Some(settles_at),
-        };
+    fn keep_pending(&mut self, now: DateTime<Utc>, operation: usize, status: PaymentStatus, settles_at: DateTime<Utc>) -> usize {
+        let OperationStarted { payment, amount, .. } = self.operations[operation].started;
+        let balance = Balance { status, ..self.payments[payment].balance };
+        let step = Step { status: OperationStatus::Pending, amount, code: None, balance, settles_at: Some(settles_at) };
         self.reached(now, operation, &step)
     }
 
@@ -415,11 +305,7 @@ impl Ledger {
         let behaviour = self.payments[payment].opened.behaviour;
         let announced = event_type(kind, step.status, step.balance.status).is_some();
         let announcement = Announcement {
-            copies: if behaviour.authorise == Authorise::DuplicateWebhook {
-                2
-            } else {
-                1
-            },
+            copies: if behaviour.authorise == Authorise::DuplicateWebhook { 2 } else { 1 },
             not_before: now + self.announcement_delay(kind, behaviour),
         };
         let reached = OutcomeReached {
@@ -460,21 +346,10 @@ impl Ledger {
         Ok(Some(Verdict::Answer(Box::new(operated))))
     }
 
-    fn answer(
-        &mut self,
-        now: DateTime<Utc>,
-        key: &str,
-        fingerprint: String,
-        operation: usize,
-    ) -> Verdict {
+    fn answer(&mut self, now: DateTime<Utc>, key: &str, fingerprint: String, operation: usize) -> Verdict {
         let payment = self.outcomes.len() - 1;
         let idempotency_key = key.to_owned();
-        let answered = Answered {
-            idempotency_key,
-            fingerprint,
-            operation,
-            payment,
-        };
+        let answered = Answered { idempotency_key, fingerprint, operation, payment };
         self.enter(now, Entry::Answered(answered));
         Verdict::Answer(Box::new(self.operated(operation, payment)))
     }
@@ -488,12 +363,7 @@ impl Ledger {
         if lost >= lost_requests || self.lost.len() >= LOST_KEYS_MAX {
             return false;
         }
-        self.enter(
-            now,
-            Entry::RequestLost {
-                idempotency_key: key.to_owned(),
-            },
-        );
+        self.enter(now, Entry::RequestLost { idempotency_key: key.to_owned() });
         true
     }
 }

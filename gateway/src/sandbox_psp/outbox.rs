@@ -37,13 +37,7 @@ pub(super) struct Retries {
 impl Outbox {
     pub fn add(&mut self, letter: Letter, due: DateTime<Utc>) {
         self.waiting.insert((due, letter));
-        self.letters.insert(
-            letter,
-            Progress {
-                due: Some(due),
-                attempts: 0,
-            },
-        );
+        self.letters.insert(letter, Progress { due: Some(due), attempts: 0 });
     }
 
     pub fn remove(&mut self, letter: Letter) {
@@ -53,11 +47,7 @@ impl Outbox {
     }
 
     /// The letters that are due, earliest first, and when the next one will be. They count as being sent from now on.
-    pub fn take_due(
-        &mut self,
-        now: DateTime<Utc>,
-        max: usize,
-    ) -> (Vec<Letter>, Option<DateTime<Utc>>) {
+    pub fn take_due(&mut self, now: DateTime<Utc>, max: usize) -> (Vec<Letter>, Option<DateTime<Utc>>) {
         let mut taken = Vec::new();
         while let Some(&(due, letter)) = self.waiting.first() {
             if due > now || taken.len() == max {
@@ -110,11 +100,7 @@ fn backoff(attempts: u32, retries: &Retries) -> TimeDelta {
 mod tests {
     use super::*;
 
-    const RETRIES: Retries = Retries {
-        first: TimeDelta::seconds(1),
-        longest: TimeDelta::seconds(5),
-        attempts_max: 3,
-    };
+    const RETRIES: Retries = Retries { first: TimeDelta::seconds(1), longest: TimeDelta::seconds(5), attempts_max: 3 };
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -122,10 +108,7 @@ mod tests {
 
     #[test]
     fn a_letter_is_taken_when_it_is_due_and_only_once() {
-        let letter = Letter {
-            outcome: 7,
-            copy: 0,
-        };
+        let letter = Letter { outcome: 7, copy: 0 };
         let mut outbox = Outbox::default();
         outbox.add(letter, at(10));
         assert_eq!(outbox.take_due(at(9), 8), (vec![], Some(at(10))));
@@ -135,10 +118,7 @@ mod tests {
 
     #[test]
     fn a_refused_letter_waits_longer_each_time_until_it_is_given_up() {
-        let letter = Letter {
-            outcome: 7,
-            copy: 0,
-        };
+        let letter = Letter { outcome: 7, copy: 0 };
         let mut outbox = Outbox::default();
         outbox.add(letter, at(0));
         let mut waits = Vec::new();

@@ -16,9 +16,7 @@ const URL_CHARS_MAX: usize = 2_048;
 // The rules. `Err` is the code with which the operation fails.
 impl Ledger {
     pub fn capturable(&self, now: DateTime<Utc>, operation: usize) -> Result<i64, &'static str> {
-        let OperationStarted {
-            payment, amount, ..
-        } = self.operations[operation].started;
+        let OperationStarted { payment, amount, .. } = self.operations[operation].started;
         let payment = &self.payments[payment];
         match payment.balance.status {
             PaymentStatus::Authorized => {}
@@ -45,9 +43,7 @@ impl Ledger {
     pub fn voidable(&self, operation: usize) -> Result<i64, &'static str> {
         let OperationStarted { payment, .. } = self.operations[operation].started;
         let balance = self.payments[payment].balance;
-        let holds_it = |other: &OperationStarted| {
-            matches!(other.kind, OperationKind::Capture | OperationKind::Void)
-        };
+        let holds_it = |other: &OperationStarted| matches!(other.kind, OperationKind::Capture | OperationKind::Void);
         if self.others_pending(operation).any(holds_it) {
             return Err("operation_pending");
         }
@@ -63,15 +59,9 @@ impl Ledger {
     }
 
     pub fn refundable(&self, operation: usize) -> Result<i64, &'static str> {
-        let OperationStarted {
-            payment, amount, ..
-        } = self.operations[operation].started;
-        let Balance {
-            captured, refunded, ..
-        } = self.payments[payment].balance;
-        let refunds = self
-            .others_pending(operation)
-            .filter(|op| op.kind == OperationKind::Refund);
+        let OperationStarted { payment, amount, .. } = self.operations[operation].started;
+        let Balance { captured, refunded, .. } = self.payments[payment].balance;
+        let refunds = self.others_pending(operation).filter(|op| op.kind == OperationKind::Refund);
         let open = captured - refunded - refunds.map(|other| other.amount).sum::<i64>();
         match captured {
             0 => Err("not_captured"),
@@ -83,15 +73,8 @@ impl Ledger {
     /// What of the authorised amount is neither taken, nor let go, nor set aside by another capture.
     pub fn open_amount(&self, operation: usize) -> i64 {
         let OperationStarted { payment, .. } = self.operations[operation].started;
-        let Balance {
-            authorized,
-            captured,
-            voided,
-            ..
-        } = self.payments[payment].balance;
-        let captures = self
-            .others_pending(operation)
-            .filter(|op| op.kind == OperationKind::Capture);
+        let Balance { authorized, captured, voided, .. } = self.payments[payment].balance;
+        let captures = self.others_pending(operation).filter(|op| op.kind == OperationKind::Capture);
         authorized - captured - voided - captures.map(|other| other.amount).sum::<i64>()
     }
 
@@ -108,18 +91,13 @@ impl Ledger {
 pub(super) fn check(request: &OpenPayment) -> Result<Behaviour, Refusal> {
     check_reference("merchant_reference", &request.merchant_reference)?;
     check_amount(request.amount)?;
-    let is_code = request.currency.len() == 3
-        && request
-            .currency
-            .bytes()
-            .all(|letter| letter.is_ascii_uppercase());
+    let is_code = request.currency.len() == 3 && request.currency.bytes().all(|letter| letter.is_ascii_uppercase());
     if !is_code {
         return Err(invalid("currency is an ISO 4217 code"));
     }
     if let Some(url) = &request.return_url {
         let is_web = url.starts_with("http://") || url.starts_with("https://");
-        if !is_web || url.len() > URL_CHARS_MAX || !url.bytes().all(|byte| byte.is_ascii_graphic())
-        {
+        if !is_web || url.len() > URL_CHARS_MAX || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(invalid("return_url is an http or https URL"));
         }
     }
@@ -137,9 +115,7 @@ pub(super) fn check_reference(name: &str, reference: &str) -> Result<(), Refusal
     if (1..=REFERENCE_CHARS_MAX).contains(&reference.len()) {
         return Ok(());
     }
-    Err(invalid(&format!(
-        "{name} has 1 to {REFERENCE_CHARS_MAX} characters"
-    )))
+    Err(invalid(&format!("{name} has 1 to {REFERENCE_CHARS_MAX} characters")))
 }
 
 fn invalid(reason: &str) -> Refusal {

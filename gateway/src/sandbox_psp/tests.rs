@@ -16,8 +16,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use chrono::{DateTime, TimeDelta, Utc};
 use commands::provider::{
-    AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError,
-    RefundRequest, VoidRequest, WEBHOOK_TOLERANCE, WebhookEvent, WebhookHeaders, verify_webhook,
+    AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError, RefundRequest, VoidRequest, WEBHOOK_TOLERANCE,
+    WebhookEvent, WebhookHeaders, verify_webhook,
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -71,26 +71,16 @@ impl Shop {
         let (sender, webhooks) = mpsc::channel(WEBHOOKS_MAX);
         let refuse = Arc::new(AtomicU32::new(0));
         let state = (sender, Arc::clone(&refuse));
-        let router = axum::Router::new()
-            .route("/hook", post(take_webhook))
-            .with_state(state);
+        let router = axum::Router::new().route("/hook", post(take_webhook)).with_state(state);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let mut server = JoinSet::new();
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            url,
-            webhooks,
-            refuse,
-            _server: server,
-        }
+        Self { url, webhooks, refuse, _server: server }
     }
 
     async fn webhook(&mut self) -> WebhookEvent {
-        tokio::time::timeout(PATIENCE, self.webhooks.recv())
-            .await
-            .unwrap()
-            .unwrap()
+        tokio::time::timeout(PATIENCE, self.webhooks.recv()).await.unwrap().unwrap()
     }
 
     async fn webhook_types(&mut self, count: usize) -> Vec<String> {
@@ -108,17 +98,11 @@ async fn take_webhook(
     body: Bytes,
 ) -> StatusCode {
     let header = |name: &str| headers[name].to_str().unwrap();
-    let headers = WebhookHeaders {
-        id: header("webhook-id"),
-        timestamp: header("webhook-timestamp"),
-        signature: header("webhook-signature"),
-    };
+    let headers =
+        WebhookHeaders { id: header("webhook-id"), timestamp: header("webhook-timestamp"), signature: header("webhook-signature") };
     let event = verify_webhook(SECRET, &headers, &body, now(), WEBHOOK_TOLERANCE).unwrap();
     let less = |left: u32| left.checked_sub(1);
-    if refuse
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
-        .is_ok()
-    {
+    if refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     sender.try_send(event).unwrap();
@@ -145,12 +129,7 @@ impl Sandbox {
         let mut server = JoinSet::new();
         server.spawn(serve(listener, config, stop.clone().cancelled_owned()));
         let provider = PaymentProvider::new(&url, PATIENCE).unwrap();
-        Self {
-            url,
-            provider,
-            stop,
-            server,
-        }
+        Self { url, provider, stop, server }
     }
 
     /// Waits until everything has ended, as `serve` promises.
@@ -170,9 +149,7 @@ impl Sandbox {
 
     /// Status and body of a request that the seam would never send.
     async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> (u16, Value) {
-        let mut request = reqwest::Client::new()
-            .post(format!("{}{path}", self.url))
-            .json(body);
+        let mut request = reqwest::Client::new().post(format!("{}{path}", self.url)).json(body);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -206,31 +183,18 @@ fn request(token: &str) -> AuthorizeRequest {
 
 fn capture(provider_ref: &str, amount: i64, is_final: bool) -> CaptureRequest {
     let idempotency_key = Uuid::new_v4().to_string();
-    CaptureRequest {
-        provider_ref: provider_ref.to_owned(),
-        idempotency_key,
-        amount,
-        is_final,
-    }
+    CaptureRequest { provider_ref: provider_ref.to_owned(), idempotency_key, amount, is_final }
 }
 
 fn void(provider_ref: &str) -> VoidRequest {
     let idempotency_key = Uuid::new_v4().to_string();
-    VoidRequest {
-        provider_ref: provider_ref.to_owned(),
-        idempotency_key,
-    }
+    VoidRequest { provider_ref: provider_ref.to_owned(), idempotency_key }
 }
 
 fn refund(provider_ref: &str, amount: i64) -> RefundRequest {
     let idempotency_key = Uuid::new_v4().to_string();
     let refund_id = Uuid::new_v4();
-    RefundRequest {
-        provider_ref: provider_ref.to_owned(),
-        idempotency_key,
-        amount,
-        refund_id,
-    }
+    RefundRequest { provider_ref: provider_ref.to_owned(), idempotency_key, amount, refund_id }
 }
 
 fn is_unknown(outcome: &Result<ProviderAnswer, ProviderError>) -> bool {

@@ -97,14 +97,8 @@ impl FromStr for Behaviour {
                 return Err(UnknownToken);
             }
         }
-        let [capture, void, refund] =
-            [capture, void, refund].map(|asked| asked.unwrap_or(Operate::Succeed));
-        Ok(Self {
-            authorise,
-            capture,
-            void,
-            refund,
-        })
+        let [capture, void, refund] = [capture, void, refund].map(|asked| asked.unwrap_or(Operate::Succeed));
+        Ok(Self { authorise, capture, void, refund })
     }
 }
 
@@ -124,9 +118,7 @@ mod tests {
 
     #[test]
     fn a_token_names_the_behaviour_of_each_operation() {
-        let behaviour: Behaviour = "tok_3ds+refund_timeout_lost+capture_pending"
-            .parse()
-            .unwrap();
+        let behaviour: Behaviour = "tok_3ds+refund_timeout_lost+capture_pending".parse().unwrap();
         assert_eq!(behaviour.authorise, Authorise::ThreeDs);
         assert_eq!(behaviour.capture, Operate::Pending);
         assert_eq!(behaviour.void, Operate::Succeed);

@@ -71,10 +71,7 @@ impl Signer {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);
-        Some(format!(
-            "v1,{}",
-            STANDARD.encode(mac.finalize().into_bytes())
-        ))
+        Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
     }
 }
 
@@ -94,17 +91,7 @@ impl Postman {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self {
-            desk,
-            sender: Sender {
-                http,
-                url,
-                signer,
-                now,
-            },
-            retries,
-            written,
-        })
+        Ok(Self { desk, sender: Sender { http, url, signer, now }, retries, written })
     }
 
     /// Until `stop`; then what is being sent is finished (at most [`SEND_TIMEOUT`]) and entered.
@@ -112,19 +99,14 @@ impl Postman {
         let mut sending = JoinSet::new();
         let mut sent = Vec::new();
         loop {
-            let Ok((letters, next_due)) = self.report(&mut sent, SENDING_MAX - sending.len()).await
-            else {
+            let Ok((letters, next_due)) = self.report(&mut sent, SENDING_MAX - sending.len()).await else {
                 break;
             };
             for (letter, event) in letters {
                 sending.spawn(self.sender.clone().send(letter, event));
             }
             // While nothing is free, only an end of sending can change anything.
-            let next_due = if sending.len() < SENDING_MAX {
-                next_due
-            } else {
-                None
-            };
+            let next_due = if sending.len() < SENDING_MAX { next_due } else { None };
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = sending.join_next() => sent.push(ended?),
@@ -167,11 +149,7 @@ fn enter(ledger: &mut Ledger, now: DateTime<Utc>, sent: Sent, retries: &Retries)
             tracing::debug!(letter.outcome, reason, "the shop did not accept a webhook");
         }
         Err(reason) => {
-            tracing::error!(
-                letter.outcome,
-                reason,
-                "a webhook is given up: never accepted"
-            );
+            tracing::error!(letter.outcome, reason, "a webhook is given up: never accepted");
             ledger.enter(now, Entry::WebhookAbandoned(letter));
         }
     }
@@ -179,27 +157,19 @@ fn enter(ledger: &mut Ledger, now: DateTime<Utc>, sent: Sent, retries: &Retries)
 
 fn take_due(ledger: &mut Ledger, now: DateTime<Utc>, max: usize) -> Due {
     let (letters, next_due) = ledger.outbox.take_due(now, max);
-    let events = letters
-        .into_iter()
-        .filter_map(|letter| Some((letter, ledger.event(letter)?)));
+    let events = letters.into_iter().filter_map(|letter| Some((letter, ledger.event(letter)?)));
     (events.collect(), next_due)
 }
 
 impl Sender {
     async fn send(self, letter: Letter, event: Event) -> Sent {
-        Sent {
-            letter,
-            accepted: self.try_send(&event).await,
-        }
+        Sent { letter, accepted: self.try_send(&event).await }
     }
 
     async fn try_send(&self, event: &Event) -> Result<(), String> {
         let body = serde_json::to_vec(event).map_err(|error| error.to_string())?;
         let timestamp = (self.now)().timestamp();
-        let signature = self
-            .signer
-            .sign(&event.id, timestamp, &body)
-            .unwrap_or_default();
+        let signature = self.signer.sign(&event.id, timestamp, &body).unwrap_or_default();
         let request = self
             .http
             .post(self.url.clone())

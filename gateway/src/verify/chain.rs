@@ -41,31 +41,17 @@ impl Chain {
     pub(super) async fn begin(pool: &PgPool) -> Result<Self, sqlx::Error> {
         let mut waiting = batches(pool, -1).await?;
         let genesis = waiting.pop_front().ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Self {
-            closed: genesis,
-            waiting,
-            hash: Sha256::new(),
-            position: 0,
-        })
+        Ok(Self { closed: genesis, waiting, hash: Sha256::new(), position: 0 })
     }
 
     /// The next event of the log.
-    pub(super) async fn take(
-        &mut self,
-        pool: &PgPool,
-        event: &StoredEvent,
-        report: &mut Report,
-    ) -> Result<(), sqlx::Error> {
+    pub(super) async fn take(&mut self, pool: &PgPool, event: &StoredEvent, report: &mut Report) -> Result<(), sqlx::Error> {
         if event.position != self.position + 1 {
             let detail = format!("it follows {}; what was between is missing", self.position);
             report.add([at(event.position, detail)]);
         }
         self.position = event.position;
-        while self
-            .current(pool)
-            .await?
-            .is_some_and(|batch| batch.last_position < event.position)
-        {
+        while self.current(pool).await?.is_some_and(|batch| batch.last_position < event.position) {
             self.close(report);
         }
         let recorded_at = match self.waiting.front() {
@@ -76,43 +62,21 @@ impl Chain {
             }
         };
         if event.recorded_at != recorded_at {
-            report.add([at(
-                event.position,
-                "it was recorded at another time than its batch",
-            )]);
+            report.add([at(event.position, "it was recorded at another time than its batch")]);
         }
         let stream = (event.aggregate_type.as_str(), event.aggregate_id.as_str());
         let kind = (event.event_type.as_str(), event.event_version.as_str());
-        self.hash.update(event_digest(
-            stream,
-            event.sequence,
-            event.event_id,
-            kind,
-            &event.payload,
-            &event.metadata,
-        ));
+        self.hash.update(event_digest(stream, event.sequence, event.event_id, kind, &event.payload, &event.metadata));
         Ok(())
     }
 
     /// Closes the batches up to `head`, also those without events.
-    pub(super) async fn finish(
-        &mut self,
-        pool: &PgPool,
-        head: i64,
-        report: &mut Report,
-    ) -> Result<(), sqlx::Error> {
-        while self
-            .current(pool)
-            .await?
-            .is_some_and(|batch| batch.last_position <= head)
-        {
+    pub(super) async fn finish(&mut self, pool: &PgPool, head: i64, report: &mut Report) -> Result<(), sqlx::Error> {
+        while self.current(pool).await?.is_some_and(|batch| batch.last_position <= head) {
             self.close(report);
         }
         if self.position != head {
-            report.add([at(
-                head,
-                format!("the head says so, the last event is at {}", self.position),
-            )]);
+            report.add([at(head, format!("the head says so, the last event is at {}", self.position))]);
         }
         Ok(())
     }
@@ -131,20 +95,13 @@ impl Chain {
         };
         let digest = self.hash.finalize_reset();
         report.batches += 1;
-        report.add(
-            faults(&self.closed, &batch, &digest)
-                .into_iter()
-                .map(|fault| {
-                    Discrepancy::new(
-                        Check::Log,
-                        format!(
-                            "batch {} (positions {}–{})",
-                            batch.number, batch.first_position, batch.last_position
-                        ),
-                        fault,
-                    )
-                }),
-        );
+        report.add(faults(&self.closed, &batch, &digest).into_iter().map(|fault| {
+            Discrepancy::new(
+                Check::Log,
+                format!("batch {} (positions {}–{})", batch.number, batch.first_position, batch.last_position),
+                fault,
+            )
+        }));
         self.closed = batch;
     }
 }
@@ -159,40 +116,15 @@ fn faults(before: &Batch, batch: &Batch, digest: &[u8]) -> Vec<&'static str> {
         .chain_update(batch.last_position.to_be_bytes())
         .finalize();
     let holds = [
-        (
-            batch.number == before.number + 1,
-            "a batch before it is missing",
-        ),
-        (
-            batch.first_position == before.last_position + 1,
-            "it does not begin where the one before ends",
-        ),
-        (
-            batch.last_position >= before.last_position,
-            "it ends before it begins",
-        ),
-        (
-            batch.recorded_at > before.recorded_at,
-            "it was recorded before the one before",
-        ),
-        (
-            batch.epoch >= before.epoch,
-            "its epoch is older than the one before",
-        ),
-        (
-            batch.digest == digest,
-            "its events are not those that were appended: the digest differs",
-        ),
-        (
-            batch.chain == link.as_slice(),
-            "the chain is broken: its hash does not follow from the one before",
-        ),
+        (batch.number == before.number + 1, "a batch before it is missing"),
+        (batch.first_position == before.last_position + 1, "it does not begin where the one before ends"),
+        (batch.last_position >= before.last_position, "it ends before it begins"),
+        (batch.recorded_at > before.recorded_at, "it was recorded before the one before"),
+        (batch.epoch >= before.epoch, "its epoch is older than the one before"),
+        (batch.digest == digest, "its events are not those that were appended: the digest differs"),
+        (batch.chain == link.as_slice(), "the chain is broken: its hash does not follow from the one before"),
     ];
-    holds
-        .into_iter()
-        .filter(|(holds, _)| !holds)
-        .map(|(_, fault)| fault)
-        .collect()
+    holds.into_iter().filter(|(holds, _)| !holds).map(|(_, fault)| fault).collect()
 }
 
 fn at(position: i64, detail: impl Into<String>) -> Discrepancy {
@@ -217,15 +149,7 @@ mod tests {
 
     fn batch(number: i64, first_position: i64, last_position: i64) -> Batch {
         let recorded_at = DateTime::from_timestamp(number, 0).unwrap();
-        Batch {
-            number,
-            first_position,
-            last_position,
-            recorded_at,
-            digest: vec![1],
-            chain: vec![0; 32],
-            epoch: 1,
-        }
+        Batch { number, first_position, last_position, recorded_at, digest: vec![1], chain: vec![0; 32], epoch: 1 }
     }
 
     fn linked(before: &Batch, mut batch: Batch) -> Batch {
@@ -244,10 +168,7 @@ mod tests {
         let before = batch(0, 1, 0);
         let next = linked(&before, batch(1, 1, 3));
         assert!(faults(&before, &next, &[1]).is_empty());
-        assert!(
-            faults(&next, &linked(&next, batch(2, 4, 3)), &[1]).is_empty(),
-            "a batch of refusals has no events"
-        );
+        assert!(faults(&next, &linked(&next, batch(2, 4, 3)), &[1]).is_empty(), "a batch of refusals has no events");
     }
 
     #[test]
@@ -255,13 +176,7 @@ mod tests {
         let before = batch(0, 1, 0);
         let next = linked(&before, batch(1, 1, 3));
         assert_eq!(faults(&before, &next, &[2]).len(), 1);
-        let changed = Batch {
-            last_position: 2,
-            ..next
-        };
-        assert_eq!(
-            faults(&before, &changed, &[1]),
-            ["the chain is broken: its hash does not follow from the one before"]
-        );
+        let changed = Batch { last_position: 2, ..next };
+        assert_eq!(faults(&before, &changed, &[1]), ["the chain is broken: its hash does not follow from the one before"]);
     }
 }

@@ -39,17 +39,9 @@ impl Copy {
         head: i64,
         report: &mut Report,
     ) -> Result<Self, sqlx::Error> {
-        let mut copy = Self {
-            epochs: event_log::epochs(pool).await?,
-            first: 1,
-            last: 0,
-            messages: None,
-            held: None,
-        };
+        let mut copy = Self { epochs: event_log::epochs(pool).await?, first: 1, last: 0, messages: None, held: None };
         let Some(nats) = nats else {
-            report
-                .unchecked
-                .push("the stream: NATS does not answer".to_owned());
+            report.unchecked.push("the stream: NATS does not answer".to_owned());
             return Ok(copy);
         };
         match copy.open(nats, head).await {
@@ -57,13 +49,11 @@ impl Copy {
             Ok(last) => {
                 let newest = event_log::head(pool).await?.position;
                 if last < head {
-                    report.add([beyond(last + 1, format!("the stream ends at {last}, the log at {head}, and the relay does not catch up"))]);
+                    report
+                        .add([beyond(last + 1, format!("the stream ends at {last}, the log at {head}, and the relay does not catch up"))]);
                 }
                 if last > newest {
-                    report.add([beyond(
-                        newest + 1,
-                        format!("the stream goes on to {last}, the log ends at {newest}"),
-                    )]);
+                    report.add([beyond(newest + 1, format!("the stream goes on to {last}, the log ends at {newest}"))]);
                 }
             }
         }
@@ -85,10 +75,7 @@ impl Copy {
         };
         if last > 0 {
             let start_sequence = first.max(1);
-            let config = OrderedConfig {
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
-                ..OrderedConfig::default()
-            };
+            let config = OrderedConfig { deliver_policy: DeliverPolicy::ByStartSequence { start_sequence }, ..OrderedConfig::default() };
             let consumer = within(stream.create_consumer(config)).await?;
             self.messages = Some(within(consumer.messages()).await?);
             self.first = i64::try_from(start_sequence).unwrap_or(i64::MAX);
@@ -106,9 +93,7 @@ impl Copy {
             let (sequence, message) = match self.next().await {
                 Ok(next) => next,
                 Err(reason) => {
-                    report
-                        .unchecked
-                        .push(format!("the stream from {} on: {reason}", event.position));
+                    report.unchecked.push(format!("the stream from {} on: {reason}", event.position));
                     self.messages = None;
                     return;
                 }
@@ -116,21 +101,15 @@ impl Copy {
             report.messages += 1;
             match sequence.cmp(&event.position) {
                 std::cmp::Ordering::Less => {
-                    report.add([beyond(sequence, "the log has no event there".to_owned())])
+                    report.add([beyond(sequence, "the log has no event there".to_owned())]);
                 }
                 std::cmp::Ordering::Equal => {
-                    report.add(
-                        self.difference(event, &message)
-                            .map(|detail| beyond(sequence, detail)),
-                    );
+                    report.add(self.difference(event, &message).map(|detail| beyond(sequence, detail)));
                     return;
                 }
                 std::cmp::Ordering::Greater => {
                     report.messages -= 1;
-                    report.add([beyond(
-                        event.position,
-                        "the stream has lost the message".to_owned(),
-                    )]);
+                    report.add([beyond(event.position, "the stream has lost the message".to_owned())]);
                     self.held = Some((sequence, message));
                     return;
                 }
@@ -150,32 +129,16 @@ impl Copy {
             return Ok(held);
         }
         let messages = self.messages.as_mut().ok_or("it is not open")?;
-        let message = timeout(ANSWER_TIMEOUT, messages.next())
-            .await
-            .map_err(|_elapsed| "NATS does not answer".to_owned())?;
-        let message = message
-            .ok_or("its consumer ended")?
-            .map_err(|error| error.to_string())?;
-        let sequence = message
-            .info()
-            .map_err(|error| error.to_string())?
-            .stream_sequence;
+        let message = timeout(ANSWER_TIMEOUT, messages.next()).await.map_err(|_elapsed| "NATS does not answer".to_owned())?;
+        let message = message.ok_or("its consumer ended")?.map_err(|error| error.to_string())?;
+        let sequence = message.info().map_err(|error| error.to_string())?.stream_sequence;
         Ok((i64::try_from(sequence).unwrap_or(i64::MAX), message))
     }
 
     /// What a message says otherwise than the log.
     fn difference(&self, event: &StoredEvent, message: &Message) -> Option<String> {
-        let header = |name: &str| {
-            message
-                .headers
-                .as_ref()?
-                .get(name)
-                .map(|value| value.as_str().to_owned())
-        };
-        let (Some(partition), Some(metadata)) = (
-            header(PARTITION_HEADER).and_then(|p| p.parse().ok()),
-            header(METADATA_HEADER),
-        ) else {
+        let header = |name: &str| message.headers.as_ref()?.get(name).map(|value| value.as_str().to_owned());
+        let (Some(partition), Some(metadata)) = (header(PARTITION_HEADER).and_then(|p| p.parse().ok()), header(METADATA_HEADER)) else {
             return Some("the message lacks the headers of an event".to_owned());
         };
         let (epoch, copied) = match cloud_event::from_json(&message.payload, partition, metadata) {
@@ -183,16 +146,11 @@ impl Copy {
             Err(error) => return Some(format!("the message can't be read: {error}")),
         };
         if copied.event_id != event.event_id {
-            return Some(format!(
-                "the message is the event {}, the log has {}",
-                copied.event_id, event.event_id
-            ));
+            return Some(format!("the message is the event {}, the log has {}", copied.event_id, event.event_id));
         }
         let expected = event_log::epoch_at(&self.epochs, event.position);
         if epoch != expected {
-            return Some(format!(
-                "the message is of epoch {epoch}, the log of {expected}"
-            ));
+            return Some(format!("the message is of epoch {epoch}, the log of {expected}"));
         }
         (copied != *event).then(|| "the message has the event's id and other contents".to_owned())
     }
@@ -202,11 +160,7 @@ fn beyond(sequence: i64, detail: String) -> Discrepancy {
     Discrepancy::new(Check::Copy, format!("position {sequence}"), detail)
 }
 
-async fn within<T, E: std::fmt::Display>(
-    answer: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    let answered = timeout(ANSWER_TIMEOUT, answer)
-        .await
-        .map_err(|_elapsed| "NATS does not answer".to_owned())?;
+async fn within<T, E: std::fmt::Display>(answer: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    let answered = timeout(ANSWER_TIMEOUT, answer).await.map_err(|_elapsed| "NATS does not answer".to_owned())?;
     answered.map_err(|error| error.to_string())
 }

@@ -45,26 +45,13 @@ struct Model {
 }
 
 /// Walks over all streams of the log, type by type.
-pub(super) async fn read_models(
-    subject: &Subject,
-    head: i64,
-    report: &mut Report,
-    watch: Watcher<'_>,
-) -> Result<(), VerifyError> {
+pub(super) async fn read_models(subject: &Subject, head: i64, report: &mut Report, watch: Watcher<'_>) -> Result<(), VerifyError> {
     catch_up(&subject.pool, head, report).await?;
     let model = |projection, table| Some(Model { projection, table });
-    let walk = &mut Walk {
-        subject,
-        report,
-        watch,
-        folded: 0,
-        head: u64::try_from(head).unwrap_or(0),
-        again: AGAIN_PAGES_MAX,
-        known: Vec::new(),
-    };
+    let walk =
+        &mut Walk { subject, report, watch, folded: 0, head: u64::try_from(head).unwrap_or(0), again: AGAIN_PAGES_MAX, known: Vec::new() };
     walk.streams::<Product>(model("product", "product")).await?;
-    walk.streams::<Category>(model("product", "category"))
-        .await?;
+    walk.streams::<Category>(model("product", "category")).await?;
     walk.streams::<StockItem>(model("stock", "stock")).await?;
     walk.streams::<Cart>(model("cart", "cart")).await?;
     walk.streams::<Order>(model("order", "\"order\"")).await?;
@@ -133,11 +120,7 @@ impl Walk<'_> {
             self.report.rows += page.rows;
             self.report.add(page.discrepancies);
             self.folded += page.events;
-            (self.watch)(Progress {
-                step: "streams and read models",
-                done: self.head + self.folded.min(self.head),
-                total: 2 * self.head,
-            });
+            (self.watch)(Progress { step: "streams and read models", done: self.head + self.folded.min(self.head), total: 2 * self.head });
             match page.last_id {
                 Some(last) => after = last,
                 None => return Ok(()),
@@ -149,19 +132,13 @@ impl Walk<'_> {
     async fn other_types(&mut self) -> Result<(), VerifyError> {
         let mut after = String::new();
         loop {
-            let next: Option<String> = sqlx::query_scalar(
-                "SELECT min(aggregate_type) FROM events WHERE aggregate_type > $1",
-            )
-            .bind(&after)
-            .fetch_one(&self.subject.pool)
-            .await?;
+            let next: Option<String> = sqlx::query_scalar("SELECT min(aggregate_type) FROM events WHERE aggregate_type > $1")
+                .bind(&after)
+                .fetch_one(&self.subject.pool)
+                .await?;
             let Some(next) = next else { return Ok(()) };
             if !self.known.contains(&next.as_str()) {
-                self.report.add([Discrepancy::new(
-                    Check::Stream,
-                    next.as_str(),
-                    "this program knows no such aggregate type",
-                )]);
+                self.report.add([Discrepancy::new(Check::Stream, next.as_str(), "this program knows no such aggregate type")]);
             }
             after = next;
         }
@@ -197,78 +174,40 @@ impl Standing {
     }
 }
 
-async fn page<A: Root>(
-    subject: &Subject,
-    model: Option<Model>,
-    after: &str,
-) -> Result<Page, VerifyError> {
+async fn page<A: Root>(subject: &Subject, model: Option<Model>, after: &str) -> Result<Page, VerifyError> {
     let mut transaction = subject.pool.begin().await?;
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
     let mut standing = None;
     if let Some(model) = model {
         standing = self::standing(&mut transaction, model).await?;
         if standing.is_none() {
-            let missing = Discrepancy::new(
-                Check::ReadModel,
-                model.projection,
-                "the projection has no checkpoint",
-            );
-            return Ok(Page {
-                discrepancies: vec![missing],
-                ..Page::default()
-            });
+            let missing = Discrepancy::new(Check::ReadModel, model.projection, "the projection has no checkpoint");
+            return Ok(Page { discrepancies: vec![missing], ..Page::default() });
         }
     }
     let ids = ids(&mut transaction, A::TYPE, standing.as_ref(), after).await?;
     let Some(last_id) = ids.last().cloned() else {
         return Ok(Page::default());
     };
-    let mut page = Page {
-        last_id: Some(last_id.clone()),
-        ..Page::default()
-    };
-    let until = standing
-        .as_ref()
-        .map_or(i64::MAX, |standing| standing.position);
-    let mut folded = fold::<A>(
-        subject,
-        &mut transaction,
-        (after, &last_id),
-        until,
-        &mut page,
-    )
-    .await?;
+    let mut page = Page { last_id: Some(last_id.clone()), ..Page::default() };
+    let until = standing.as_ref().map_or(i64::MAX, |standing| standing.position);
+    let mut folded = fold::<A>(subject, &mut transaction, (after, &last_id), until, &mut page).await?;
     if let (Some(standing), Some(model)) = (standing, model) {
-        let parked = parked(
-            &mut transaction,
-            model.projection,
-            A::TYPE,
-            (after, &last_id),
-        )
-        .await?;
+        let parked = parked(&mut transaction, model.projection, A::TYPE, (after, &last_id)).await?;
         for row in rows(&mut transaction, &standing.table, (after, &last_id)).await? {
             page.rows += 1;
             let expected = folded.remove(&row.id);
             if !parked.contains_key(&row.id) {
-                page.discrepancies
-                    .extend(difference(&standing, &row, expected));
+                page.discrepancies.extend(difference(&standing, &row, expected));
             }
         }
         folded.retain(|id, folded| folded.version > 0 && !parked.contains_key(id));
-        let missing = folded
-            .keys()
-            .map(|id| Discrepancy::new(Check::ReadModel, standing.place(id), "the row is missing"));
+        let missing = folded.keys().map(|id| Discrepancy::new(Check::ReadModel, standing.place(id), "the row is missing"));
         page.discrepancies.extend(missing);
-        page.discrepancies
-            .extend(parked.iter().map(|(id, position)| {
-                let detail = format!(
-                    "{} has parked the stream at position {position}",
-                    model.projection
-                );
-                Discrepancy::new(Check::ReadModel, format!("{}/{id}", A::TYPE), detail)
-            }));
+        page.discrepancies.extend(parked.iter().map(|(id, position)| {
+            let detail = format!("{} has parked the stream at position {position}", model.projection);
+            Discrepancy::new(Check::ReadModel, format!("{}/{id}", A::TYPE), detail)
+        }));
     }
     transaction.commit().await?;
     Ok(page)
@@ -298,9 +237,7 @@ async fn fold<A: Root>(
         subject.sealer.open_all(&mut chunk).await?;
         page.events += chunk.len() as u64;
         for event in chunk {
-            if current
-                .as_ref()
-                .is_none_or(|stream| stream.id != event.aggregate_id)
+            if current.as_ref().is_none_or(|stream| stream.id != event.aggregate_id)
                 && let Some(ended) = current.replace(Stream::new(&event.aggregate_id))
             {
                 ended.end(&mut folded, page)?;
@@ -330,25 +267,12 @@ struct Stream<A> {
 
 impl<A: Root> Stream<A> {
     fn new(id: &str) -> Self {
-        Self {
-            id: id.to_owned(),
-            sequence: 0,
-            position: 0,
-            state: A::default(),
-            folded: (0, 0),
-            fault: None,
-        }
+        Self { id: id.to_owned(), sequence: 0, position: 0, state: A::default(), folded: (0, 0), fault: None }
     }
 
     /// Applies an event that is at or before `until`; after its first fault a stream is not folded on.
     fn take(&mut self, event: &StoredEvent, until: i64) {
-        let StoredEvent {
-            sequence,
-            position,
-            event_type,
-            event_version,
-            ..
-        } = event;
+        let StoredEvent { sequence, position, event_type, event_version, .. } = event;
         let (before, position_before) = (self.sequence, self.position);
         (self.sequence, self.position) = (*sequence, *position);
         if self.fault.is_some() {
@@ -357,47 +281,27 @@ impl<A: Root> Stream<A> {
         if *sequence != before + 1 {
             self.fault = Some(format!("sequence {sequence} follows {before}"));
         } else if *position <= position_before {
-            self.fault = Some(format!(
-                "sequence {sequence} is at position {position}, the one before at {position_before}"
-            ));
+            self.fault = Some(format!("sequence {sequence} is at position {position}, the one before at {position_before}"));
         } else if *position <= until {
-            match A::Event::from_payload(event_type, version_number(event_version), &event.payload)
-            {
+            match A::Event::from_payload(event_type, version_number(event_version), &event.payload) {
                 Ok(decoded) => {
                     self.state.apply(decoded);
                     self.folded = (*sequence, *position);
                 }
                 Err(error) => {
-                    self.fault = Some(format!(
-                        "the event at position {position} can't be read: {error}"
-                    ))
+                    self.fault = Some(format!("the event at position {position} can't be read: {error}"));
                 }
             }
         }
     }
 
-    fn end(
-        self,
-        folded: &mut BTreeMap<String, Folded>,
-        page: &mut Page,
-    ) -> Result<(), VerifyError> {
+    fn end(self, folded: &mut BTreeMap<String, Folded>, page: &mut Page) -> Result<(), VerifyError> {
         page.streams += 1;
         if let Some(fault) = self.fault {
-            page.discrepancies.push(Discrepancy::new(
-                Check::Stream,
-                format!("{}/{}", A::TYPE, self.id),
-                fault,
-            ));
+            page.discrepancies.push(Discrepancy::new(Check::Stream, format!("{}/{}", A::TYPE, self.id), fault));
         }
         let (version, position) = self.folded;
-        folded.insert(
-            self.id,
-            Folded {
-                version,
-                position,
-                state: serde_json::to_value(self.state)?,
-            },
-        );
+        folded.insert(self.id, Folded { version, position, state: serde_json::to_value(self.state)? });
         Ok(())
     }
 }
@@ -408,9 +312,7 @@ fn difference(standing: &Standing, row: &Row, expected: Option<Folded>) -> Optio
     let detail = if expected.version == 0 {
         "there is no such stream".to_owned()
     } else if (row.version, row.position) != (expected.version, expected.position) {
-        let Folded {
-            version, position, ..
-        } = expected;
+        let Folded { version, position, .. } = expected;
         let at = standing.position;
         format!(
             "the row is at version {}, position {}; as of the checkpoint {at} the stream is at {version}, {position}",
@@ -425,19 +327,11 @@ fn difference(standing: &Standing, row: &Row, expected: Option<Folded>) -> Optio
                 if fields.is_empty() {
                     return None;
                 }
-                format!(
-                    "version {} differs from the fold of its stream in {}",
-                    row.version,
-                    fields.join(", ")
-                )
+                format!("version {} differs from the fold of its stream in {}", row.version, fields.join(", "))
             }
         }
     };
-    Some(Discrepancy::new(
-        Check::ReadModel,
-        standing.place(&row.id),
-        detail,
-    ))
+    Some(Discrepancy::new(Check::ReadModel, standing.place(&row.id), detail))
 }
 
 /// JSON pointers to the first fields in which two states differ.
@@ -454,15 +348,8 @@ fn differing(row: &Value, fold: &Value, path: &mut String, fields: &mut Vec<Stri
     };
     match (row, fold) {
         (Value::Object(row), Value::Object(fold)) => {
-            for key in row
-                .keys()
-                .chain(fold.keys().filter(|key| !row.contains_key(*key)))
-            {
-                descend(
-                    key,
-                    row.get(key).unwrap_or(&Value::Null),
-                    fold.get(key).unwrap_or(&Value::Null),
-                );
+            for key in row.keys().chain(fold.keys().filter(|key| !row.contains_key(*key))) {
+                descend(key, row.get(key).unwrap_or(&Value::Null), fold.get(key).unwrap_or(&Value::Null));
             }
         }
         (Value::Array(row), Value::Array(fold)) if row.len() == fold.len() => {
@@ -470,60 +357,31 @@ fn differing(row: &Value, fold: &Value, path: &mut String, fields: &mut Vec<Stri
                 descend(&index.to_string(), row, fold);
             }
         }
-        _ => fields.push(if path.is_empty() {
-            "/".to_owned()
-        } else {
-            path.clone()
-        }),
+        _ => fields.push(if path.is_empty() { "/".to_owned() } else { path.clone() }),
     }
 }
 
-async fn standing(
-    connection: &mut PgConnection,
-    model: Model,
-) -> Result<Option<Standing>, sqlx::Error> {
-    let found: Option<(i32, i64)> =
-        sqlx::query_as("SELECT version, position FROM checkpoint WHERE projection = $1")
-            .bind(model.projection)
-            .fetch_optional(connection)
-            .await?;
-    Ok(found.map(|(version, position)| Standing {
-        position,
-        table: format!("{}_v{version}.{}", model.projection, model.table),
-    }))
+async fn standing(connection: &mut PgConnection, model: Model) -> Result<Option<Standing>, sqlx::Error> {
+    let found: Option<(i32, i64)> = sqlx::query_as("SELECT version, position FROM checkpoint WHERE projection = $1")
+        .bind(model.projection)
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.map(|(version, position)| Standing { position, table: format!("{}_v{version}.{}", model.projection, model.table) }))
 }
 
 /// The next ids of a type: those with a stream, and those with a row.
-async fn ids(
-    connection: &mut PgConnection,
-    kind: &str,
-    standing: Option<&Standing>,
-    after: &str,
-) -> Result<Vec<String>, sqlx::Error> {
-    let of_rows = standing.map_or_else(String::new, |standing| {
-        format!(
-            "UNION (SELECT id FROM {} WHERE id > $2 ORDER BY id LIMIT $3)",
-            standing.table
-        )
-    });
+async fn ids(connection: &mut PgConnection, kind: &str, standing: Option<&Standing>, after: &str) -> Result<Vec<String>, sqlx::Error> {
+    let of_rows = standing
+        .map_or_else(String::new, |standing| format!("UNION (SELECT id FROM {} WHERE id > $2 ORDER BY id LIMIT $3)", standing.table));
     let ids = format!(
         "SELECT id FROM ((SELECT DISTINCT aggregate_id AS id FROM events WHERE aggregate_type = $1 AND aggregate_id > $2
                           ORDER BY aggregate_id LIMIT $3) {of_rows}) AS ids
          ORDER BY id LIMIT $3"
     );
-    sqlx::query_scalar(&ids)
-        .bind(kind)
-        .bind(after)
-        .bind(PAGE_STREAMS_MAX)
-        .fetch_all(connection)
-        .await
+    sqlx::query_scalar(&ids).bind(kind).bind(after).bind(PAGE_STREAMS_MAX).fetch_all(connection).await
 }
 
-async fn rows(
-    connection: &mut PgConnection,
-    table: &str,
-    (after, last): (&str, &str),
-) -> Result<Vec<Row>, sqlx::Error> {
+async fn rows(connection: &mut PgConnection, table: &str, (after, last): (&str, &str)) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as(&format!("SELECT id, version, position, state::text AS state FROM {table} WHERE id > $1 AND id <= $2 ORDER BY id"))
         .bind(after)
         .bind(last)
@@ -568,37 +426,16 @@ mod tests {
     fn the_fields_that_differ_are_named_and_their_values_are_not() {
         let row = json!({ "status": "open", "lines": [{ "quantity": 1 }], "contact": { "$personal": "ada" } });
         let fold = json!({ "status": "open", "lines": [{ "quantity": 2 }], "contact": { "$erased": true } });
-        assert_eq!(
-            named(&row, &fold),
-            [
-                "/contact/$personal",
-                "/contact/$erased",
-                "/lines/0/quantity"
-            ]
-        );
+        assert_eq!(named(&row, &fold), ["/contact/$personal", "/contact/$erased", "/lines/0/quantity"]);
         assert!(named(&row, &row).is_empty());
         assert_eq!(named(&json!([1]), &json!([1, 2])), ["/"]);
     }
 
     #[test]
     fn a_row_is_held_against_its_stream_as_of_the_checkpoint() {
-        let standing = Standing {
-            position: 9,
-            table: "order_v1.order".to_owned(),
-        };
-        let row = Row {
-            id: "1".to_owned(),
-            version: 2,
-            position: 8,
-            state: "{}".to_owned(),
-        };
-        let folded = |version, state| {
-            Some(Folded {
-                version,
-                position: 8,
-                state,
-            })
-        };
+        let standing = Standing { position: 9, table: "order_v1.order".to_owned() };
+        let row = Row { id: "1".to_owned(), version: 2, position: 8, state: "{}".to_owned() };
+        let folded = |version, state| Some(Folded { version, position: 8, state });
         assert_eq!(difference(&standing, &row, folded(2, json!({}))), None);
         assert!(difference(&standing, &row, folded(3, json!({}))).is_some());
         assert!(difference(&standing, &row, folded(2, json!({ "total": 1 }))).is_some());

@@ -41,11 +41,7 @@ struct Totals {
 }
 
 /// Compares every payment of either side.
-pub(super) async fn compare(
-    loader: &Loader,
-    url: &str,
-    report: &mut Report,
-) -> Result<(), VerifyError> {
+pub(super) async fn compare(loader: &Loader, url: &str, report: &mut Report) -> Result<(), VerifyError> {
     let mut seen = HashSet::new();
     let mut after = Some(0);
     while let Some(place) = after {
@@ -71,35 +67,26 @@ pub(super) async fn compare(
         report.payments += page.payments.len() as u64;
         report.add(found);
         after = page.next_after;
-        seen.extend(
-            page.payments
-                .into_iter()
-                .map(|totals| totals.merchant_reference),
-        );
+        seen.extend(page.payments.into_iter().map(|totals| totals.merchant_reference));
     }
     only_ours(loader, &seen, report).await
 }
 
 async fn fetch(url: &str, after: u64) -> Result<Page, reqwest::Error> {
     let client = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?;
-    let page = client.get(format!(
-        "{url}/v1/ledger?after={after}&limit={PAGE_PAYMENTS_MAX}"
-    ));
+    let page = client.get(format!("{url}/v1/ledger?after={after}&limit={PAGE_PAYMENTS_MAX}"));
     page.send().await?.error_for_status()?.json().await
 }
 
 fn unreachable(report: &mut Report, error: &reqwest::Error) {
-    report.unchecked.push(format!(
-        "the ledger: the payment provider does not answer ({error})"
-    ));
+    report.unchecked.push(format!("the ledger: the payment provider does not answer ({error})"));
 }
 
 async fn differences(loader: &Loader, page: &Page) -> Result<Vec<Discrepancy>, VerifyError> {
     let mut found = Vec::new();
     for theirs in &page.payments {
         let (ours, _) = loader.load::<Payment>(&theirs.merchant_reference).await?;
-        found
-            .extend(difference(theirs, &ours).map(|detail| at(&theirs.merchant_reference, detail)));
+        found.extend(difference(theirs, &ours).map(|detail| at(&theirs.merchant_reference, detail)));
     }
     Ok(found)
 }
@@ -111,40 +98,21 @@ fn difference(theirs: &Totals, ours: &Payment) -> Option<String> {
     };
     let (amount, currency) = (created.amount.amount(), created.amount.currency());
     if (theirs.amount, theirs.currency.as_str()) != (amount, currency.as_str()) {
-        let Totals {
-            amount: theirs_amount,
-            currency: theirs_currency,
-            ..
-        } = theirs;
-        return Some(format!(
-            "it is over {theirs_amount} {theirs_currency} at the provider, over {amount} {} here",
-            currency.as_str()
-        ));
+        let Totals { amount: theirs_amount, currency: theirs_currency, .. } = theirs;
+        return Some(format!("it is over {theirs_amount} {theirs_currency} at the provider, over {amount} {} here", currency.as_str()));
     }
-    let open = ours
-        .operations
-        .iter()
-        .any(|operation| operation.outcome.is_open());
+    let open = ours.operations.iter().any(|operation| operation.outcome.is_open());
     let sums = [
         ("authorised", theirs.authorized, ours.authorized()),
         ("captured", theirs.captured, ours.captured()),
         ("refunded", theirs.refunded, ours.refunded()),
     ];
-    let (what, theirs, ours) = sums
-        .into_iter()
-        .find(|&(_, theirs, ours)| if open { ours > theirs } else { ours != theirs })?;
-    Some(format!(
-        "the provider has {what} {theirs} {} (minor units), we have {ours}",
-        currency.as_str()
-    ))
+    let (what, theirs, ours) = sums.into_iter().find(|&(_, theirs, ours)| if open { ours > theirs } else { ours != theirs })?;
+    Some(format!("the provider has {what} {theirs} {} (minor units), we have {ours}", currency.as_str()))
 }
 
 /// Payments of ours with money that the provider does not know of.
-async fn only_ours(
-    loader: &Loader,
-    seen: &HashSet<String>,
-    report: &mut Report,
-) -> Result<(), VerifyError> {
+async fn only_ours(loader: &Loader, seen: &HashSet<String>, report: &mut Report) -> Result<(), VerifyError> {
     let mut after = String::new();
     loop {
         let ids: Vec<String> = sqlx::query_scalar(
@@ -162,10 +130,7 @@ async fn only_ours(
         for id in ids.iter().filter(|id| !seen.contains(*id)) {
             let (ours, _) = loader.load::<Payment>(id).await?;
             if ours.authorized() > 0 {
-                report.add([at(
-                    id,
-                    "we have the payment's money, the provider has never heard of it",
-                )]);
+                report.add([at(id, "we have the payment's money, the provider has never heard of it")]);
             }
         }
     }

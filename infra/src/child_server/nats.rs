@@ -32,32 +32,18 @@ pub async fn find_nats(tools: &Tools) -> Result<Program, ChildServerError> {
     for path in candidates.iter().filter(|path| path.is_file()) {
         let path = path.clone();
         let found = process::version(&path, 1).await?;
-        let mut parts = found
-            .split('.')
-            .map(|part| part.parse::<u64>().unwrap_or(0));
+        let mut parts = found.split('.').map(|part| part.parse::<u64>().unwrap_or(0));
         if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= SERVER_VERSION_MIN {
-            return Ok(Program {
-                path,
-                version: found,
-            });
+            return Ok(Program { path, version: found });
         }
-        refused = Some(ChildServerError::TooOld {
-            path,
-            found,
-            needed: "2.10",
-            fix: FIX,
-        });
+        refused = Some(ChildServerError::TooOld { path, found, needed: "2.10", fix: FIX });
     }
     Err(refused.unwrap_or_else(|| {
         let looked_in = match &tools.nats_server {
             Some(path) => path.display().to_string(),
             None => "PATH and target/tools".to_owned(),
         };
-        ChildServerError::Missing {
-            program: "nats-server",
-            looked_in,
-            fix: FIX,
-        }
+        ChildServerError::Missing { program: "nats-server", looked_in, fix: FIX }
     }))
 }
 
@@ -72,11 +58,7 @@ pub(super) struct Nats {
 }
 
 impl Nats {
-    pub async fn start(
-        place: &Place,
-        tools: &Tools,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Self, ChildServerError> {
+    pub async fn start(place: &Place, tools: &Tools, progress: &mut dyn FnMut(&str)) -> Result<Self, ChildServerError> {
         let program = find_nats(tools).await?;
         let mut nats = Self {
             port: 0,
@@ -114,16 +96,10 @@ impl Nats {
     }
 
     async fn ask(port: u16, password: &str) -> Answer {
-        let options = async_nats::ConnectOptions::with_user_and_password(
-            "daybook".to_owned(),
-            password.to_owned(),
-        );
-        let client = match timeout(ASK_TIMEOUT, options.connect(format!("127.0.0.1:{port}"))).await
-        {
+        let options = async_nats::ConnectOptions::with_user_and_password("daybook".to_owned(), password.to_owned());
+        let client = match timeout(ASK_TIMEOUT, options.connect(format!("127.0.0.1:{port}"))).await {
             Ok(Ok(client)) => client,
-            Ok(Err(error))
-                if error.kind() == async_nats::ConnectErrorKind::AuthorizationViolation =>
-            {
+            Ok(Err(error)) if error.kind() == async_nats::ConnectErrorKind::AuthorizationViolation => {
                 return Answer::PasswordRefused;
             }
             _ => return Answer::Nothing,
@@ -150,28 +126,11 @@ impl Server for Nats {
 
     async fn run(&mut self, _: &mut dyn FnMut(&str)) -> Result<(), ChildServerError> {
         let mut command = self.account.command(&self.program, "TERM");
-        command
-            .arg("--config")
-            .arg(config(&self.data))
-            .arg("--store_dir")
-            .arg(&self.data)
-            .arg("--pid")
-            .arg(pid_file(&self.data));
-        command.args([
-            "--server_name",
-            "daybook",
-            "--addr",
-            "127.0.0.1",
-            "--port",
-            &self.port.to_string(),
-            "--logtime_utc",
-        ]);
+        command.arg("--config").arg(config(&self.data)).arg("--store_dir").arg(&self.data).arg("--pid").arg(pid_file(&self.data));
+        command.args(["--server_name", "daybook", "--addr", "127.0.0.1", "--port", &self.port.to_string(), "--logtime_utc"]);
         self.process.spawn(command)?;
         let (port, password) = (self.port, self.password.as_str());
-        let ready = self
-            .process
-            .ready(port, &self.secret, async || Self::ask(port, password).await)
-            .await;
+        let ready = self.process.ready(port, &self.secret, async || Self::ask(port, password).await).await;
         if ready.is_err()
             && let Err(error) = self.process.stop().await
         {
@@ -182,18 +141,11 @@ impl Server for Nats {
 }
 
 /// Ends a server that outlived the program which started it.
-pub(super) async fn end_left_behind(
-    place: &Place,
-    progress: &mut dyn FnMut(&str),
-) -> Result<(), ChildServerError> {
+pub(super) async fn end_left_behind(place: &Place, progress: &mut dyn FnMut(&str)) -> Result<(), ChildServerError> {
     let data = place.server_dir.join("nats");
     let text = std::fs::read_to_string(pid_file(&data)).unwrap_or_default();
     match text.trim().parse() {
-        Ok(pid) => {
-            process(place)
-                .end_left_behind(pid, &config(&data), progress)
-                .await
-        }
+        Ok(pid) => process(place).end_left_behind(pid, &config(&data), progress).await,
         Err(_) => Ok(()),
     }
 }
@@ -213,31 +165,20 @@ fn pid_file(data: &Path) -> PathBuf {
 /// PATH, then `target/tools`, where `make up` puts the one that it fetches.
 fn usual_places() -> Vec<PathBuf> {
     let executable = std::env::current_exe().unwrap_or_default();
-    let above = executable
-        .ancestors()
-        .skip(1)
-        .take(TOOLS_LEVELS)
-        .map(|folder| folder.join("tools"));
-    process::search_path()
-        .into_iter()
-        .chain(above)
-        .map(|folder| folder.join("nats-server"))
-        .collect()
+    let above = executable.ancestors().skip(1).take(TOOLS_LEVELS).map(|folder| folder.join("tools"));
+    process::search_path().into_iter().chain(above).map(|folder| folder.join("nats-server")).collect()
 }
 
 /// The program where the unprivileged user can run it: one below root's home is copied beside the data.
 async fn reachable(program: &Path, place: &Place) -> Result<PathBuf, ChildServerError> {
-    let program = program
-        .canonicalize()
-        .map_err(ChildServerError::at("find", program))?;
+    let program = program.canonicalize().map_err(ChildServerError::at("find", program))?;
     if place.account.may_execute(&program).await? {
         return Ok(program);
     }
     let copy = place.server_dir.join("nats-server");
     let fresh = copy.with_extension("new");
     std::fs::copy(&program, &fresh).map_err(ChildServerError::at("copy", &program))?;
-    std::fs::set_permissions(&fresh, Permissions::from_mode(0o755))
-        .map_err(ChildServerError::at("chmod", &fresh))?;
+    std::fs::set_permissions(&fresh, Permissions::from_mode(0o755)).map_err(ChildServerError::at("chmod", &fresh))?;
     std::fs::rename(&fresh, &copy).map_err(ChildServerError::at("rename", &fresh))?;
     Ok(copy)
 }

@@ -46,20 +46,13 @@ pub fn holder(data_dir: &Path) -> Option<u32> {
 
 impl Place {
     /// Makes the folder if need be, locks it, and decides where its servers' data lie and whose they are.
-    pub async fn take(
-        data_dir: &Path,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Self, ChildServerError> {
+    pub async fn take(data_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self, ChildServerError> {
         // Open to pass through, not to read: the unprivileged user has its data in here.
         make_folder(data_dir, 0o711).map_err(|error| match error {
-            ChildServerError::Permission { .. } => ChildServerError::NoFolder {
-                path: data_dir.to_owned(),
-            },
+            ChildServerError::Permission { .. } => ChildServerError::NoFolder { path: data_dir.to_owned() },
             other => other,
         })?;
-        let data_dir = data_dir
-            .canonicalize()
-            .map_err(ChildServerError::at("find", data_dir))?;
+        let data_dir = data_dir.canonicalize().map_err(ChildServerError::at("find", data_dir))?;
         let mut locks = vec![lock(&data_dir).await?];
         make_folder(&data_dir.join("log"), 0o700)?;
         make_folder(&data_dir.join("secrets"), 0o700)?;
@@ -72,21 +65,13 @@ impl Place {
             None => make_elsewhere(&data_dir, progress)?,
         };
         if !account.may_execute(&server_dir).await? {
-            return Err(ChildServerError::Unreachable {
-                path: server_dir,
-                uid: account.uid(),
-            });
+            return Err(ChildServerError::Unreachable { path: server_dir, uid: account.uid() });
         }
         if server_dir != data_dir {
             // A copy of the data folder has the same pointer, and would start a second server on the same data.
             locks.push(lock(&server_dir).await?);
         }
-        Ok(Self {
-            data_dir,
-            server_dir,
-            account,
-            _locks: locks,
-        })
+        Ok(Self { data_dir, server_dir, account, _locks: locks })
     }
 
     pub fn log(&self, name: &str) -> PathBuf {
@@ -104,8 +89,7 @@ impl Place {
             Ok(text) => Ok(text.trim().to_owned()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let mut bytes = [0; PASSWORD_BYTES];
-                let random =
-                    rand::fill(&mut bytes).map_err(|_| std::io::Error::other("no random bytes"));
+                let random = rand::fill(&mut bytes).map_err(|_| std::io::Error::other("no random bytes"));
                 random.map_err(ChildServerError::at("make", &path))?;
                 let password = hex(&bytes);
                 // Under another name first: a crash must leave no half password behind.
@@ -124,25 +108,15 @@ pub(super) fn make_folder(path: &Path, mode: u32) -> Result<(), ChildServerError
     if path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(ChildServerError::at("make", path))?;
+    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(ChildServerError::at("make", path))?;
     // The mode above is cut by the umask.
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-        .map_err(ChildServerError::at("chmod", path))
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(ChildServerError::at("chmod", path))
 }
 
 /// Writes a file that only its owner may read, and waits for the disk.
 pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ChildServerError> {
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -152,13 +126,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ChildServerEr
 
 async fn lock(dir: &Path) -> Result<File, ChildServerError> {
     let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644)
-        .open(&path);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
     let mut file = file.map_err(ChildServerError::at("open", dir))?;
     let asked = Instant::now();
     loop {
@@ -168,10 +136,7 @@ async fn lock(dir: &Path) -> Result<File, ChildServerError> {
                 tokio::time::sleep(LOCK_POLL).await;
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(ChildServerError::AlreadyRunning {
-                    data_dir: dir.to_owned(),
-                    pid: read_pid(&mut file),
-                });
+                return Err(ChildServerError::AlreadyRunning { data_dir: dir.to_owned(), pid: read_pid(&mut file) });
             }
             Err(TryLockError::Error(error)) => {
                 return Err(ChildServerError::at("lock", &path)(error));
@@ -198,32 +163,20 @@ fn read_pid(file: &mut File) -> Option<u32> {
 fn known_server_dir(data_dir: &Path) -> Result<Option<PathBuf>, ChildServerError> {
     let link = data_dir.join(POINTER);
     if link.is_symlink() {
-        let gone = |_| ChildServerError::ServersGone {
-            link: link.clone(),
-            data_dir: data_dir.to_owned(),
-        };
+        let gone = |_| ChildServerError::ServersGone { link: link.clone(), data_dir: data_dir.to_owned() };
         return link.canonicalize().map(Some).map_err(gone);
     }
-    Ok(data_dir
-        .join("postgres")
-        .exists()
-        .then(|| data_dir.to_owned()))
+    Ok(data_dir.join("postgres").exists().then(|| data_dir.to_owned()))
 }
 
 /// A new folder below `/var/lib/daybook` and the link to it. One that has data but no link belongs to a data folder that
 /// was removed: it is kept, and not brought back to life.
-fn make_elsewhere(
-    data_dir: &Path,
-    progress: &mut dyn FnMut(&str),
-) -> Result<PathBuf, ChildServerError> {
+fn make_elsewhere(data_dir: &Path, progress: &mut dyn FnMut(&str)) -> Result<PathBuf, ChildServerError> {
     let name = hex(&Sha256::digest(data_dir.as_os_str().as_bytes())[..8]);
     let mut dir = Path::new(ELSEWHERE).join(&name);
     let mut generation = 1;
     while dir.join("postgres").exists() {
-        progress(&format!(
-            "{} has the data of a folder that was removed; remove it too if you don't need it",
-            dir.display()
-        ));
+        progress(&format!("{} has the data of a folder that was removed; remove it too if you don't need it", dir.display()));
         generation += 1;
         dir.set_file_name(format!("{name}-{generation}"));
     }
@@ -231,11 +184,7 @@ fn make_elsewhere(
     make_folder(&dir, 0o711)?;
     let link = data_dir.join(POINTER);
     std::os::unix::fs::symlink(&dir, &link).map_err(ChildServerError::at("make", &link))?;
-    progress(&format!(
-        "the servers' data lie in {}, since their user can't get into {}",
-        dir.display(),
-        data_dir.display()
-    ));
+    progress(&format!("the servers' data lie in {}, since their user can't get into {}", dir.display(), data_dir.display()));
     Ok(dir)
 }
 

@@ -76,29 +76,16 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Makes the cluster and the database when they are not there, and returns when the server answers.
-    pub async fn start(
-        place: &Place,
-        tools: &Tools,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<Self, ChildServerError> {
+    pub async fn start(place: &Place, tools: &Tools, progress: &mut dyn FnMut(&str)) -> Result<Self, ChildServerError> {
         let data = place.server_dir.join("postgres");
-        let major = std::fs::read_to_string(data.join("PG_VERSION"))
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let major = std::fs::read_to_string(data.join("PG_VERSION")).ok().and_then(|text| text.trim().parse().ok());
         let program = find(tools, major.map(|major| (major, data.as_path()))).await?;
         if !place.account.may_execute(&program.path).await? {
-            return Err(ChildServerError::Unreachable {
-                path: program.path,
-                uid: place.account.uid(),
-            });
+            return Err(ChildServerError::Unreachable { path: program.path, uid: place.account.uid() });
         }
         let mut postgres = Self {
             port: 0,
-            bin_dir: program
-                .path
-                .parent()
-                .map(Path::to_owned)
-                .unwrap_or_default(),
+            bin_dir: program.path.parent().map(Path::to_owned).unwrap_or_default(),
             data,
             account: place.account,
             password: place.secret(SECRET)?,
@@ -106,11 +93,7 @@ impl Postgres {
             process: process(place),
         };
         if major.is_none() {
-            progress(&format!(
-                "making a Postgres {} cluster in {}",
-                program.version,
-                postgres.data.display()
-            ));
+            progress(&format!("making a Postgres {} cluster in {}", program.version, postgres.data.display()));
             postgres.init(place).await?;
         }
         progress(&format!("starting Postgres {}", program.version));
@@ -125,10 +108,7 @@ impl Postgres {
     }
 
     pub fn url(&self) -> String {
-        format!(
-            "postgres://daybook:{}@127.0.0.1:{}/daybook?sslmode=disable",
-            self.password, self.port
-        )
+        format!("postgres://daybook:{}@127.0.0.1:{}/daybook?sslmode=disable", self.password, self.port)
     }
 
     /// `initdb` beside the final place, then a rename: a crash leaves no half cluster behind.
@@ -144,47 +124,26 @@ impl Postgres {
         self.account.own(&password_file)?;
 
         let mut command = self.account.command(&self.bin_dir.join("initdb"), "KILL");
-        command.args([
-            "--username=daybook",
-            "--auth=scram-sha-256",
-            "--data-checksums",
-            "--encoding=UTF8",
-        ]);
+        command.args(["--username=daybook", "--auth=scram-sha-256", "--data-checksums", "--encoding=UTF8"]);
         // Sorted by bytes, so that an upgrade of the system's locales breaks no index; letters still have their case.
         command.args(["--locale=C", "--lc-ctype=C.UTF-8", "--no-instructions"]);
-        command
-            .arg("--pwfile")
-            .arg(&password_file)
-            .arg("--pgdata")
-            .arg(&fresh)
-            .kill_on_drop(true);
+        command.arg("--pwfile").arg(&password_file).arg("--pgdata").arg(&fresh).kill_on_drop(true);
         let output = timeout(INIT_TIMEOUT, command.output()).await;
-        std::fs::remove_file(&password_file)
-            .map_err(ChildServerError::at("remove", &password_file))?;
+        std::fs::remove_file(&password_file).map_err(ChildServerError::at("remove", &password_file))?;
 
         let failed = |output: String| {
             if process::says_disk_full(&output) {
-                ChildServerError::DiskFull {
-                    path: place.server_dir.clone(),
-                }
+                ChildServerError::DiskFull { path: place.server_dir.clone() }
             } else {
-                ChildServerError::Init {
-                    path: place.server_dir.clone(),
-                    output,
-                }
+                ChildServerError::Init { path: place.server_dir.clone(), output }
             }
         };
         let Ok(output) = output else {
-            return Err(failed(format!(
-                "it took longer than {} s",
-                INIT_TIMEOUT.as_secs()
-            )));
+            return Err(failed(format!("it took longer than {} s", INIT_TIMEOUT.as_secs())));
         };
         let output = output.map_err(ChildServerError::starting("setpriv"))?;
         if !output.status.success() {
-            return Err(failed(process::tail(
-                &[output.stdout, output.stderr].concat(),
-            )));
+            return Err(failed(process::tail(&[output.stdout, output.stderr].concat())));
         }
         std::fs::rename(&fresh, &self.data).map_err(ChildServerError::at("rename", &fresh))?;
         let folder = File::open(&place.server_dir).and_then(|folder| folder.sync_all());
@@ -192,15 +151,10 @@ impl Postgres {
     }
 
     async fn make_database(&self) -> Result<(), sqlx::Error> {
-        let mut connection =
-            PgConnection::connect_with(&self.options()?.database("postgres")).await?;
-        let there = sqlx::query_scalar::<_, bool>(
-            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'daybook')",
-        );
+        let mut connection = PgConnection::connect_with(&self.options()?.database("postgres")).await?;
+        let there = sqlx::query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'daybook')");
         if !there.fetch_one(&mut connection).await? {
-            sqlx::query("CREATE DATABASE daybook")
-                .execute(&mut connection)
-                .await?;
+            sqlx::query("CREATE DATABASE daybook").execute(&mut connection).await?;
         }
         connection.close().await
     }
@@ -228,10 +182,7 @@ impl Postgres {
     fn command(&self) -> Command {
         // INT is Postgres's fast shutdown; its TERM would wait for the clients.
         let mut command = self.account.command(&self.bin_dir.join("postgres"), "INT");
-        command
-            .arg("-D")
-            .arg(&self.data)
-            .args(["-p", &self.port.to_string()]);
+        command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
         for (name, value) in SETTINGS {
             command.args(["-c", &format!("{name}={value}")]);
         }
@@ -269,8 +220,7 @@ impl Server for Postgres {
                 Ok(()) => return Ok(()),
                 // After a kill -9 its processes end only when they notice, and until then keep the memory they share.
                 Err(ChildServerError::Exited { log_tail, .. })
-                    if log_tail.contains("pre-existing shared memory block")
-                        && asked.elapsed() < ORPHANS_TIMEOUT =>
+                    if log_tail.contains("pre-existing shared memory block") && asked.elapsed() < ORPHANS_TIMEOUT =>
                 {
                     tokio::time::sleep(ORPHANS_POLL).await;
                 }
@@ -286,18 +236,11 @@ impl Server for Postgres {
 }
 
 /// Ends a server that outlived the program which started it.
-pub(super) async fn end_left_behind(
-    place: &Place,
-    progress: &mut dyn FnMut(&str),
-) -> Result<(), ChildServerError> {
+pub(super) async fn end_left_behind(place: &Place, progress: &mut dyn FnMut(&str)) -> Result<(), ChildServerError> {
     let data = place.server_dir.join("postgres");
     let pid_file = data.join("postmaster.pid");
     let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
-    let Some(pid) = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse().ok())
-    else {
+    let Some(pid) = text.lines().next().and_then(|line| line.trim().parse().ok()) else {
         return Ok(());
     };
     process(place).end_left_behind(pid, &data, progress).await?;
@@ -328,30 +271,17 @@ async fn find(tools: &Tools, made_by: Option<(u32, &Path)>) -> Result<Program, C
             continue;
         }
         let found = process::version(&path, 2).await?;
-        let digits = found
-            .split(|character: char| !character.is_ascii_digit())
-            .next();
+        let digits = found.split(|character: char| !character.is_ascii_digit()).next();
         let major: u32 = digits.and_then(|digits| digits.parse().ok()).unwrap_or(0);
         match made_by {
             Some((needed, data)) if major != needed => {
-                refused = Some(ChildServerError::OtherMajor {
-                    path: data.to_owned(),
-                    major: needed,
-                });
+                refused = Some(ChildServerError::OtherMajor { path: data.to_owned(), major: needed });
             }
             None if major < MAJOR_MIN => {
-                refused = Some(ChildServerError::TooOld {
-                    path,
-                    found,
-                    needed: "15",
-                    fix: FIX,
-                });
+                refused = Some(ChildServerError::TooOld { path, found, needed: "15", fix: FIX });
             }
             _ => {
-                return Ok(Program {
-                    path,
-                    version: found,
-                });
+                return Ok(Program { path, version: found });
             }
         }
     }
@@ -360,27 +290,14 @@ async fn find(tools: &Tools, made_by: Option<(u32, &Path)>) -> Result<Program, C
             Some(folder) => folder.display().to_string(),
             None => format!("PATH and {DEBIAN_DIR}"),
         };
-        ChildServerError::Missing {
-            program: "PostgreSQL (`postgres` and `initdb`)",
-            looked_in,
-            fix: FIX,
-        }
+        ChildServerError::Missing { program: "PostgreSQL (`postgres` and `initdb`)", looked_in, fix: FIX }
     }))
 }
 
 fn debian_folders() -> Vec<PathBuf> {
-    let versions = std::fs::read_dir(DEBIAN_DIR)
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut versions: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
-        .collect();
+    let versions = std::fs::read_dir(DEBIAN_DIR).into_iter().flatten().flatten();
+    let mut versions: Vec<(u32, PathBuf)> =
+        versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin")))).collect();
     versions.sort_by_key(|&(major, _)| std::cmp::Reverse(major));
     versions.into_iter().map(|(_, folder)| folder).collect()
 }

@@ -44,28 +44,18 @@ pub(super) enum Account {
 impl Account {
     /// For root: the owner of `data` where that exists, else `postgres`, else `nobody`.
     pub fn choose(data: Option<&Path>) -> Result<Self, ChildServerError> {
-        let owner = data.and_then(|data| {
-            data.metadata()
-                .ok()
-                .map(|found| (found.uid(), found.gid(), data))
-        });
+        let owner = data.and_then(|data| data.metadata().ok().map(|found| (found.uid(), found.gid(), data)));
         let uid = effective_uid()?;
         match owner {
             Some((owner, _, data)) if uid != 0 && owner != uid => {
-                Err(ChildServerError::Permission {
-                    path: data.to_owned(),
-                    owner: Some(owner),
-                })
+                Err(ChildServerError::Permission { path: data.to_owned(), owner: Some(owner) })
             }
             _ if uid != 0 => Ok(Self::Own { uid }),
             Some((uid, gid, _)) if uid != 0 => Ok(Self::Unprivileged { uid, gid }),
             _ => {
                 let users = Path::new("/etc/passwd");
-                let text =
-                    std::fs::read_to_string(users).map_err(ChildServerError::at("read", users))?;
-                let (uid, gid) = user(&text, "postgres")
-                    .or_else(|| user(&text, "nobody"))
-                    .unwrap_or((65_534, 65_534));
+                let text = std::fs::read_to_string(users).map_err(ChildServerError::at("read", users))?;
+                let (uid, gid) = user(&text, "postgres").or_else(|| user(&text, "nobody")).unwrap_or((65_534, 65_534));
                 Ok(Self::Unprivileged { uid, gid })
             }
         }
@@ -86,24 +76,10 @@ impl Account {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", death_signal]);
         if let Self::Unprivileged { uid, gid } = self {
-            command.args([
-                format!("--reuid={uid}"),
-                format!("--regid={gid}"),
-                "--clear-groups".to_owned(),
-            ]);
+            command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
         }
-        command
-            .arg("--")
-            .arg(program)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .current_dir("/")
-            .process_group(0);
-        command.env(
-            "PATH",
-            std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()),
-        );
+        command.arg("--").arg(program).env_clear().env("LC_ALL", "C").stdin(Stdio::null()).current_dir("/").process_group(0);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));
         if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
             command.env("LD_LIBRARY_PATH", libraries);
         }
@@ -118,16 +94,11 @@ impl Account {
         }
         let mut command = self.command(Path::new("test"), "KILL");
         command.arg("-x").arg(path);
-        let output = question(&mut command)
-            .await
-            .map_err(ChildServerError::starting("setpriv"))?;
+        let output = question(&mut command).await.map_err(ChildServerError::starting("setpriv"))?;
         match output.status.code() {
             Some(0) => Ok(true),
             Some(1) => Ok(false),
-            _ => Err(ChildServerError::Account {
-                uid: self.uid(),
-                reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            }),
+            _ => Err(ChildServerError::Account { uid: self.uid(), reason: String::from_utf8_lossy(&output.stderr).trim().to_owned() }),
         }
     }
 
@@ -135,8 +106,9 @@ impl Account {
     pub fn own(self, path: &Path) -> Result<(), ChildServerError> {
         match self {
             Self::Own { .. } => Ok(()),
-            Self::Unprivileged { uid, gid } => std::os::unix::fs::chown(path, Some(uid), Some(gid))
-                .map_err(ChildServerError::at("chown", path)),
+            Self::Unprivileged { uid, gid } => {
+                std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(ChildServerError::at("chown", path))
+            }
         }
     }
 }
@@ -161,20 +133,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub fn new(
-        name: &'static str,
-        stop_signal: &'static str,
-        stop_timeout: Duration,
-        log: PathBuf,
-    ) -> Self {
-        Self {
-            name,
-            stop_signal,
-            stop_timeout,
-            log,
-            log_start: 0,
-            child: None,
-        }
+    pub fn new(name: &'static str, stop_signal: &'static str, stop_timeout: Duration, log: PathBuf) -> Self {
+        Self { name, stop_signal, stop_timeout, log, log_start: 0, child: None }
     }
 
     pub fn pid(&self) -> Option<u32> {
@@ -183,51 +143,23 @@ impl Process {
 
     /// Starts it; what it says goes to the log.
     pub fn spawn(&mut self, mut command: Command) -> Result<(), ChildServerError> {
-        if self
-            .log
-            .metadata()
-            .is_ok_and(|log| log.len() > LOG_BYTES_MAX)
-        {
-            std::fs::rename(&self.log, self.log.with_extension("log.1"))
-                .map_err(ChildServerError::at("rename", &self.log))?;
+        if self.log.metadata().is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+            std::fs::rename(&self.log, self.log.with_extension("log.1")).map_err(ChildServerError::at("rename", &self.log))?;
         }
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&self.log);
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log);
         let log = log.map_err(ChildServerError::at("open", &self.log))?;
-        self.log_start = log
-            .metadata()
-            .map_err(ChildServerError::at("read", &self.log))?
-            .len();
-        command
-            .stdout(
-                log.try_clone()
-                    .map_err(ChildServerError::at("open", &self.log))?,
-            )
-            .stderr(log);
-        self.child = Some(
-            command
-                .spawn()
-                .map_err(ChildServerError::starting("setpriv"))?,
-        );
+        self.log_start = log.metadata().map_err(ChildServerError::at("read", &self.log))?.len();
+        command.stdout(log.try_clone().map_err(ChildServerError::at("open", &self.log))?).stderr(log);
+        self.child = Some(command.spawn().map_err(ChildServerError::starting("setpriv"))?);
         Ok(())
     }
 
     /// Asks until the server is ready; returns early when it ends.
-    pub async fn ready(
-        &mut self,
-        port: u16,
-        secret: &Path,
-        mut ask: impl AsyncFnMut() -> Answer,
-    ) -> Result<(), ChildServerError> {
+    pub async fn ready(&mut self, port: u16, secret: &Path, mut ask: impl AsyncFnMut() -> Answer) -> Result<(), ChildServerError> {
         let started = Instant::now();
         loop {
             if let Some(child) = &mut self.child
-                && let Some(status) = child
-                    .try_wait()
-                    .map_err(ChildServerError::at("wait for", &self.log))?
+                && let Some(status) = child.try_wait().map_err(ChildServerError::at("wait for", &self.log))?
             {
                 return Err(self.ended(port, status.to_string()));
             }
@@ -240,10 +172,7 @@ impl Process {
             };
             if started.elapsed() > bound {
                 return Err(match answer {
-                    Answer::PasswordRefused => ChildServerError::PasswordRefused {
-                        server: self.name,
-                        secret: secret.to_owned(),
-                    },
+                    Answer::PasswordRefused => ChildServerError::PasswordRefused { server: self.name, secret: secret.to_owned() },
                     _ => ChildServerError::NotReady {
                         server: self.name,
                         waited_s: bound.as_secs(),
@@ -259,10 +188,7 @@ impl Process {
     /// Completes with the status when the process ends by itself; never for one that doesn't run.
     pub async fn exited(&mut self) -> String {
         match &mut self.child {
-            Some(child) => child
-                .wait()
-                .await
-                .map_or_else(|error| error.to_string(), |status| status.to_string()),
+            Some(child) => child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string()),
             None => std::future::pending().await,
         }
     }
@@ -278,37 +204,19 @@ impl Process {
             return Ok(());
         }
         if timeout(KILL_TIMEOUT, child.kill()).await.is_err() {
-            tracing::error!(
-                server = self.name,
-                pid,
-                "a server doesn't end, not even by SIGKILL"
-            );
+            tracing::error!(server = self.name, pid, "a server doesn't end, not even by SIGKILL");
         }
-        Err(ChildServerError::StopTimeout {
-            server: self.name,
-            waited_s: self.stop_timeout.as_secs(),
-        })
+        Err(ChildServerError::StopTimeout { server: self.name, waited_s: self.stop_timeout.as_secs() })
     }
 
     /// Ends the process `pid` if it is a server of ours, known by the argument `mark` in its command line: a pid alone
     /// may have been given to somebody else since.
-    pub async fn end_left_behind(
-        &self,
-        pid: u32,
-        mark: &Path,
-        progress: &mut dyn FnMut(&str),
-    ) -> Result<(), ChildServerError> {
+    pub async fn end_left_behind(&self, pid: u32, mark: &Path, progress: &mut dyn FnMut(&str)) -> Result<(), ChildServerError> {
         if !has_argument(pid, mark) {
             return Ok(());
         }
-        progress(&format!(
-            "ending {}, process {pid}, left behind by an earlier run",
-            self.name
-        ));
-        for (name, bound) in [
-            (self.stop_signal, self.stop_timeout),
-            ("KILL", KILL_TIMEOUT),
-        ] {
+        progress(&format!("ending {}, process {pid}, left behind by an earlier run", self.name));
+        for (name, bound) in [(self.stop_signal, self.stop_timeout), ("KILL", KILL_TIMEOUT)] {
             signal(pid, name).await;
             // One that was halted sees the signal only when it goes on.
             signal(pid, "CONT").await;
@@ -320,31 +228,18 @@ impl Process {
                 tokio::time::sleep(POLL).await;
             }
         }
-        Err(ChildServerError::LeftBehind {
-            server: self.name,
-            pid,
-        })
+        Err(ChildServerError::LeftBehind { server: self.name, pid })
     }
 
     /// The error for a process that ended while starting.
     fn ended(&self, port: u16, status: String) -> ChildServerError {
         let log_tail = self.log_tail();
         if log_tail.to_lowercase().contains("address already in use") {
-            ChildServerError::PortTaken {
-                server: self.name,
-                port,
-            }
+            ChildServerError::PortTaken { server: self.name, port }
         } else if says_disk_full(&log_tail) {
-            ChildServerError::DiskFull {
-                path: self.log.clone(),
-            }
+            ChildServerError::DiskFull { path: self.log.clone() }
         } else {
-            ChildServerError::Exited {
-                server: self.name,
-                status,
-                log: self.log.clone(),
-                log_tail,
-            }
+            ChildServerError::Exited { server: self.name, status, log: self.log.clone(), log_tail }
         }
     }
 
@@ -352,9 +247,7 @@ impl Process {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut log = File::open(&self.log)?;
             let length = log.metadata()?.len();
-            log.seek(SeekFrom::Start(
-                self.log_start.max(length.saturating_sub(TAIL_BYTES)),
-            ))?;
+            log.seek(SeekFrom::Start(self.log_start.max(length.saturating_sub(TAIL_BYTES))))?;
             let mut bytes = Vec::new();
             log.take(TAIL_BYTES).read_to_end(&mut bytes)?;
             Ok(bytes)
@@ -368,24 +261,12 @@ impl ChildServerError {
     pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         move |source| match source.kind() {
             ErrorKind::PermissionDenied => {
-                let nearest = path
-                    .ancestors()
-                    .find_map(|path| path.metadata().ok().map(|found| (path, found.uid())));
-                let (path, owner) =
-                    nearest.map_or((path, None), |(path, owner)| (path, Some(owner)));
-                Self::Permission {
-                    path: path.to_owned(),
-                    owner,
-                }
+                let nearest = path.ancestors().find_map(|path| path.metadata().ok().map(|found| (path, found.uid())));
+                let (path, owner) = nearest.map_or((path, None), |(path, owner)| (path, Some(owner)));
+                Self::Permission { path: path.to_owned(), owner }
             }
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull {
-                path: path.to_owned(),
-            },
-            _ => Self::Io {
-                action,
-                path: path.to_owned(),
-                source,
-            },
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull { path: path.to_owned() },
+            _ => Self::Io { action, path: path.to_owned(), source },
         }
     }
 
@@ -398,10 +279,7 @@ impl ChildServerError {
                 fix: "install util-linux (Linux only), or name running \
                     servers with DATABASE_URL and NATS_URL",
             },
-            _ => Self::DoesNotRun {
-                path: program.into(),
-                reason: source.to_string(),
-            },
+            _ => Self::DoesNotRun { path: program.into(), reason: source.to_string() },
         }
     }
 }
@@ -409,36 +287,21 @@ impl ChildServerError {
 /// Runs a program for its output, within a bound.
 pub(super) async fn question(command: &mut Command) -> std::io::Result<std::process::Output> {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    timeout(QUESTION_TIMEOUT, output)
-        .await
-        .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+    timeout(QUESTION_TIMEOUT, output).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }
 
 /// The version in what `<program> --version` says after `words_before` words, without a `v`: `15.18`, `2.15.1`.
-pub(super) async fn version(
-    program: &Path,
-    words_before: usize,
-) -> Result<String, ChildServerError> {
-    let does_not_run = |reason: String| ChildServerError::DoesNotRun {
-        path: program.to_owned(),
-        reason,
-    };
-    let output = question(Command::new(program).arg("--version"))
-        .await
-        .map_err(|error| does_not_run(error.to_string()))?;
+pub(super) async fn version(program: &Path, words_before: usize) -> Result<String, ChildServerError> {
+    let does_not_run = |reason: String| ChildServerError::DoesNotRun { path: program.to_owned(), reason };
+    let output = question(Command::new(program).arg("--version")).await.map_err(|error| does_not_run(error.to_string()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .split_whitespace()
-        .nth(words_before)
-        .map(|word| word.trim_start_matches('v').to_owned());
+    let version = text.split_whitespace().nth(words_before).map(|word| word.trim_start_matches('v').to_owned());
     version.ok_or_else(|| does_not_run(format!("--version says `{}`", text.trim())))
 }
 
 /// The folders of PATH.
 pub(super) fn search_path() -> Vec<PathBuf> {
-    std::env::var_os("PATH")
-        .map(|path| std::env::split_paths(&path).collect())
-        .unwrap_or_default()
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 /// Whether a server complains about the disk, in its own ways of saying so.
@@ -457,14 +320,12 @@ pub(super) fn tail(output: &[u8]) -> String {
 /// Whether `argument` is in the command line of the live process `pid`; a zombie has none.
 fn has_argument(pid: u32, argument: &Path) -> bool {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|&byte| byte == 0)
-        .any(|found| OsStr::from_bytes(found) == argument.as_os_str())
+    line.split(|&byte| byte == 0).any(|found| OsStr::from_bytes(found) == argument.as_os_str())
 }
 
 /// Whether there is an entry for `pid`, but not of a live process of the program `name`.
 pub(super) fn is_dead_or_not(pid: u32, name: &str) -> bool {
-    let entry =
-        |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let entry = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let found = entry("comm");
     // A zombie keeps its name, and has no command line.
     !found.is_empty() && (found.trim() != name || entry("cmdline").is_empty())
@@ -483,23 +344,14 @@ async fn signal(pid: u32, name: &str) {
 fn effective_uid() -> Result<u32, ChildServerError> {
     let status = Path::new("/proc/self/status");
     let text = std::fs::read_to_string(status).map_err(ChildServerError::at("read", status))?;
-    let uids = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Uid:"))
-        .unwrap_or_default();
-    let effective = uids
-        .split_whitespace()
-        .nth(1)
-        .and_then(|uid| uid.parse().ok());
+    let uids = text.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    let effective = uids.split_whitespace().nth(1).and_then(|uid| uid.parse().ok());
     effective.ok_or_else(|| ChildServerError::at("read", status)(ErrorKind::InvalidData.into()))
 }
 
 /// `(uid, gid)` of a user of `/etc/passwd`.
 fn user(passwd: &str, name: &str) -> Option<(u32, u32)> {
-    let mut fields = passwd
-        .lines()
-        .map(|line| line.split(':'))
-        .find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
+    let mut fields = passwd.lines().map(|line| line.split(':')).find_map(|mut fields| (fields.next() == Some(name)).then_some(fields))?;
     let uid = fields.nth(1)?.parse().ok()?;
     Some((uid, fields.next()?.parse().ok()?))
 }

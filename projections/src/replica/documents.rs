@@ -61,25 +61,14 @@ struct Uncommitted {
 
 impl Documents {
     /// The tree of categories as the read model has it.
-    pub(super) async fn load(
-        connection: &mut PgConnection,
-        indexed: i64,
-    ) -> Result<Self, sqlx::Error> {
-        let states: Vec<String> = sqlx::query_scalar("SELECT state::text FROM category")
-            .fetch_all(connection)
-            .await?;
+    pub(super) async fn load(connection: &mut PgConnection, indexed: i64) -> Result<Self, sqlx::Error> {
+        let states: Vec<String> = sqlx::query_scalar("SELECT state::text FROM category").fetch_all(connection).await?;
         let mut categories = HashMap::new();
         for state in states {
-            let state: Category = serde_json::from_str(&state)
-                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            let state: Category = serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
             categories.extend(live_facts(state).map(|facts| (facts.category_id, facts)));
         }
-        Ok(Self {
-            categories,
-            categories_of: HashMap::new(),
-            indexed,
-            recent: Recent::of("product"),
-        })
+        Ok(Self { categories, categories_of: HashMap::new(), indexed, recent: Recent::of("product") })
     }
 
     /// Remembers which categories a product is in.
@@ -87,27 +76,15 @@ impl Documents {
         let product_id = product.product_id.uuid();
         match product.category_ids.is_empty() {
             true => self.categories_of.remove(&product_id),
-            false => self
-                .categories_of
-                .insert(product_id, product.category_ids.clone()),
+            false => self.categories_of.insert(product_id, product.category_ids.clone()),
         };
     }
 
     /// Follows the log until `stop`; commits what was put.
-    pub(super) async fn follow(
-        mut self,
-        replica: &SearchReplica,
-        after: i64,
-        stop: &CancellationToken,
-    ) {
+    pub(super) async fn follow(mut self, replica: &SearchReplica, after: i64, stop: &CancellationToken) {
         let mut tail = replica.feed.tail(after);
         let now = Instant::now();
-        let mut uncommitted = Uncommitted {
-            documents: 0,
-            since: now,
-            committed_at: now,
-            committed_position: self.indexed,
-        };
+        let mut uncommitted = Uncommitted { documents: 0, since: now, committed_at: now, committed_position: self.indexed };
         loop {
             let at = tail.position();
             let due = uncommitted.due(at, replica.wanted.load(Ordering::Relaxed));
@@ -158,12 +135,7 @@ impl Documents {
         replica.reached.send_modify(|at| at.documents = 0);
     }
 
-    async fn apply(
-        &mut self,
-        replica: &SearchReplica,
-        batch: &[StoredEvent],
-        uncommitted: &mut Uncommitted,
-    ) -> Result<(), ReplicaError> {
+    async fn apply(&mut self, replica: &SearchReplica, batch: &[StoredEvent], uncommitted: &mut Uncommitted) -> Result<(), ReplicaError> {
         let changes = self.changes(&replica.pool, batch).await?;
         if changes.is_empty() {
             return Ok(());
@@ -174,27 +146,19 @@ impl Documents {
         Ok(())
     }
 
-    async fn changes(
-        &mut self,
-        pool: &PgPool,
-        batch: &[StoredEvent],
-    ) -> Result<Vec<Change>, sqlx::Error> {
+    async fn changes(&mut self, pool: &PgPool, batch: &[StoredEvent]) -> Result<Vec<Change>, sqlx::Error> {
         let Some(last) = batch.last() else {
             return Ok(Vec::new());
         };
         let moved = self.apply_categories(batch);
-        let texts = batch.iter().filter(|event| {
-            event.aggregate_type == Product::TYPE && changes_text(&event.event_type)
-        });
+        let texts = batch.iter().filter(|event| event.aggregate_type == Product::TYPE && changes_text(&event.event_type));
         // By product, whether the index has yet to see it.
         let mut changed: HashMap<&str, bool> = HashMap::new();
         for event in texts {
             *changed.entry(&event.aggregate_id).or_default() |= event.position > self.indexed;
         }
         let mut changes = Vec::with_capacity(changed.len());
-        let of_changed = batch
-            .iter()
-            .filter(|event| changed.contains_key(event.aggregate_id.as_str()));
+        let of_changed = batch.iter().filter(|event| changed.contains_key(event.aggregate_id.as_str()));
         for id in self.recent.follow(pool, of_changed).await? {
             let Some(held) = self.recent.get(id).cloned() else {
                 continue;
@@ -204,11 +168,7 @@ impl Documents {
                 changes.push(self.change(&held.state, held.created_at));
             }
         }
-        let below: Vec<String> = self
-            .products_below(&moved)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let below: Vec<String> = self.products_below(&moved).iter().map(ToString::to_string).collect();
         for page in below.chunks(CATEGORY_PAGE_PRODUCTS) {
             let page: Vec<&str> = page.iter().map(String::as_str).collect();
             self.recent.bring_up(pool, &page, last.position).await?;
@@ -221,32 +181,20 @@ impl Documents {
     /// Brings the tree up to a batch, and answers which categories have changed in a way that the index has yet to see.
     fn apply_categories(&mut self, batch: &[StoredEvent]) -> BTreeSet<CategoryId> {
         let mut changed = BTreeSet::new();
-        for event in batch
-            .iter()
-            .filter(|event| event.aggregate_type == Category::TYPE)
-        {
+        for event in batch.iter().filter(|event| event.aggregate_type == Category::TYPE) {
             let category_id = match decoded::<Category>(event) {
                 Ok(CategoryEvent::CategoryArchived(facts)) => {
                     self.categories.remove(&facts.category_id);
                     facts.category_id
                 }
-                Ok(
-                    CategoryEvent::CategoryCreated(facts)
-                    | CategoryEvent::CategoryChanged(facts)
-                    | CategoryEvent::CategoryMoved(facts),
-                ) => {
+                Ok(CategoryEvent::CategoryCreated(facts) | CategoryEvent::CategoryChanged(facts) | CategoryEvent::CategoryMoved(facts)) => {
                     let category_id = facts.category_id;
                     self.categories.insert(category_id, facts);
                     category_id
                 }
                 Err(reason) => {
                     let position = event.position;
-                    tracing::error!(
-                        projection = "search",
-                        position,
-                        reason,
-                        "a category's event can't be applied and is left out"
-                    );
+                    tracing::error!(projection = "search", position, reason, "a category's event can't be applied and is left out");
                     continue;
                 }
             };
@@ -262,24 +210,15 @@ impl Documents {
         if categories.is_empty() {
             return Vec::new();
         }
-        let is_below = |id: &CategoryId| {
-            categories.contains(id)
-                || self
-                    .way_up(*id)
-                    .any(|c| categories.contains(&c.category_id))
-        };
-        let products = self
-            .categories_of
-            .iter()
-            .filter(|(_, of_product)| of_product.iter().any(is_below));
+        let is_below = |id: &CategoryId| categories.contains(id) || self.way_up(*id).any(|c| categories.contains(&c.category_id));
+        let products = self.categories_of.iter().filter(|(_, of_product)| of_product.iter().any(is_below));
         products.map(|(product_id, _)| *product_id).collect()
     }
 
     /// A category and its ancestors, as far as they are there.
     fn way_up(&self, from: CategoryId) -> impl Iterator<Item = &CategoryFacts> {
         let first = self.categories.get(&from);
-        std::iter::successors(first, |facts| self.categories.get(&facts.parent_id?))
-            .take(CATEGORY_DEPTH_MAX)
+        std::iter::successors(first, |facts| self.categories.get(&facts.parent_id?)).take(CATEGORY_DEPTH_MAX)
     }
 
     fn change(&self, product: &Product, created_at: DateTime<Utc>) -> Change {
@@ -297,27 +236,16 @@ impl Documents {
         attributes.extend(option_attributes(product));
         attributes.sort_unstable();
         attributes.dedup();
-        let codes = variants()
-            .flat_map(|variant| [&variant.sku, &variant.barcode])
-            .flatten();
+        let codes = variants().flat_map(|variant| [&variant.sku, &variant.barcode]).flatten();
         let not_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Change::Put(Box::new(ProductDocument {
             product_id: product.product_id.uuid(),
             handle: product.handle.clone(),
             title: product.title.clone(),
-            description: product
-                .description
-                .iter()
-                .map(|(lang, text)| (lang.clone(), plain_text(text)))
-                .collect(),
+            description: product.description.iter().map(|(lang, text)| (lang.clone(), plain_text(text))).collect(),
             brand: not_empty(&product.brand),
             kind: not_empty(&product.kind),
-            tags: product
-                .tags
-                .iter()
-                .cloned()
-                .chain(translations(product))
-                .collect(),
+            tags: product.tags.iter().cloned().chain(translations(product)).collect(),
             categories: categories.map(|facts| facts.handle.clone()).collect(),
             attributes,
             skus: codes.cloned().collect(),
@@ -354,12 +282,7 @@ impl Uncommitted {
         let begun = Instant::now();
         spawn_blocking(move || index.commit(epoch, position)).await??;
         metrics::histogram!("daybook_search_commit_seconds").record(begun.elapsed());
-        *self = Self {
-            documents: 0,
-            since: begun,
-            committed_at: Instant::now(),
-            committed_position: position,
-        };
+        *self = Self { documents: 0, since: begun, committed_at: Instant::now(), committed_position: position };
         Ok(())
     }
 }
@@ -389,48 +312,20 @@ fn option_attributes(product: &Product) -> impl Iterator<Item = (String, String)
 
 /// The labels of options in the languages that are no facets: to be found, not to be counted twice.
 fn translations(product: &Product) -> impl Iterator<Item = String> {
-    let labels = product
-        .options
-        .iter()
-        .flat_map(|option| used_labels(product, option));
-    labels.flat_map(|label| {
-        label
-            .values()
-            .filter(move |text| text.as_str() != facet_text(label))
-            .cloned()
-    })
+    let labels = product.options.iter().flat_map(|option| used_labels(product, option));
+    labels.flat_map(|label| label.values().filter(move |text| text.as_str() != facet_text(label)).cloned())
 }
 
-fn used_labels<'a>(
-    product: &'a Product,
-    option: &'a ProductOption,
-) -> impl Iterator<Item = &'a Text> {
-    let is_used = |value_id| {
-        product
-            .variants
-            .iter()
-            .any(|v| v.option_values.get(&option.option_id) == Some(value_id))
-    };
-    option
-        .values
-        .iter()
-        .filter(move |value| is_used(&value.value_id))
-        .map(|value| &value.label)
+fn used_labels<'a>(product: &'a Product, option: &'a ProductOption) -> impl Iterator<Item = &'a Text> {
+    let is_used = |value_id| product.variants.iter().any(|v| v.option_values.get(&option.option_id) == Some(value_id));
+    option.values.iter().filter(move |value| is_used(&value.value_id)).map(|value| &value.label)
 }
 
 /// The name of an option as a key: `Frame colour` is `frame_colour`.
 fn option_key(option: &ProductOption) -> String {
-    facet_text(&option.name)
-        .trim()
-        .to_lowercase()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join("_")
+    facet_text(&option.name).trim().to_lowercase().split_whitespace().collect::<Vec<_>>().join("_")
 }
 
 fn facet_text(text: &Text) -> &str {
-    text.get(FACET_LANGUAGE)
-        .or_else(|| text.values().next())
-        .map(String::as_str)
-        .unwrap_or_default()
+    text.get(FACET_LANGUAGE).or_else(|| text.values().next()).map(String::as_str).unwrap_or_default()
 }

@@ -80,10 +80,8 @@ impl Facts {
         documents: &mut Documents,
         columns: &Columns,
     ) -> Result<(), sqlx::Error> {
-        let mut items = sqlx::query_as::<_, (String, i64, i64, i64)>(
-            "SELECT id, version, available, sold FROM stock",
-        )
-        .fetch(&mut *connection);
+        let mut items =
+            sqlx::query_as::<_, (String, i64, i64, i64)>("SELECT id, version, available, sold FROM stock").fetch(&mut *connection);
         while let Some((id, version, available, sold)) = items.try_next().await? {
             if let Some(variant) = self.variant(&id) {
                 variant.stock_version = version;
@@ -92,13 +90,10 @@ impl Facts {
             }
         }
         drop(items);
-        let mut products =
-            sqlx::query_as::<_, (i64, String)>("SELECT version, state::text FROM product")
-                .fetch(connection);
+        let mut products = sqlx::query_as::<_, (i64, String)>("SELECT version, state::text FROM product").fetch(connection);
         let now = clock::now();
         while let Some((version, state)) = products.try_next().await? {
-            let product: Product = serde_json::from_str(&state)
-                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            let product: Product = serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
             self.set_product(version, &product, now, columns);
             documents.note_categories(&product);
         }
@@ -106,12 +101,7 @@ impl Facts {
     }
 
     /// Follows the log until `stop`.
-    pub(super) async fn follow(
-        mut self,
-        replica: &SearchReplica,
-        after: i64,
-        stop: &CancellationToken,
-    ) {
+    pub(super) async fn follow(mut self, replica: &SearchReplica, after: i64, stop: &CancellationToken) {
         let columns = replica.index.columns();
         let mut tail = replica.feed.tail(after);
         loop {
@@ -139,12 +129,7 @@ impl Facts {
         }
     }
 
-    async fn apply(
-        &mut self,
-        pool: &PgPool,
-        batch: &[StoredEvent],
-        columns: &Columns,
-    ) -> Result<(), sqlx::Error> {
+    async fn apply(&mut self, pool: &PgPool, batch: &[StoredEvent], columns: &Columns) -> Result<(), sqlx::Error> {
         let now = clock::now();
         for id in self.recent_products.follow(pool, batch.iter()).await? {
             if let Some(held) = self.recent_products.get(id).cloned() {
@@ -154,10 +139,7 @@ impl Facts {
         // Items first: the events below are counted up to the version that these are at.
         let items = self.recent_items.follow(pool, batch.iter()).await?;
         let mut touched = BTreeSet::new();
-        for event in batch
-            .iter()
-            .filter(|event| event.aggregate_type == StockItem::TYPE)
-        {
+        for event in batch.iter().filter(|event| event.aggregate_type == StockItem::TYPE) {
             let Some(variant) = self.variant(&event.aggregate_id) else {
                 continue;
             };
@@ -169,10 +151,7 @@ impl Facts {
             touched.extend(variant.product_id);
         }
         for id in items {
-            let available = self
-                .recent_items
-                .get(id)
-                .map(|held| (held.version, held.state.available()));
+            let available = self.recent_items.get(id).map(|held| (held.version, held.state.available()));
             if let (Some((version, available)), Some(variant)) = (available, self.variant(id))
                 && version >= variant.stock_version
             {
@@ -186,30 +165,16 @@ impl Facts {
     }
 
     /// Does nothing for a version that is known already.
-    fn set_product(
-        &mut self,
-        version: i64,
-        product: &Product,
-        now: DateTime<Utc>,
-        columns: &Columns,
-    ) {
+    fn set_product(&mut self, version: i64, product: &Product, now: DateTime<Utc>, columns: &Columns) {
         let product_id = product.product_id.uuid();
         let before = self.products.remove(&product_id).unwrap_or_default();
         if before.version >= version {
             self.products.insert(product_id, before);
             return;
         }
-        let variants: Vec<Uuid> = product
-            .variants
-            .iter()
-            .map(|variant| variant.variant_id.uuid())
-            .collect();
+        let variants: Vec<Uuid> = product.variants.iter().map(|variant| variant.variant_id.uuid()).collect();
         for gone in before.variants.iter().filter(|id| !variants.contains(id)) {
-            if let Some(variant) = self
-                .variants
-                .get_mut(gone)
-                .filter(|facts| facts.product_id == Some(product_id))
-            {
+            if let Some(variant) = self.variants.get_mut(gone).filter(|facts| facts.product_id == Some(product_id)) {
                 variant.product_id = None;
             }
         }
@@ -221,23 +186,13 @@ impl Facts {
         for price in &before.prices {
             columns.set_price(product_id, price.currency.as_str(), None);
         }
-        let facts = ProductFacts {
-            version,
-            variants,
-            prices: unit_prices(product),
-        };
+        let facts = ProductFacts { version, variants, prices: unit_prices(product) };
         self.set_prices(product_id, &facts, now, columns);
         self.products.insert(product_id, facts);
         self.set_stock(product_id, columns);
     }
 
-    fn set_prices(
-        &mut self,
-        product_id: Uuid,
-        facts: &ProductFacts,
-        now: DateTime<Utc>,
-        columns: &Columns,
-    ) {
+    fn set_prices(&mut self, product_id: Uuid, facts: &ProductFacts, now: DateTime<Utc>, columns: &Columns) {
         let mut lowest: HashMap<Currency, Option<i64>> = HashMap::new();
         for price in &facts.prices {
             let lowest = lowest.entry(price.currency).or_default();
@@ -248,41 +203,23 @@ impl Facts {
         for (currency, amount) in lowest {
             columns.set_price(product_id, currency.as_str(), amount);
         }
-        let changes = facts
-            .prices
-            .iter()
-            .flat_map(|price| [price.valid_from, price.valid_until])
-            .flatten();
-        self.price_changes.extend(
-            changes
-                .filter(|at| *at > now)
-                .min()
-                .map(|at| (at, product_id)),
-        );
+        let changes = facts.prices.iter().flat_map(|price| [price.valid_from, price.valid_until]).flatten();
+        self.price_changes.extend(changes.filter(|at| *at > now).min().map(|at| (at, product_id)));
     }
 
     fn set_stock(&self, product_id: Uuid, columns: &Columns) {
         let Some(product) = self.products.get(&product_id) else {
             return;
         };
-        let variants = || {
-            product
-                .variants
-                .iter()
-                .filter_map(|id| self.variants.get(id))
-        };
-        columns.set_stock(
-            product_id,
-            variants().any(|variant| !variant.is_tracked || variant.has_stock),
-        );
+        let variants = || product.variants.iter().filter_map(|id| self.variants.get(id));
+        columns.set_stock(product_id, variants().any(|variant| !variant.is_tracked || variant.has_stock));
         let sold: i64 = variants().map(|variant| variant.sold).sum();
         columns.set_popularity(product_id, u32::try_from(sold.max(0)).unwrap_or(u32::MAX));
     }
 
     fn until_price_change(&self) -> Duration {
         let next = self.price_changes.first().map(|(at, _)| *at - clock::now());
-        next.map_or(PRICE_CLOCK_MAX, |wait| wait.to_std().unwrap_or_default())
-            .min(PRICE_CLOCK_MAX)
+        next.map_or(PRICE_CLOCK_MAX, |wait| wait.to_std().unwrap_or_default()).min(PRICE_CLOCK_MAX)
     }
 
     /// Sets the prices anew of products that have one beginning or ending by now.
@@ -306,21 +243,18 @@ impl Facts {
 
 impl PriceFacts {
     fn holds_at(&self, at: DateTime<Utc>) -> bool {
-        self.valid_from.is_none_or(|from| from <= at)
-            && self.valid_until.is_none_or(|until| at < until)
+        self.valid_from.is_none_or(|from| from <= at) && self.valid_until.is_none_or(|until| at < until)
     }
 }
 
 /// The prices at which one unit of any variant is sold, now or at other times.
 fn unit_prices(product: &Product) -> Vec<PriceFacts> {
     let prices = product.variants.iter().flat_map(|variant| &variant.prices);
-    let of_one = prices
-        .filter(|price| price.min_quantity <= 1)
-        .map(|price| PriceFacts {
-            currency: price.price.currency(),
-            amount: price.price.amount(),
-            valid_from: price.valid_from,
-            valid_until: price.valid_until,
-        });
+    let of_one = prices.filter(|price| price.min_quantity <= 1).map(|price| PriceFacts {
+        currency: price.price.currency(),
+        amount: price.price.amount(),
+        valid_from: price.valid_from,
+        valid_until: price.valid_until,
+    });
     of_one.collect()
 }

@@ -31,10 +31,7 @@ pub(super) struct Recent<A> {
 impl<A: Root> Recent<A> {
     /// `table` has `id`, `version`, `state` and `created_at`.
     pub(super) fn of(table: &'static str) -> Self {
-        Self {
-            table,
-            held: HashMap::new(),
-        }
+        Self { table, held: HashMap::new() }
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Held<A>> {
@@ -55,37 +52,19 @@ impl<A: Root> Recent<A> {
         let Some(until) = by_id.values().flatten().map(|event| event.position).max() else {
             return Ok(Vec::new());
         };
-        let begun_before = by_id
-            .iter()
-            .filter(|(_, events)| events[0].sequence > 1)
-            .map(|(id, _)| *id);
+        let begun_before = by_id.iter().filter(|(_, events)| events[0].sequence > 1).map(|(id, _)| *id);
         self.load(pool, &begun_before.collect::<Vec<_>>()).await?;
         let follows = |id: &str, first: &StoredEvent| first.sequence <= self.version(id) + 1;
-        let (following, behind): (Vec<_>, Vec<_>) = by_id
-            .iter()
-            .partition(|(id, events)| follows(id, events[0]));
-        self.read_on(
-            pool,
-            &behind.iter().map(|(id, _)| **id).collect::<Vec<_>>(),
-            until,
-        )
-        .await?;
+        let (following, behind): (Vec<_>, Vec<_>) = by_id.iter().partition(|(id, events)| follows(id, events[0]));
+        self.read_on(pool, &behind.iter().map(|(id, _)| **id).collect::<Vec<_>>(), until).await?;
         for event in following.into_iter().flat_map(|(_, events)| events) {
             self.apply(event);
         }
-        Ok(by_id
-            .into_keys()
-            .filter(|id| self.held.contains_key(*id))
-            .collect())
+        Ok(by_id.into_keys().filter(|id| self.held.contains_key(*id)).collect())
     }
 
     /// Brings these aggregates up to a position, whether or not anything happened to them.
-    pub(super) async fn bring_up(
-        &mut self,
-        pool: &PgPool,
-        ids: &[&str],
-        until: i64,
-    ) -> Result<(), sqlx::Error> {
+    pub(super) async fn bring_up(&mut self, pool: &PgPool, ids: &[&str], until: i64) -> Result<(), sqlx::Error> {
         self.load(pool, ids).await?;
         self.read_on(pool, ids, until).await
     }
@@ -99,44 +78,27 @@ impl<A: Root> Recent<A> {
         if self.held.len() > HELD_MAX {
             self.held.clear();
         }
-        let missing: Vec<&str> = ids
-            .iter()
-            .filter(|id| !self.held.contains_key(**id))
-            .copied()
-            .collect();
+        let missing: Vec<&str> = ids.iter().filter(|id| !self.held.contains_key(**id)).copied().collect();
         if missing.is_empty() {
             return Ok(());
         }
         let table = self.table;
-        let rows: Vec<(String, i64, DateTime<Utc>, String)> = sqlx::query_as(&format!(
-            "SELECT id, version, created_at, state::text FROM {table} WHERE id = ANY ($1)"
-        ))
-        .bind(missing)
-        .fetch_all(pool)
-        .await?;
+        let rows: Vec<(String, i64, DateTime<Utc>, String)> =
+            sqlx::query_as(&format!("SELECT id, version, created_at, state::text FROM {table} WHERE id = ANY ($1)"))
+                .bind(missing)
+                .fetch_all(pool)
+                .await?;
         for (id, version, created_at, state) in rows {
             // A row of another shape saves nothing: the log is read from its beginning.
             if let Ok(state) = serde_json::from_str(&state) {
-                self.held.insert(
-                    id,
-                    Held {
-                        version,
-                        created_at,
-                        state,
-                    },
-                );
+                self.held.insert(id, Held { version, created_at, state });
             }
         }
         Ok(())
     }
 
     /// Applies what the log has of these aggregates after their versions and up to a position.
-    async fn read_on(
-        &mut self,
-        pool: &PgPool,
-        ids: &[&str],
-        until: i64,
-    ) -> Result<(), sqlx::Error> {
+    async fn read_on(&mut self, pool: &PgPool, ids: &[&str], until: i64) -> Result<(), sqlx::Error> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -163,11 +125,7 @@ impl<A: Root> Recent<A> {
     fn apply(&mut self, event: &StoredEvent) {
         let begins = event.sequence == 1;
         if begins && !self.held.contains_key(&event.aggregate_id) {
-            let held = Held {
-                version: 0,
-                created_at: event.recorded_at,
-                state: A::default(),
-            };
+            let held = Held { version: 0, created_at: event.recorded_at, state: A::default() };
             self.held.insert(event.aggregate_id.clone(), held);
         }
         // Without one, an earlier event of it could not be applied.
@@ -176,12 +134,7 @@ impl<A: Root> Recent<A> {
         };
         if let Err(reason) = held.apply(event) {
             let position = event.position;
-            tracing::error!(
-                projection = "search",
-                position,
-                reason,
-                "an event can't be applied; its product is left as it was"
-            );
+            tracing::error!(projection = "search", position, reason, "an event can't be applied; its product is left as it was");
             metrics::counter!("daybook_search_events_left_out").increment(1);
             self.held.remove(&event.aggregate_id);
         }
@@ -194,10 +147,7 @@ impl<A: Root> Held<A> {
             return Ok(());
         }
         if event.sequence != self.version + 1 {
-            return Err(format!(
-                "version {} follows {}",
-                event.sequence, self.version
-            ));
+            return Err(format!("version {} follows {}", event.sequence, self.version));
         }
         self.state.apply(decoded::<A>(event)?);
         self.version = event.sequence;
@@ -219,9 +169,7 @@ pub(super) fn decoded<A: Root>(event: &StoredEvent) -> Result<A::Event, String> 
 
 fn erase_sealed(value: &mut Value) {
     match value {
-        Value::Object(object) if object.contains_key("$sealed") => {
-            *value = json!({ "$erased": true })
-        }
+        Value::Object(object) if object.contains_key("$sealed") => *value = json!({ "$erased": true }),
         Value::Object(object) => object.values_mut().for_each(erase_sealed),
         Value::Array(items) => items.iter_mut().for_each(erase_sealed),
         _ => {}

@@ -5,8 +5,8 @@
 //! place of [`Words`] and of nothing else. A language that has a stemmer adds the stems.
 
 use tantivy::tokenizer::{
-    AsciiFoldingFilter, BoxTokenStream, Language, LowerCaser, RawTokenizer, RemoveLongFilter,
-    StopWordFilter, TextAnalyzer, Token, TokenStream, Tokenizer, TokenizerManager,
+    AsciiFoldingFilter, BoxTokenStream, Language, LowerCaser, RawTokenizer, RemoveLongFilter, StopWordFilter, TextAnalyzer, Token,
+    TokenStream, Tokenizer, TokenizerManager,
 };
 
 /// Words as written.
@@ -69,9 +69,7 @@ impl QueryAnalyser {
         });
         Self {
             plain: plain(Pairs::Only),
-            stemmers: STEMMED
-                .map(|(_, language)| stems(language, Pairs::Only))
-                .to_vec(),
+            stemmers: STEMMED.map(|(_, language)| stems(language, Pairs::Only)).to_vec(),
             stop_words: stop_words.collect(),
         }
     }
@@ -92,16 +90,9 @@ impl QueryAnalyser {
                 }
             }
             let mut stop_words = self.stop_words.iter_mut();
-            let stop_word = stop_words
-                .find(|(spoken, _)| is_language(lang, spoken))
-                .is_some_and(|(_, others)| !others.token_stream(&plain).advance());
-            words.push(QueryWord {
-                plain,
-                stems,
-                stop_word,
-                from,
-                to,
-            });
+            let stop_word =
+                stop_words.find(|(spoken, _)| is_language(lang, spoken)).is_some_and(|(_, others)| !others.token_stream(&plain).advance());
+            words.push(QueryWord { plain, stems, stop_word, from, to });
         }
         words
     }
@@ -155,10 +146,7 @@ struct Words {
 
 impl Words {
     fn new(pairs: Pairs) -> Self {
-        Self {
-            pairs,
-            token: Token::default(),
-        }
+        Self { pairs, token: Token::default() }
     }
 }
 
@@ -167,14 +155,7 @@ impl Tokenizer for Words {
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> WordStream<'a> {
         self.token.reset();
-        WordStream {
-            text,
-            at: 0,
-            pairs: self.pairs,
-            pair_due: false,
-            in_run: false,
-            token: &mut self.token,
-        }
+        WordStream { text, at: 0, pairs: self.pairs, pair_due: false, in_run: false, token: &mut self.token }
     }
 }
 
@@ -200,9 +181,7 @@ impl WordStream<'_> {
 
     fn emit_word(&mut self) {
         let rest = &self.text[self.at..];
-        let length = rest
-            .find(|c: char| !c.is_alphanumeric() || is_unspaced(c))
-            .unwrap_or(rest.len());
+        let length = rest.find(|c: char| !c.is_alphanumeric() || is_unspaced(c)).unwrap_or(rest.len());
         let to = self.at + length;
         self.emit(to);
         self.at = to;
@@ -211,11 +190,7 @@ impl WordStream<'_> {
     /// Emits the character at `at`, its pair, or nothing when a pair holds it already.
     fn emit_unspaced(&mut self, c: char) -> bool {
         let next = self.at + c.len_utf8();
-        let neighbour = self.text[next..]
-            .chars()
-            .next()
-            .filter(|&c| is_unspaced(c))
-            .map(|c| next + c.len_utf8());
+        let neighbour = self.text[next..].chars().next().filter(|&c| is_unspaced(c)).map(|c| next + c.len_utf8());
         let (emitted, moves) = match (self.pairs, neighbour) {
             (Pairs::AndSingles, Some(end)) if self.pair_due => (Some(end), true),
             (Pairs::AndSingles, Some(_)) => (Some(next), false),
@@ -270,10 +245,7 @@ struct StemsByLanguage {
 
 impl Default for StemsByLanguage {
     fn default() -> Self {
-        Self {
-            plain: plain(Pairs::AndSingles),
-            stemmers: STEMMED.map(|(lang, language)| (lang, stems(language, Pairs::AndSingles))),
-        }
+        Self { plain: plain(Pairs::AndSingles), stemmers: STEMMED.map(|(lang, language)| (lang, stems(language, Pairs::AndSingles))) }
     }
 }
 
@@ -299,9 +271,7 @@ struct Prefixes {
 
 impl Default for Prefixes {
     fn default() -> Self {
-        Self {
-            plain: plain(Pairs::AndSingles),
-        }
+        Self { plain: plain(Pairs::AndSingles) }
     }
 }
 
@@ -309,11 +279,7 @@ impl Tokenizer for Prefixes {
     type TokenStream<'a> = PrefixStream<'a>;
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> PrefixStream<'a> {
-        PrefixStream {
-            words: self.plain.token_stream(text),
-            ends: Vec::new(),
-            token: Token::default(),
-        }
+        PrefixStream { words: self.plain.token_stream(text), ends: Vec::new(), token: Token::default() }
     }
 }
 

@@ -31,12 +31,7 @@ pub struct Columns {
 
 impl Default for Columns {
     fn default() -> Self {
-        Self {
-            slots: RwLock::default(),
-            prices: RwLock::default(),
-            in_stock: Column::new(0),
-            popularity: Column::new(0),
-        }
+        Self { slots: RwLock::default(), prices: RwLock::default(), in_stock: Column::new(0), popularity: Column::new(0) }
     }
 }
 
@@ -46,9 +41,7 @@ impl Columns {
         let known = read(&self.prices).get(currency).map(Arc::clone);
         let prices = known.unwrap_or_else(|| {
             let mut prices = write(&self.prices);
-            let column = prices
-                .entry(currency.to_owned())
-                .or_insert_with(|| Arc::new(Column::new(NO_PRICE)));
+            let column = prices.entry(currency.to_owned()).or_insert_with(|| Arc::new(Column::new(NO_PRICE)));
             Arc::clone(column)
         });
         prices.set(self.slot(product_id), amount.unwrap_or(NO_PRICE));
@@ -56,14 +49,12 @@ impl Columns {
 
     /// Whether any variant can be had; `false` until it is set.
     pub fn set_stock(&self, product_id: Uuid, in_stock: bool) {
-        self.in_stock
-            .set(self.slot(product_id), i64::from(in_stock));
+        self.in_stock.set(self.slot(product_id), i64::from(in_stock));
     }
 
     /// Any measure that grows with demand; 0 until it is set.
     pub fn set_popularity(&self, product_id: Uuid, popularity: u32) {
-        self.popularity
-            .set(self.slot(product_id), i64::from(popularity));
+        self.popularity.set(self.slot(product_id), i64::from(popularity));
     }
 
     /// The place of a product, given at first sight.
@@ -79,9 +70,7 @@ impl Columns {
     /// The facts that one query needs. Later changes show through: a query is over in milliseconds.
     pub(super) fn facts(&self, currency: &str) -> Facts {
         Facts {
-            prices: read(&self.prices)
-                .get(currency)
-                .map(|column| column.reader()),
+            prices: read(&self.prices).get(currency).map(|column| column.reader()),
             in_stock: self.in_stock.reader(),
             popularity: self.popularity.reader(),
         }
@@ -120,17 +109,11 @@ struct Column {
 
 impl Column {
     fn new(absent: i64) -> Self {
-        Self {
-            blocks: RwLock::default(),
-            absent,
-        }
+        Self { blocks: RwLock::default(), absent }
     }
 
     fn reader(&self) -> ColumnReader {
-        ColumnReader {
-            blocks: Arc::clone(&read(&self.blocks)),
-            absent: self.absent,
-        }
+        ColumnReader { blocks: Arc::clone(&read(&self.blocks)), absent: self.absent }
     }
 
     fn set(&self, slot: u32, value: i64) {

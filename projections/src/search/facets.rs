@@ -81,10 +81,7 @@ impl SegmentTally {
         match self {
             Self::Values(values, counts) => {
                 for value in values.ords().values_for_doc(document) {
-                    if let Some(count) = usize::try_from(value)
-                        .ok()
-                        .and_then(|value| counts.get_mut(value))
-                    {
+                    if let Some(count) = usize::try_from(value).ok().and_then(|value| counts.get_mut(value)) {
                         *count += 1;
                     }
                 }
@@ -137,13 +134,8 @@ impl Tally {
     pub(super) fn into_counts(self) -> Vec<FacetCount> {
         match self {
             Self::Values(counts) => {
-                let mut counts: Vec<_> = counts
-                    .into_iter()
-                    .map(|(value, count)| FacetCount { value, count })
-                    .collect();
-                counts.sort_unstable_by(|a, b| {
-                    b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value))
-                });
+                let mut counts: Vec<_> = counts.into_iter().map(|(value, count)| FacetCount { value, count }).collect();
+                counts.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
                 counts.truncate(FACET_VALUES_MAX);
                 counts
             }
@@ -153,19 +145,14 @@ impl Tally {
 }
 
 fn named(values: &StrColumn, counts: &[usize]) -> tantivy::Result<HashMap<String, usize>> {
-    let (places, counts): (Vec<u64>, Vec<usize>) = (0..)
-        .zip(counts)
-        .filter(|(_, count)| **count > 0)
-        .map(|(place, count)| (place, *count))
-        .unzip();
+    let (places, counts): (Vec<u64>, Vec<usize>) =
+        (0..).zip(counts).filter(|(_, count)| **count > 0).map(|(place, count)| (place, *count)).unzip();
     let mut named = HashMap::with_capacity(places.len());
     let mut counts = counts.into_iter();
-    values
-        .dictionary()
-        .sorted_ords_to_term_cb(&places, |value| {
-            let value = String::from_utf8_lossy(value).into_owned();
-            named.insert(value, counts.next().unwrap_or_default());
-        })?;
+    values.dictionary().sorted_ords_to_term_cb(&places, |value| {
+        let value = String::from_utf8_lossy(value).into_owned();
+        named.insert(value, counts.next().unwrap_or_default());
+    })?;
     Ok(named)
 }
 
@@ -179,11 +166,7 @@ pub(super) struct PriceTally {
 
 impl PriceTally {
     fn new() -> Self {
-        Self {
-            counts: vec![0; PRICE_BUCKETS],
-            lowest: i64::MAX,
-            highest: i64::MIN,
-        }
+        Self { counts: vec![0; PRICE_BUCKETS], lowest: i64::MAX, highest: i64::MIN }
     }
 
     fn add(&mut self, price: i64) {
@@ -213,15 +196,8 @@ impl PriceTally {
                 continue;
             }
             let next = start_of(bucket + 1);
-            let end = if count == remaining {
-                self.highest
-            } else {
-                next - 1
-            };
-            ranges.push(FacetCount {
-                value: format!("{start}-{end}"),
-                count,
-            });
+            let end = if count == remaining { self.highest } else { next - 1 };
+            ranges.push(FacetCount { value: format!("{start}-{end}"), count });
             remaining -= count;
             (start, count) = (next, 0);
             if remaining == 0 {

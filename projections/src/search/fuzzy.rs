@@ -21,21 +21,13 @@ pub(super) struct Variant {
 
 /// The nearest terms of these fields: by distance, then those with the same first letter (people rarely
 /// miss that one), then the most frequent.
-pub(super) fn variants(
-    searcher: &Searcher,
-    fields: &[Field],
-    word: &str,
-) -> tantivy::Result<Vec<Variant>> {
+pub(super) fn variants(searcher: &Searcher, fields: &[Field], word: &str) -> tantivy::Result<Vec<Variant>> {
     let letters = word.chars().count();
     // A number is another number, not a typo.
     if letters < LETTERS_MIN || !word.chars().all(char::is_alphabetic) {
         return Ok(Vec::new());
     }
-    let distance_max = if letters <= ONE_EDIT_LETTERS_MAX {
-        1
-    } else {
-        2
-    };
+    let distance_max = if letters <= ONE_EDIT_LETTERS_MAX { 1 } else { 2 };
     let mut near = HashMap::new();
     for distance in 1..=distance_max {
         for &field in fields {
@@ -45,25 +37,14 @@ pub(super) fn variants(
     let first_letter = word.chars().next();
     let mut ranked: Vec<_> = near
         .into_iter()
-        .map(
-            |(
-                term,
-                Near {
-                    distance,
-                    documents,
-                },
-            )| {
-                let other_start = term.chars().next() != first_letter;
-                (distance, other_start, u32::MAX - documents, term)
-            },
-        )
+        .map(|(term, Near { distance, documents })| {
+            let other_start = term.chars().next() != first_letter;
+            (distance, other_start, u32::MAX - documents, term)
+        })
         .collect();
     ranked.sort_unstable();
     ranked.truncate(VARIANTS_MAX);
-    Ok(ranked
-        .into_iter()
-        .map(|(distance, _, _, term)| Variant { term, distance })
-        .collect())
+    Ok(ranked.into_iter().map(|(distance, _, _, term)| Variant { term, distance }).collect())
 }
 
 struct Near {
@@ -72,15 +53,8 @@ struct Near {
 }
 
 /// Adds the terms within `distance`; those found at a smaller one keep it.
-fn collect(
-    searcher: &Searcher,
-    field: Field,
-    word: &str,
-    distance: u8,
-    near: &mut HashMap<String, Near>,
-) -> tantivy::Result<()> {
-    let automaton =
-        FuzzyTermQuery::new(Term::from_field_text(field, word), distance, true).automaton()?;
+fn collect(searcher: &Searcher, field: Field, word: &str, distance: u8, near: &mut HashMap<String, Near>) -> tantivy::Result<()> {
+    let automaton = FuzzyTermQuery::new(Term::from_field_text(field, word), distance, true).automaton()?;
     for segment in searcher.segment_readers() {
         let index = segment.inverted_index(field)?;
         let mut terms = index.terms().search(&automaton).into_stream()?;
@@ -90,10 +64,7 @@ fn collect(
             };
             match near.entry(term.to_owned()) {
                 Entry::Vacant(entry) => {
-                    entry.insert(Near {
-                        distance,
-                        documents: info.doc_freq,
-                    });
+                    entry.insert(Near { distance, documents: info.doc_freq });
                 }
                 Entry::Occupied(mut entry) if entry.get().distance == distance => {
                     let seen = &mut entry.get_mut().documents;

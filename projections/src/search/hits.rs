@@ -61,22 +61,14 @@ impl Rank {
     }
 
     pub(super) fn to_cursor(self, sort: Sort) -> String {
-        format!(
-            "{}{:016x}{}",
-            sort.letter(),
-            self.key,
-            self.product_id().simple()
-        )
+        format!("{}{:016x}{}", sort.letter(), self.key, self.product_id().simple())
     }
 
     pub(super) fn from_cursor(sort: Sort, cursor: &str) -> Result<Self, SearchError> {
         let parse = || {
             let rest = cursor.strip_prefix(sort.letter())?;
             let (key, product_id) = rest.split_at_checked(16)?;
-            Some(Self {
-                key: u64::from_str_radix(key, 16).ok()?,
-                product_id: Reverse(Uuid::try_parse(product_id).ok()?),
-            })
+            Some(Self { key: u64::from_str_radix(key, 16).ok()?, product_id: Reverse(Uuid::try_parse(product_id).ok()?) })
         };
         parse().ok_or(SearchError::Cursor)
     }
@@ -96,14 +88,11 @@ impl FactFilter {
             let Some(price) = facts.price(slot) else {
                 return false;
             };
-            if self.price_min.is_some_and(|min| price < min)
-                || self.price_max.is_some_and(|max| price > max)
-            {
+            if self.price_min.is_some_and(|min| price < min) || self.price_max.is_some_and(|max| price > max) {
                 return false;
             }
         }
-        self.in_stock
-            .is_none_or(|in_stock| in_stock == facts.in_stock(slot))
+        self.in_stock.is_none_or(|in_stock| in_stock == facts.in_stock(slot))
     }
 }
 
@@ -158,9 +147,7 @@ impl Collector for Pass<'_> {
             filter: self.filter,
             total: 0,
             page,
-            tallies: tallies
-                .map(|facet| SegmentTally::of(facet, segment))
-                .collect::<Result<_, _>>()?,
+            tallies: tallies.map(|facet| SegmentTally::of(facet, segment)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -168,10 +155,7 @@ impl Collector for Pass<'_> {
         self.page.is_some_and(|page| page.sort == Sort::Relevance)
     }
 
-    fn merge_fruits(
-        &self,
-        segments: Vec<tantivy::Result<PassAnswer>>,
-    ) -> tantivy::Result<PassAnswer> {
+    fn merge_fruits(&self, segments: Vec<tantivy::Result<PassAnswer>>) -> tantivy::Result<PassAnswer> {
         let mut answer = PassAnswer::default();
         for segment in segments {
             let segment = segment?;
@@ -187,9 +171,7 @@ impl Collector for Pass<'_> {
             }
         }
         answer.ranks.sort_unstable_by_key(|&rank| Reverse(rank));
-        answer
-            .ranks
-            .truncate(self.page.map_or(0, |page| page.limit));
+        answer.ranks.truncate(self.page.map_or(0, |page| page.limit));
         Ok(answer)
     }
 }
@@ -207,9 +189,7 @@ impl SegmentCollector for SegmentPass {
     type Fruit = tantivy::Result<PassAnswer>;
 
     fn collect(&mut self, document: DocId, score: Score) {
-        let slot = usize::try_from(document)
-            .ok()
-            .and_then(|document| self.slots.get(document));
+        let slot = usize::try_from(document).ok().and_then(|document| self.slots.get(document));
         let Some(&slot) = slot else {
             return;
         };
@@ -229,18 +209,10 @@ impl SegmentCollector for SegmentPass {
         let tallies = self.tallies.into_iter().map(SegmentTally::harvest);
         let tallies = tallies.collect::<Result<_, _>>()?;
         let (ranks, remaining) = match self.page {
-            Some(page) => (
-                page.best.into_iter().map(|rank| rank.0).collect(),
-                page.remaining,
-            ),
+            Some(page) => (page.best.into_iter().map(|rank| rank.0).collect(), page.remaining),
             None => (Vec::new(), 0),
         };
-        Ok(PassAnswer {
-            total: self.total,
-            ranks,
-            remaining,
-            tallies,
-        })
+        Ok(PassAnswer { total: self.total, ranks, remaining, tallies })
     }
 }
 
@@ -257,10 +229,7 @@ struct SegmentPage {
 impl SegmentPage {
     fn offer(&mut self, document: DocId, score: Score, slot: u32, facts: &Facts) {
         let key = self.key.get(document, score, slot, facts);
-        let rank = || Rank {
-            key,
-            product_id: Reverse(self.product_ids.get(document)),
-        };
+        let rank = || Rank { key, product_id: Reverse(self.product_ids.get(document)) };
         if let Some(after) = self.page.after
             && (key > after.key || (key == after.key && rank() >= after))
         {
@@ -306,9 +275,7 @@ impl SegmentKey {
         match self {
             // The bits of floats that aren't negative are in the order of the floats.
             Self::Score => u64::from(score.max(0.0).to_bits()),
-            Self::PriceAsc => facts
-                .price(slot)
-                .map_or(0, |price| u64::MAX - tantivy::i64_to_u64(price)),
+            Self::PriceAsc => facts.price(slot).map_or(0, |price| u64::MAX - tantivy::i64_to_u64(price)),
             Self::PriceDesc => facts.price(slot).map_or(0, tantivy::i64_to_u64),
             Self::CreatedAt(column) => column.first(document).map_or(0, tantivy::i64_to_u64),
             Self::Popularity => tantivy::i64_to_u64(facts.popularity(slot)),

@@ -8,8 +8,7 @@ use tantivy::{
 };
 
 use super::{
-    FACETS_MAX, FILTER_VALUES_MAX, LIMIT_MAX, SearchAnswer, SearchError, SearchIndex,
-    SearchRequest, Sort, View,
+    FACETS_MAX, FILTER_VALUES_MAX, LIMIT_MAX, SearchAnswer, SearchError, SearchIndex, SearchRequest, Sort, View,
     columns::Facts,
     facets::{Facet, FacetCount, Tally},
     hits::{FactFilter, Page, Pass, PassAnswer, Rank},
@@ -22,10 +21,7 @@ use super::{
 /// asked for, or a facet would promise other counts than its filter then gives.
 const STRICT_ENOUGH: usize = 10;
 
-pub(super) fn search(
-    index: &SearchIndex,
-    request: &SearchRequest,
-) -> Result<SearchAnswer, SearchError> {
+pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<SearchAnswer, SearchError> {
     let view = &*index.view();
     let (fields, analyser) = (&index.fields, &index.analyser);
     let text = match &request.q {
@@ -37,13 +33,8 @@ pub(super) fn search(
         sort => sort,
     };
     let after = request.cursor.as_deref();
-    let page = Page {
-        sort,
-        after: after
-            .map(|cursor| Rank::from_cursor(sort, cursor))
-            .transpose()?,
-        limit: request.limit.clamp(1, LIMIT_MAX),
-    };
+    let page =
+        Page { sort, after: after.map(|cursor| Rank::from_cursor(sort, cursor)).transpose()?, limit: request.limit.clamp(1, LIMIT_MAX) };
 
     let (text, relaxed, did_you_mean) = match text {
         Some(plan) => {
@@ -52,23 +43,12 @@ pub(super) fn search(
         }
         None => (None, false, None),
     };
-    let walk = Walk {
-        view,
-        text: text.as_deref(),
-        filters: filters(fields, request),
-        facts: index.columns.facts(&request.currency),
-    };
+    let walk = Walk { view, text: text.as_deref(), filters: filters(fields, request), facts: index.columns.facts(&request.currency) };
 
-    let facets: Vec<(String, Facet)> = request
-        .facets
-        .iter()
-        .take(FACETS_MAX)
-        .filter_map(|name| Some((name.clone(), Facet::parse(name)?)))
-        .collect();
+    let facets: Vec<(String, Facet)> =
+        request.facets.iter().take(FACETS_MAX).filter_map(|name| Some((name.clone(), Facet::parse(name)?))).collect();
     // A facet without a filter of its own is counted over the hits themselves.
-    let (filtered, unfiltered): (Vec<_>, Vec<_>) = facets
-        .into_iter()
-        .partition(|(_, facet)| walk.filters_by(facet));
+    let (filtered, unfiltered): (Vec<_>, Vec<_>) = facets.into_iter().partition(|(_, facet)| walk.filters_by(facet));
     let hits = walk.pass(None, Some(page), &unfiltered)?;
     let mut facets = counts(&unfiltered, hits.tallies);
     for facet in filtered {
@@ -77,10 +57,7 @@ pub(super) fn search(
         facets.extend(counts(&own, pass.tallies));
     }
 
-    let last = hits
-        .ranks
-        .last()
-        .filter(|_| hits.remaining > hits.ranks.len());
+    let last = hits.ranks.last().filter(|_| hits.remaining > hits.ranks.len());
     Ok(SearchAnswer {
         next_cursor: last.map(|rank| rank.to_cursor(sort)),
         product_ids: hits.ranks.iter().map(Rank::product_id).collect(),
@@ -108,11 +85,7 @@ fn chosen(
     relaxed: Option<Box<dyn Query>>,
     sort: Sort,
 ) -> tantivy::Result<(Box<dyn Query>, bool)> {
-    let enough = if sort == Sort::Relevance {
-        STRICT_ENOUGH
-    } else {
-        1
-    };
+    let enough = if sort == Sort::Relevance { STRICT_ENOUGH } else { 1 };
     match relaxed {
         Some(relaxed) if !finds_at_least(searcher, &*strict, enough)? => Ok((relaxed, true)),
         _ => Ok((strict, false)),
@@ -155,10 +128,7 @@ fn filters(fields: &Fields, request: &SearchRequest) -> Vec<Filter> {
     let mut push = |facet, condition| filters.push(Filter { facet, condition });
     if let Some(category) = &request.category {
         let term = fields.category_term(category);
-        push(
-            Facet::Category,
-            Condition::Indexed(TermSetQuery::new([term])),
-        );
+        push(Facet::Category, Condition::Indexed(TermSetQuery::new([term])));
     }
     if !request.brands.is_empty() {
         let brands = request.brands.iter().take(FILTER_VALUES_MAX);
@@ -195,22 +165,13 @@ impl Walk<'_> {
     }
 
     /// Walks over what text and filters match, the filter of one facet left out.
-    fn pass(
-        &self,
-        without: Option<&Facet>,
-        page: Option<Page>,
-        facets: &[(String, Facet)],
-    ) -> tantivy::Result<PassAnswer> {
+    fn pass(&self, without: Option<&Facet>, page: Option<Page>, facets: &[(String, Facet)]) -> tantivy::Result<PassAnswer> {
         let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
         if let Some(text) = self.text {
             clauses.push((Occur::Must, text.box_clone()));
         }
         let mut fact_filter = FactFilter::default();
-        for filter in self
-            .filters
-            .iter()
-            .filter(|filter| Some(&filter.facet) != without)
-        {
+        for filter in self.filters.iter().filter(|filter| Some(&filter.facet) != without) {
             match &filter.condition {
                 Condition::Indexed(terms) => {
                     let unscored = ConstScoreQuery::new(Box::new(terms.clone()), 0.0);
@@ -233,8 +194,6 @@ impl Walk<'_> {
             page,
             facets: facets.iter().map(|(_, facet)| facet).collect(),
         };
-        self.view
-            .searcher
-            .search(&BooleanQuery::new(clauses), &pass)
+        self.view.searcher.search(&BooleanQuery::new(clauses), &pass)
     }
 }

@@ -6,10 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tantivy::{
     Index, SegmentReader, TantivyDocument, Term,
     columnar::Column,
-    schema::{
-        FAST, Field, INDEXED, IndexRecordOption, JsonObjectOptions, OwnedValue, Schema,
-        TextFieldIndexing, TextOptions,
-    },
+    schema::{FAST, Field, INDEXED, IndexRecordOption, JsonObjectOptions, OwnedValue, Schema, TextFieldIndexing, TextOptions},
     tokenizer::RAW_TOKENIZER_NAME,
 };
 use uuid::Uuid;
@@ -29,8 +26,7 @@ const ATTRIBUTES: &str = "attributes";
 /// Raise it when the same document is to give other terms and [`SAMPLE`] does not show it.
 const FORMAT_VERSION: u32 = 1;
 /// What the analysis makes of this is part of the format.
-const SAMPLE: &str =
-    "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, カメラ";
+const SAMPLE: &str = "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, カメラ";
 
 #[derive(Clone, Copy)]
 pub(super) struct Fields {
@@ -58,30 +54,11 @@ pub(super) struct Fields {
 pub(super) fn build() -> (Schema, Fields) {
     let mut schema = Schema::builder();
     let text = |tokenizer: &str, records: IndexRecordOption, fieldnorms: bool| {
-        TextFieldIndexing::default()
-            .set_tokenizer(tokenizer)
-            .set_index_option(records)
-            .set_fieldnorms(fieldnorms)
+        TextFieldIndexing::default().set_tokenizer(tokenizer).set_index_option(records).set_fieldnorms(fieldnorms)
     };
-    let words = |tokenizer: &str| {
-        TextOptions::default().set_indexing_options(text(
-            tokenizer,
-            IndexRecordOption::WithFreqs,
-            true,
-        ))
-    };
-    let with_positions = TextOptions::default().set_indexing_options(text(
-        PLAIN,
-        IndexRecordOption::WithFreqsAndPositions,
-        true,
-    ));
-    let unweighted = |tokenizer: &str| {
-        TextOptions::default().set_indexing_options(text(
-            tokenizer,
-            IndexRecordOption::Basic,
-            false,
-        ))
-    };
+    let words = |tokenizer: &str| TextOptions::default().set_indexing_options(text(tokenizer, IndexRecordOption::WithFreqs, true));
+    let with_positions = TextOptions::default().set_indexing_options(text(PLAIN, IndexRecordOption::WithFreqsAndPositions, true));
+    let unweighted = |tokenizer: &str| TextOptions::default().set_indexing_options(text(tokenizer, IndexRecordOption::Basic, false));
     let value = || unweighted(RAW_TOKENIZER_NAME).set_fast(RAW_TOKENIZER_NAME);
     let attributes = JsonObjectOptions::default()
         .set_indexing_options(text(RAW_TOKENIZER_NAME, IndexRecordOption::Basic, false))
@@ -185,17 +162,11 @@ pub(super) struct ProductIds {
 impl ProductIds {
     pub(super) fn of(segment: &SegmentReader) -> tantivy::Result<Self> {
         let columns = segment.fast_fields();
-        Ok(Self {
-            high: columns.u64(ID_HIGH)?,
-            low: columns.u64(ID_LOW)?,
-        })
+        Ok(Self { high: columns.u64(ID_HIGH)?, low: columns.u64(ID_LOW)? })
     }
 
     pub(super) fn get(&self, document: u32) -> Uuid {
-        Uuid::from_u64_pair(
-            self.high.first(document).unwrap_or_default(),
-            self.low.first(document).unwrap_or_default(),
-        )
+        Uuid::from_u64_pair(self.high.first(document).unwrap_or_default(), self.low.first(document).unwrap_or_default())
     }
 
     pub(super) fn iter(self, documents: u32) -> impl Iterator<Item = Uuid> {
@@ -223,9 +194,7 @@ pub(super) fn fingerprint(schema: &Schema) -> Result<String, SearchError> {
         }
     }
     // FNV-1a: short, and the same in every build.
-    let hash = seen.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = seen.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     Ok(format!("{hash:016x}"))
 }
 
@@ -234,13 +203,8 @@ fn attribute_values(product: &ProductDocument) -> BTreeMap<String, OwnedValue> {
     for (key, value) in &product.attributes {
         values.entry(path_of(key)).or_default().insert(value);
     }
-    let array = |values: BTreeSet<&str>| {
-        OwnedValue::Array(values.into_iter().map(OwnedValue::from).collect())
-    };
-    values
-        .into_iter()
-        .map(|(key, values)| (key, array(values)))
-        .collect()
+    let array = |values: BTreeSet<&str>| OwnedValue::Array(values.into_iter().map(OwnedValue::from).collect());
+    values.into_iter().map(|(key, values)| (key, array(values))).collect()
 }
 
 /// A key as one segment of a JSON path, where the full stop and the backslash have a meaning.

@@ -9,9 +9,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::{
-    FacetCount, ProductDocument, SearchAnswer, SearchError, SearchIndex, SearchRequest, Sort,
-};
+use super::{FacetCount, ProductDocument, SearchAnswer, SearchError, SearchIndex, SearchRequest, Sort};
 
 /// A directory that goes with the test.
 struct Scratch(PathBuf);
@@ -53,13 +51,7 @@ fn index_of(products: &[ProductDocument]) -> (Scratch, SearchIndex) {
 }
 
 fn request(q: &str) -> SearchRequest {
-    SearchRequest {
-        q: Some(q.to_owned()),
-        lang: "en".to_owned(),
-        currency: "EUR".to_owned(),
-        limit: 50,
-        ..SearchRequest::default()
-    }
+    SearchRequest { q: Some(q.to_owned()), lang: "en".to_owned(), currency: "EUR".to_owned(), limit: 50, ..SearchRequest::default() }
 }
 
 fn numbers(answer: &SearchAnswer) -> Vec<u128> {
@@ -72,26 +64,17 @@ fn found(index: &SearchIndex, q: &str) -> Vec<u128> {
 
 fn small_shop() -> (Scratch, SearchIndex) {
     let mut lamp = product(1, "Brass Desk Lamp");
-    lamp.title.insert(
-        "de".to_owned(),
-        "Schreibtischleuchte aus Messing".to_owned(),
-    );
+    lamp.title.insert("de".to_owned(), "Schreibtischleuchte aus Messing".to_owned());
     lamp.title.insert("zh".to_owned(), "黄铜台灯".to_owned());
     lamp.brand = Some("Lumière".to_owned());
     lamp.kind = Some("Lighting".to_owned());
     lamp.skus = vec!["LMP-001/A".to_owned(), "LMP 002 desk".to_owned()];
     let mut socks = product(2, "Running Socks, Merino");
-    socks
-        .title
-        .insert("de".to_owned(), "Laufsocken für kalte Häuser".to_owned());
+    socks.title.insert("de".to_owned(), "Laufsocken für kalte Häuser".to_owned());
     socks.attributes = vec![("colour".to_owned(), "Midnight".to_owned())];
     let mut earphones = product(3, "Wireless Earphones");
-    earphones
-        .title
-        .insert("zh".to_owned(), "无线蓝牙耳机".to_owned());
-    earphones
-        .description
-        .insert("en".to_owned(), "Pairs with every telephone.".to_owned());
+    earphones.title.insert("zh".to_owned(), "无线蓝牙耳机".to_owned());
+    earphones.description.insert("en".to_owned(), "Pairs with every telephone.".to_owned());
     index_of(&[lamp, socks, earphones, product(4, "Desk Organiser")])
 }
 
@@ -99,22 +82,14 @@ fn small_shop() -> (Scratch, SearchIndex) {
 fn words_find_products_in_every_field() {
     let (_scratch, index) = small_shop();
     assert_eq!(found(&index, "organiser"), [4]);
-    assert_eq!(
-        found(&index, "LUMIERE"),
-        [1],
-        "brand, case and accent folded"
-    );
+    assert_eq!(found(&index, "LUMIERE"), [1], "brand, case and accent folded");
     assert_eq!(found(&index, "lighting"), [1], "kind");
     assert_eq!(found(&index, "midnight"), [2], "attribute value");
     assert_eq!(found(&index, "telephone"), [3], "description");
     assert_eq!(found(&index, "lmp-001/a"), [1], "article number");
     assert_eq!(found(&index, "lmp 002 Desk"), [1], "one with spaces");
     assert_eq!(found(&index, "product-4"), [4], "handle");
-    assert_eq!(
-        found(&index, "LMP-001/A lamp"),
-        [1],
-        "article number and word"
-    );
+    assert_eq!(found(&index, "LMP-001/A lamp"), [1], "article number and word");
 }
 
 #[test]
@@ -123,11 +98,7 @@ fn stems_find_other_forms_of_a_word() {
     assert_eq!(found(&index, "lamps "), [1]);
     assert_eq!(found(&index, "sock "), [2]);
     assert_eq!(found(&index, "runs "), [2]);
-    assert_eq!(
-        found(&index, "Haus "),
-        [2],
-        "German, although the request is English"
-    );
+    assert_eq!(found(&index, "Haus "), [2], "German, although the request is English");
 }
 
 #[test]
@@ -167,26 +138,12 @@ fn products_with_all_words_come_before_those_with_some() {
     let answer = index.search(&request("desk lamp")).unwrap();
     assert_eq!(numbers(&answer), [1, 4]);
     assert!(answer.relaxed);
-    let by_price = SearchRequest {
-        sort: Sort::PriceAsc,
-        ..request("desk lamp")
-    };
+    let by_price = SearchRequest { sort: Sort::PriceAsc, ..request("desk lamp") };
     let answer = index.search(&by_price).unwrap();
-    assert_eq!(
-        numbers(&answer),
-        [1],
-        "sorted by price, only what was asked for"
-    );
+    assert_eq!(numbers(&answer), [1], "sorted by price, only what was asked for");
     assert!(!answer.relaxed);
-    assert_eq!(
-        found(&index, "the desk with an organiser")[0],
-        4,
-        "stop words don't matter"
-    );
-    let german = SearchRequest {
-        lang: "de-AT".to_owned(),
-        ..request("die Laufsocken und der Rest")
-    };
+    assert_eq!(found(&index, "the desk with an organiser")[0], 4, "stop words don't matter");
+    let german = SearchRequest { lang: "de-AT".to_owned(), ..request("die Laufsocken und der Rest") };
     let answer = index.search(&german).unwrap();
     assert_eq!(numbers(&answer), [2]);
     assert_eq!(found(&index, "with "), [3], "but alone they are looked for");
@@ -196,26 +153,11 @@ fn products_with_all_words_come_before_those_with_some() {
 fn any_text_is_a_valid_query() {
     let (_scratch, index) = small_shop();
     let long = "lamp ".repeat(10_000);
-    let odd = [
-        "",
-        "  \t",
-        "\"",
-        "AND OR NOT",
-        "title:(",
-        "+-!{}[]^~*?:\\/",
-        "🎧",
-        "\0",
-        "a\u{301}",
-        &long,
-    ];
+    let odd = ["", "  \t", "\"", "AND OR NOT", "title:(", "+-!{}[]^~*?:\\/", "🎧", "\0", "a\u{301}", &long];
     for q in odd {
         index.search(&request(q)).unwrap();
     }
-    assert_eq!(
-        index.search(&request(" ")).unwrap().total,
-        4,
-        "white space browses"
-    );
+    assert_eq!(index.search(&request(" ")).unwrap().total, 4, "white space browses");
     assert_eq!(index.search(&request("🎧")).unwrap().total, 0);
     assert_eq!(found(&index, &long), [1]);
 }
@@ -224,20 +166,14 @@ fn any_text_is_a_valid_query() {
 fn price_and_stock_show_without_a_commit() {
     let (_scratch, index) = small_shop();
     let lamp = Uuid::from_u128(1);
-    let in_stock = SearchRequest {
-        in_stock: Some(true),
-        ..request("lamp")
-    };
+    let in_stock = SearchRequest { in_stock: Some(true), ..request("lamp") };
     assert_eq!(index.search(&in_stock).unwrap().total, 0);
     index.columns().set_stock(lamp, true);
     assert_eq!(index.search(&in_stock).unwrap().total, 1);
     index.columns().set_stock(lamp, false);
     assert_eq!(index.search(&in_stock).unwrap().total, 0);
 
-    let cheap = SearchRequest {
-        price_max: Some(1_000),
-        ..request("lamp")
-    };
+    let cheap = SearchRequest { price_max: Some(1_000), ..request("lamp") };
     index.columns().set_price(lamp, "EUR", Some(1_001));
     assert_eq!(index.search(&cheap).unwrap().total, 0);
     index.columns().set_price(lamp, "EUR", Some(1_000));
@@ -272,18 +208,11 @@ fn reopening_keeps_position_and_products() {
     let index = SearchIndex::open(scratch.path()).unwrap();
     assert_eq!(index.position(), (2, 77));
     let answer = index.search(&request("kettle")).unwrap();
-    assert_eq!(
-        numbers(&answer),
-        [1],
-        "what was not committed is put again by its events"
-    );
+    assert_eq!(numbers(&answer), [1], "what was not committed is put again by its events");
     assert_eq!(answer.position, (2, 77));
     index.commit(2, 78).unwrap();
     drop(index);
-    assert_eq!(
-        SearchIndex::open(scratch.path()).unwrap().position(),
-        (2, 78)
-    );
+    assert_eq!(SearchIndex::open(scratch.path()).unwrap().position(), (2, 78));
 }
 
 #[test]
@@ -300,21 +229,15 @@ fn an_index_of_another_format_starts_again() {
     drop(index);
 
     std::fs::write(scratch.path().join("meta.json"), "torn").unwrap();
-    assert_eq!(
-        SearchIndex::open(scratch.path()).unwrap().position(),
-        (0, 0)
-    );
+    assert_eq!(SearchIndex::open(scratch.path()).unwrap().position(), (0, 0));
 }
 
 #[test]
 fn an_empty_index_answers() {
     let scratch = Scratch::new();
     let index = SearchIndex::open(scratch.path()).unwrap();
-    let request = SearchRequest {
-        brands: vec!["Alder".to_owned()],
-        facets: vec!["brand".to_owned(), "price".to_owned()],
-        ..request("lamp")
-    };
+    let request =
+        SearchRequest { brands: vec!["Alder".to_owned()], facets: vec!["brand".to_owned(), "price".to_owned()], ..request("lamp") };
     let answer = index.search(&request).unwrap();
     assert_eq!((answer.total, answer.next_cursor), (0, None));
     let nothing = |facet: &str| (facet.to_owned(), Vec::new());
@@ -325,10 +248,7 @@ fn an_empty_index_answers() {
 fn a_foreign_cursor_is_refused() {
     let (_scratch, index) = small_shop();
     for cursor in ["", "r", "rubbish", &"é".repeat(30), &format!("p{:048}", 0)] {
-        let request = SearchRequest {
-            cursor: Some(cursor.to_owned()),
-            ..request("lamp")
-        };
+        let request = SearchRequest { cursor: Some(cursor.to_owned()), ..request("lamp") };
         assert!(matches!(index.search(&request), Err(SearchError::Cursor)));
     }
 }
@@ -337,10 +257,7 @@ fn a_foreign_cursor_is_refused() {
 fn price_ranges_start_at_round_prices_and_share_the_hits() {
     let products: Vec<_> = (1..=100).map(|number| product(number, "Rug")).collect();
     let (_scratch, index) = index_of(&products);
-    let with_prices = SearchRequest {
-        facets: vec!["price".to_owned()],
-        ..request("rug")
-    };
+    let with_prices = SearchRequest { facets: vec!["price".to_owned()], ..request("rug") };
     let ranges = || {
         let answer = index.search(&with_prices).unwrap();
         answer.facets["price"].clone()
@@ -351,29 +268,14 @@ fn price_ranges_start_at_round_prices_and_share_the_hits() {
         let product_id = Uuid::from_u128(number);
         index.columns().set_price(product_id, "EUR", Some(amount));
     }
-    let shown: Vec<_> = ranges()
-        .into_iter()
-        .map(|range| (range.value, range.count))
-        .collect();
-    let expected = [
-        ("137-2799", 20),
-        ("2800-5499", 20),
-        ("5500-8299", 20),
-        ("8300-10999", 20),
-        ("11000-13700", 20),
-    ];
-    assert_eq!(
-        shown,
-        expected.map(|(value, count)| (value.to_owned(), count))
-    );
+    let shown: Vec<_> = ranges().into_iter().map(|range| (range.value, range.count)).collect();
+    let expected = [("137-2799", 20), ("2800-5499", 20), ("5500-8299", 20), ("8300-10999", 20), ("11000-13700", 20)];
+    assert_eq!(shown, expected.map(|(value, count)| (value.to_owned(), count)));
     for number in 1..=100 {
         let product_id = Uuid::from_u128(number);
         index.columns().set_price(product_id, "EUR", Some(999));
     }
-    let all = FacetCount {
-        value: "999-999".to_owned(),
-        count: 100,
-    };
+    let all = FacetCount { value: "999-999".to_owned(), count: 100 };
     assert_eq!(ranges(), [all]);
 }
 
@@ -381,20 +283,12 @@ fn price_ranges_start_at_round_prices_and_share_the_hits() {
 fn a_product_added_meanwhile_moves_no_other_between_pages() {
     let (_scratch, index) = index_of(&[product(2, "Rug"), product(4, "Rug"), product(6, "Rug")]);
     for number in [2, 4, 6] {
-        index
-            .columns()
-            .set_price(Uuid::from_u128(number), "EUR", Some(500));
+        index.columns().set_price(Uuid::from_u128(number), "EUR", Some(500));
     }
-    let mut request = SearchRequest {
-        sort: Sort::PriceAsc,
-        limit: 2,
-        ..request("rug")
-    };
+    let mut request = SearchRequest { sort: Sort::PriceAsc, limit: 2, ..request("rug") };
     let first = index.search(&request).unwrap();
     assert_eq!(numbers(&first), [2, 4]);
-    index
-        .columns()
-        .set_price(Uuid::from_u128(1), "EUR", Some(1));
+    index.columns().set_price(Uuid::from_u128(1), "EUR", Some(1));
     index.put(&product(1, "Rug")).unwrap();
     index.commit(1, 101).unwrap();
     request.cursor = first.next_cursor;

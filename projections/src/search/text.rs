@@ -6,10 +6,7 @@
 
 use tantivy::{
     Score, Searcher, Term,
-    query::{
-        BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, Occur,
-        PhraseQuery, Query, TermQuery,
-    },
+    query::{BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, Occur, PhraseQuery, Query, TermQuery},
     schema::{Field, IndexRecordOption},
 };
 
@@ -62,27 +59,14 @@ pub(super) fn plan(
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let mut reader = Reader {
-        searcher,
-        fields,
-        analyser: analyser.clone(),
-        lang,
-    };
+    let mut reader = Reader { searcher, fields, analyser: analyser.clone(), lang };
     let parts = reader.parts(&text)?;
     let strict = all_of(&parts, phrase(fields, &parts));
     if let Some(code) = reader.code(&text)? {
-        return Ok(Some(TextPlan {
-            strict: any(vec![code, strict]),
-            relaxed: None,
-            did_you_mean: None,
-        }));
+        return Ok(Some(TextPlan { strict: any(vec![code, strict]), relaxed: None, did_you_mean: None }));
     }
     let relaxed = (parts.len() > 1).then(|| some_of(&parts, phrase(fields, &parts), &*strict));
-    Ok(Some(TextPlan {
-        strict,
-        relaxed,
-        did_you_mean: corrected(&text, &parts),
-    }))
+    Ok(Some(TextPlan { strict, relaxed, did_you_mean: corrected(&text, &parts) }))
 }
 
 /// A word of the query, or an article number.
@@ -122,12 +106,8 @@ impl Reader<'_> {
                 of_piece.push(self.part(word, at, is_last)?);
             }
             if let Some(code) = self.code(piece)? {
-                of_piece = vec![Part {
-                    query: any(vec![code, all_of(&of_piece, None)]),
-                    optional: false,
-                    in_title: None,
-                    correction: None,
-                }];
+                of_piece =
+                    vec![Part { query: any(vec![code, all_of(&of_piece, None)]), optional: false, in_title: None, correction: None }];
             }
             parts.append(&mut of_piece);
         }
@@ -144,20 +124,14 @@ impl Reader<'_> {
         let mut clauses = Vec::new();
         self.push_clauses(word, 1.0, &mut clauses)?;
         if is_last && !word.plain.chars().any(is_unspaced) {
-            let prefix = word
-                .plain
-                .chars()
-                .take(PREFIX_CHARS_MAX)
-                .collect::<String>();
+            let prefix = word.plain.chars().take(PREFIX_CHARS_MAX).collect::<String>();
             self.push(self.fields.prefixes, &prefix, PREFIX, &mut clauses)?;
         }
         let mut correction = None;
         if clauses.is_empty() {
             let dictionaries = [self.fields.title, self.fields.brand_words];
             let variants = fuzzy::variants(self.searcher, &dictionaries, &word.plain)?;
-            correction = variants
-                .first()
-                .map(|best| (at + word.from, at + word.to, best.term.clone()));
+            correction = variants.first().map(|best| (at + word.from, at + word.to, best.term.clone()));
             for variant in variants {
                 let boost = EDIT.powi(i32::from(variant.distance));
                 for word in self.analyser.words(&variant.term, self.lang) {
@@ -176,12 +150,7 @@ impl Reader<'_> {
     }
 
     /// The word in each field that has it.
-    fn push_clauses(
-        &self,
-        word: &QueryWord,
-        boost: Score,
-        clauses: &mut Vec<Box<dyn Query>>,
-    ) -> tantivy::Result<()> {
+    fn push_clauses(&self, word: &QueryWord, boost: Score, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
         self.push(self.fields.title, &word.plain, TITLE * boost, clauses)?;
         self.push(self.fields.brand_words, &word.plain, BRAND * boost, clauses)?;
         for stem in &word.stems {
@@ -192,13 +161,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn push(
-        &self,
-        field: Field,
-        word: &str,
-        boost: Score,
-        clauses: &mut Vec<Box<dyn Query>>,
-    ) -> tantivy::Result<()> {
+    fn push(&self, field: Field, word: &str, boost: Score, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
         let term = Term::from_field_text(field, word);
         if self.searcher.doc_freq(&term)? > 0 {
             let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
@@ -223,11 +186,7 @@ fn all_of(parts: &[Part], phrase: Option<Box<dyn Query>>) -> Box<dyn Query> {
         return Box::new(EmptyQuery);
     }
     let clauses = parts.iter().map(|part| {
-        let occur = if part.optional {
-            Occur::Should
-        } else {
-            Occur::Must
-        };
+        let occur = if part.optional { Occur::Should } else { Occur::Must };
         (occur, part.query.box_clone())
     });
     let bonus = phrase.map(|phrase| (Occur::Should, phrase));
@@ -238,10 +197,7 @@ fn some_of(parts: &[Part], phrase: Option<Box<dyn Query>>, strict: &dyn Query) -
     let needed = parts.iter().filter(|part| !part.optional);
     let needed = any(needed.map(|part| part.query.box_clone()).collect());
     let all_words = ConstScoreQuery::new(strict.box_clone(), ALL_WORDS);
-    let mut clauses = vec![
-        (Occur::Must, needed),
-        (Occur::Should, Box::new(all_words) as _),
-    ];
+    let mut clauses = vec![(Occur::Must, needed), (Occur::Should, Box::new(all_words) as _)];
     for part in parts.iter().filter(|part| part.optional) {
         clauses.push((Occur::Should, part.query.box_clone()));
     }
@@ -255,9 +211,7 @@ fn any(queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
 
 fn phrase(fields: &Fields, parts: &[Part]) -> Option<Box<dyn Query>> {
     let words = parts.iter().filter_map(|part| part.in_title.as_deref());
-    let terms: Vec<_> = words
-        .map(|word| Term::from_field_text(fields.title, word))
-        .collect();
+    let terms: Vec<_> = words.map(|word| Term::from_field_text(fields.title, word)).collect();
     if terms.len() < 2 {
         return None;
     }

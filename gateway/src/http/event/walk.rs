@@ -34,20 +34,12 @@ pub struct Filter {
 impl Filter {
     #[must_use]
     pub fn new(contexts: Option<&str>, kinds: Option<&str>, stream: Option<&str>) -> Self {
-        let list = |text: Option<&str>| {
-            text.map_or_else(Vec::new, |t| {
-                t.split(',').map(|part| part.trim().to_owned()).collect()
-            })
-        };
+        let list = |text: Option<&str>| text.map_or_else(Vec::new, |t| t.split(',').map(|part| part.trim().to_owned()).collect());
         let stream = stream.map(|text| match text.split_once('/') {
             Some((kind, id)) => (kind.to_owned(), Some(id.to_owned())),
             None => (text.to_owned(), None),
         });
-        Self {
-            contexts: list(contexts),
-            kinds: list(kinds),
-            stream,
-        }
+        Self { contexts: list(contexts), kinds: list(kinds), stream }
     }
 
     #[must_use]
@@ -55,10 +47,10 @@ impl Filter {
         let context = cloud_event::context_of(&event.aggregate_type);
         (self.contexts.is_empty() || self.contexts.iter().any(|c| c == context))
             && (self.kinds.is_empty() || self.kinds.contains(&event.event_type))
-            && self.stream.as_ref().is_none_or(|(kind, id)| {
-                *kind == event.aggregate_type
-                    && id.as_ref().is_none_or(|id| *id == event.aggregate_id)
-            })
+            && self
+                .stream
+                .as_ref()
+                .is_none_or(|(kind, id)| *kind == event.aggregate_type && id.as_ref().is_none_or(|id| *id == event.aggregate_id))
     }
 }
 
@@ -77,17 +69,9 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    pub(super) async fn new(
-        app: &App,
-        query: &EventsQuery,
-        resume: Option<&str>,
-        head: &Head,
-    ) -> Result<Self, Problem> {
+    pub(super) async fn new(app: &App, query: &EventsQuery, resume: Option<&str>, head: &Head) -> Result<Self, Problem> {
         if query.limit == Some(0) {
-            return Err(Problem::new(
-                "invalid_parameter",
-                "limit must be at least 1; leave it out for all events",
-            ));
+            return Err(Problem::new("invalid_parameter", "limit must be at least 1; leave it out for all events"));
         }
         let mut after = match (resume, &query.after) {
             (Some(token), _) => resolve(&app.pool, "Last-Event-ID", token).await?,
@@ -98,75 +82,32 @@ impl Scan {
             Some(text) => resolve(&app.pool, "until", text).await?,
             None => i64::MAX,
         };
-        let (from, to) = (
-            time("from", query.from.as_deref())?,
-            time("to", query.to.as_deref())?,
-        );
+        let (from, to) = (time("from", query.from.as_deref())?, time("to", query.to.as_deref())?);
         if let Some(from) = from {
-            after = after
-                .max(event_log::position_at(&app.pool, from - TimeDelta::microseconds(1)).await?);
+            after = after.max(event_log::position_at(&app.pool, from - TimeDelta::microseconds(1)).await?);
         }
         if let Some(to) = to.filter(|to| *to <= head.recorded_at) {
-            until = until
-                .min(event_log::position_at(&app.pool, to - TimeDelta::microseconds(1)).await?);
+            until = until.min(event_log::position_at(&app.pool, to - TimeDelta::microseconds(1)).await?);
         }
-        let filter = Filter::new(
-            query.context.as_deref(),
-            query.kind.as_deref(),
-            query.stream.as_deref(),
-        );
+        let filter = Filter::new(query.context.as_deref(), query.kind.as_deref(), query.stream.as_deref());
         let epochs = event_log::epochs(&app.pool).await?;
         let left = query.limit.unwrap_or(u64::MAX);
-        Ok(Self {
-            pool: app.pool.clone(),
-            filter,
-            epochs,
-            after,
-            until,
-            from,
-            to,
-            left,
-            answered: 0,
-        })
+        Ok(Self { pool: app.pool.clone(), filter, epochs, after, until, from, to, left, answered: 0 })
     }
 
     /// Up to `head` as ndjson.
-    pub(super) fn lines(
-        self,
-        head: i64,
-        idle_timeout: Duration,
-    ) -> impl Stream<Item = Result<Bytes, CutOff>> {
-        let scan = Self {
-            until: self.until.min(head),
-            ..self
-        };
-        let lines = Lines {
-            scan,
-            pending: Bytes::new(),
-            ended: false,
-            asked: Instant::now(),
-            idle_timeout,
-        };
-        stream::try_unfold(lines, |mut lines| async move {
-            Ok(lines.next().await?.map(|piece| (piece, lines)))
-        })
-        .inspect_err(CutOff::log)
+    pub(super) fn lines(self, head: i64, idle_timeout: Duration) -> impl Stream<Item = Result<Bytes, CutOff>> {
+        let scan = Self { until: self.until.min(head), ..self };
+        let lines = Lines { scan, pending: Bytes::new(), ended: false, asked: Instant::now(), idle_timeout };
+        stream::try_unfold(lines, |mut lines| async move { Ok(lines.next().await?.map(|piece| (piece, lines))) }).inspect_err(CutOff::log)
     }
 
     /// Up to the head and on, as server-sent events.
-    pub(super) fn follow(
-        self,
-        feed: &Feed,
-    ) -> impl Stream<Item = Result<sse::Event, CutOff>> + use<> {
-        let follow = Follow {
-            tail: feed.tail(self.after),
-            scan: self,
-        };
+    pub(super) fn follow(self, feed: &Feed) -> impl Stream<Item = Result<sse::Event, CutOff>> + use<> {
+        let follow = Follow { tail: feed.tail(self.after), scan: self };
         stream::try_unfold(follow, |mut follow| async move {
             let messages = follow.next().await?;
-            Ok::<_, CutOff>(
-                messages.map(|messages| (stream::iter(messages.into_iter().map(Ok)), follow)),
-            )
+            Ok::<_, CutOff>(messages.map(|messages| (stream::iter(messages.into_iter().map(Ok)), follow)))
         })
         .try_flatten()
         .inspect_err(CutOff::log)
@@ -180,8 +121,7 @@ impl Scan {
             events.retain(|event| event.position > self.after);
             (events, true)
         } else {
-            let events =
-                event_log::page(&self.pool, self.after, self.until, PAGE_EVENTS_MAX).await?;
+            let events = event_log::page(&self.pool, self.after, self.until, PAGE_EVENTS_MAX).await?;
             let full = i64::try_from(events.len()).is_ok_and(|length| length == PAGE_EVENTS_MAX);
             (events, !full)
         };
@@ -212,11 +152,7 @@ impl Scan {
 
     /// The place up to which everything was looked at.
     fn token(&self) -> String {
-        Position {
-            epoch: event_log::epoch_at(&self.epochs, self.after),
-            position: self.after,
-        }
-        .to_string()
+        Position { epoch: event_log::epoch_at(&self.epochs, self.after), position: self.after }.to_string()
     }
 }
 
@@ -237,13 +173,9 @@ impl Lines {
             return Err(CutOff::Idle);
         }
         if self.pending.is_empty() && !self.ended {
-            self.pending = timeout(self.idle_timeout, self.fill())
-                .await
-                .map_err(|_elapsed| CutOff::Idle)??;
+            self.pending = timeout(self.idle_timeout, self.fill()).await.map_err(|_elapsed| CutOff::Idle)??;
         }
-        let piece = self
-            .pending
-            .split_to(self.pending.len().min(PIECE_BYTES_MAX));
+        let piece = self.pending.split_to(self.pending.len().min(PIECE_BYTES_MAX));
         self.asked = Instant::now();
         Ok((!piece.is_empty()).then_some(piece))
     }
@@ -306,10 +238,7 @@ pub(super) enum CutOff {
 
 impl CutOff {
     fn log(&self) {
-        tracing::warn!(
-            error = self as &dyn std::error::Error,
-            "an answer with events was cut off"
-        );
+        tracing::warn!(error = self as &dyn std::error::Error, "an answer with events was cut off");
     }
 }
 
@@ -336,13 +265,9 @@ mod tests {
     #[test]
     fn a_filter_without_parts_wants_everything() {
         assert!(Filter::default().wants(&event("order", "OrderPlaced")));
-        assert!(
-            Filter::new(Some("catalog,order"), None, None).wants(&event("product", "PriceSet"))
-        );
+        assert!(Filter::new(Some("catalog,order"), None, None).wants(&event("product", "PriceSet")));
         assert!(!Filter::new(Some("cart"), None, None).wants(&event("product", "PriceSet")));
-        assert!(
-            !Filter::new(None, Some("OrderPlaced"), None).wants(&event("order", "OrderConfirmed"))
-        );
+        assert!(!Filter::new(None, Some("OrderPlaced"), None).wants(&event("order", "OrderConfirmed")));
         assert!(Filter::new(None, None, Some("claim/a/1")).wants(&event("claim", "Claimed")));
         assert!(!Filter::new(None, None, Some("claim/b")).wants(&event("claim", "Claimed")));
     }

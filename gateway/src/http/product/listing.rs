@@ -29,17 +29,9 @@ pub struct Listing {
 impl Listing {
     /// Refuses the first value that no request may have.
     pub fn parse(parameters: &[(String, String)], settings: &Settings) -> Result<Self, Problem> {
-        let mut search = SearchRequest {
-            limit: LIMIT_DEFAULT,
-            ..SearchRequest::default()
-        };
-        let mut listing = Self {
-            search: SearchRequest::default(),
-            currency: settings.default_currency(),
-            lang: None,
-            skus: Vec::new(),
-            token: None,
-        };
+        let mut search = SearchRequest { limit: LIMIT_DEFAULT, ..SearchRequest::default() };
+        let mut listing =
+            Self { search: SearchRequest::default(), currency: settings.default_currency(), lang: None, skus: Vec::new(), token: None };
         for (name, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
             match name.as_str() {
                 "q" => search.q = Some(value.clone()),
@@ -58,20 +50,13 @@ impl Listing {
                 "token_position" => listing.token = Some(value.clone()),
                 _ => {
                     if let Some(key) = name.strip_prefix("attr.").filter(|key| !key.is_empty()) {
-                        search
-                            .attributes
-                            .entry(key.to_owned())
-                            .or_default()
-                            .extend(values(value));
+                        search.attributes.entry(key.to_owned()).or_default().extend(values(value));
                     }
                 }
             }
         }
         if listing.skus.len() > SKUS_MAX {
-            return Err(Problem::new(
-                "invalid_parameter",
-                format!("sku may name at most {SKUS_MAX} at once"),
-            ));
+            return Err(Problem::new("invalid_parameter", format!("sku may name at most {SKUS_MAX} at once")));
         }
         search.currency = listing.currency.to_string();
         listing.search = search;
@@ -83,10 +68,7 @@ impl Listing {
 pub fn currency(code: &str, settings: &Settings) -> Result<Currency, Problem> {
     settings.currency(code).ok_or_else(|| {
         let offered: Vec<&str> = settings.currencies.iter().map(Currency::as_str).collect();
-        Problem::new(
-            "unsupported_currency",
-            format!("{code:?} is not offered; use one of {}", offered.join(", ")),
-        )
+        Problem::new("unsupported_currency", format!("{code:?} is not offered; use one of {}", offered.join(", ")))
     })
 }
 
@@ -98,10 +80,7 @@ fn values(text: &str) -> Vec<String> {
         match character {
             '\\' => match characters.next() {
                 Some(escaped @ (',' | '\\')) => push(&mut values, escaped),
-                other => ['\\']
-                    .into_iter()
-                    .chain(other)
-                    .for_each(|c| push(&mut values, c)),
+                other => ['\\'].into_iter().chain(other).for_each(|c| push(&mut values, c)),
             },
             ',' => values.push(String::new()),
             other => push(&mut values, other),
@@ -118,38 +97,20 @@ fn push(values: &mut [String], character: char) {
 }
 
 fn amount(name: &str, text: &str) -> Result<i64, Problem> {
-    text.parse()
-        .ok()
-        .filter(|amount| *amount >= 0)
-        .ok_or_else(|| {
-            Problem::new(
-                "invalid_parameter",
-                format!(
-                    "{name} must be an amount in minor units, like 1299 for 12.99, not {text:?}"
-                ),
-            )
-        })
+    text.parse().ok().filter(|amount| *amount >= 0).ok_or_else(|| {
+        Problem::new("invalid_parameter", format!("{name} must be an amount in minor units, like 1299 for 12.99, not {text:?}"))
+    })
 }
 
 fn flag(name: &str, text: &str) -> Result<bool, Problem> {
-    text.parse().map_err(|_| {
-        Problem::new(
-            "invalid_parameter",
-            format!("{name} must be true or false, not {text:?}"),
-        )
-    })
+    text.parse().map_err(|_| Problem::new("invalid_parameter", format!("{name} must be true or false, not {text:?}")))
 }
 
 fn limit(text: &str) -> Result<usize, Problem> {
     text.parse()
         .ok()
         .filter(|limit| (1..=LIMIT_MAX).contains(limit))
-        .ok_or_else(|| {
-            Problem::new(
-                "invalid_parameter",
-                format!("limit must be 1 to {LIMIT_MAX}, not {text:?}"),
-            )
-        })
+        .ok_or_else(|| Problem::new("invalid_parameter", format!("limit must be 1 to {LIMIT_MAX}, not {text:?}")))
 }
 
 fn sort(text: &str) -> Result<Sort, Problem> {
@@ -163,10 +124,7 @@ fn sort(text: &str) -> Result<Sort, Problem> {
     .into();
     sorts.get(text).copied().ok_or_else(|| {
         let known: Vec<&str> = sorts.keys().copied().collect();
-        Problem::new(
-            "invalid_parameter",
-            format!("sort must be one of {}, not {text:?}", known.join(", ")),
-        )
+        Problem::new("invalid_parameter", format!("sort must be one of {}, not {text:?}", known.join(", ")))
     })
 }
 
@@ -177,52 +135,26 @@ mod tests {
 
     fn parse(parameters: &[(&str, &str)]) -> Result<Listing, Problem> {
         let settings = Settings::try_from(&Config::default()).unwrap();
-        let parameters: Vec<_> = parameters
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let parameters: Vec<_> = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Listing::parse(&parameters, &settings)
     }
 
     #[test]
     fn attributes_are_parameters_of_their_own() {
-        let listing = parse(&[
-            ("attr.colour", r"red,black\, matt"),
-            ("attr.colour", "blue"),
-            ("q", "lamp"),
-            ("utm_source", "x"),
-        ]);
+        let listing = parse(&[("attr.colour", r"red,black\, matt"), ("attr.colour", "blue"), ("q", "lamp"), ("utm_source", "x")]);
         let search = listing.unwrap().search;
         assert_eq!(search.attributes["colour"], ["red", "black, matt", "blue"]);
-        assert_eq!(
-            (search.q.as_deref(), search.limit, search.currency.as_str()),
-            (Some("lamp"), LIMIT_DEFAULT, "EUR")
-        );
+        assert_eq!((search.q.as_deref(), search.limit, search.currency.as_str()), (Some("lamp"), LIMIT_DEFAULT, "EUR"));
     }
 
     #[test]
     fn a_value_that_can_not_be_is_refused() {
-        for (name, value) in [
-            ("limit", "0"),
-            ("limit", "201"),
-            ("sort", "best"),
-            ("in_stock", "yes"),
-            ("price_min", "1.5"),
-            ("price_max", "-1"),
-        ] {
-            assert_eq!(
-                parse(&[(name, value)]).unwrap_err().code(),
-                "invalid_parameter",
-                "{name}={value}"
-            );
+        for (name, value) in
+            [("limit", "0"), ("limit", "201"), ("sort", "best"), ("in_stock", "yes"), ("price_min", "1.5"), ("price_max", "-1")]
+        {
+            assert_eq!(parse(&[(name, value)]).unwrap_err().code(), "invalid_parameter", "{name}={value}");
         }
-        assert_eq!(
-            parse(&[("currency", "XXQ")]).unwrap_err().code(),
-            "unsupported_currency"
-        );
-        assert_eq!(
-            parse(&[("currency", "usd")]).unwrap().currency.as_str(),
-            "USD"
-        );
+        assert_eq!(parse(&[("currency", "XXQ")]).unwrap_err().code(), "unsupported_currency");
+        assert_eq!(parse(&[("currency", "usd")]).unwrap().currency.as_str(), "USD");
     }
 }

@@ -39,11 +39,7 @@ impl MoneyBody {
 impl From<Money> for MoneyBody {
     fn from(money: Money) -> Self {
         let currency = money.currency();
-        Self {
-            amount: money.amount(),
-            currency: currency.to_string(),
-            exponent: currency.exponent(),
-        }
+        Self { amount: money.amount(), currency: currency.to_string(), exponent: currency.exponent() }
     }
 }
 
@@ -134,21 +130,9 @@ pub struct Presentation {
 impl Presentation {
     /// `lang` counts before `Accept-Language`, and that before the shop's own languages.
     #[must_use]
-    pub fn new(
-        settings: &Settings,
-        caller: &Caller,
-        lang: Option<&str>,
-        currency: Currency,
-    ) -> Self {
-        let accepted = caller
-            .header("accept-language")
-            .map(accepted_languages)
-            .unwrap_or_default();
-        let asked = lang
-            .into_iter()
-            .map(str::to_owned)
-            .chain(accepted)
-            .filter(|tag| !tag.is_empty());
+    pub fn new(settings: &Settings, caller: &Caller, lang: Option<&str>, currency: Currency) -> Self {
+        let accepted = caller.header("accept-language").map(accepted_languages).unwrap_or_default();
+        let asked = lang.into_iter().map(str::to_owned).chain(accepted).filter(|tag| !tag.is_empty());
         Self {
             languages: asked.chain(settings.languages.iter().cloned()).collect(),
             currency,
@@ -161,19 +145,10 @@ impl Presentation {
     /// The text in the most wanted language that it has: as asked for, else of the same tongue (`de` for `de-AT`), else any.
     #[must_use]
     pub fn text<'t>(&self, text: &'t Text) -> &'t str {
-        let tongue = |tag: &str| {
-            tag.split('-')
-                .next()
-                .unwrap_or_default()
-                .to_ascii_lowercase()
-        };
+        let tongue = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
         for wanted in &self.languages {
-            let exact = text
-                .iter()
-                .find(|(tag, _)| tag.eq_ignore_ascii_case(wanted));
-            if let Some((_, found)) =
-                exact.or_else(|| text.iter().find(|(tag, _)| tongue(tag) == tongue(wanted)))
-            {
+            let exact = text.iter().find(|(tag, _)| tag.eq_ignore_ascii_case(wanted));
+            if let Some((_, found)) = exact.or_else(|| text.iter().find(|(tag, _)| tongue(tag) == tongue(wanted))) {
                 return found;
             }
         }
@@ -190,26 +165,11 @@ pub struct Around {
 
 /// A product as it is shown.
 #[must_use]
-pub fn render_product(
-    product: &Product,
-    version: i64,
-    around: &Around,
-    shown: &Presentation,
-) -> ProductBody {
-    let variants: Vec<VariantBody> = product
-        .variants
-        .iter()
-        .map(|variant| render_variant(product, variant, around, shown))
-        .collect();
+pub fn render_product(product: &Product, version: i64, around: &Around, shown: &Presentation) -> ProductBody {
+    let variants: Vec<VariantBody> = product.variants.iter().map(|variant| render_variant(product, variant, around, shown)).collect();
     let description = shown.text(&product.description);
-    let handles = product
-        .category_ids
-        .iter()
-        .filter_map(|id| around.category_handles.get(id));
-    let price_from = variants
-        .iter()
-        .filter_map(|variant| variant.price.as_ref())
-        .min_by_key(|price| price.amount);
+    let handles = product.category_ids.iter().filter_map(|id| around.category_handles.get(id));
+    let price_from = variants.iter().filter_map(|variant| variant.price.as_ref()).min_by_key(|price| price.amount);
     ProductBody {
         id: product.product_id.uuid(),
         handle: product.handle.clone(),
@@ -222,14 +182,8 @@ pub fn render_product(
         categories: handles.cloned().collect(),
         attributes: attributes(&product.attributes),
         status: status(product),
-        options: product
-            .options
-            .iter()
-            .map(|option| render_option(option, shown))
-            .collect(),
-        media: media_of(product)
-            .map(|media| render_media(media, shown))
-            .collect(),
+        options: product.options.iter().map(|option| render_option(option, shown)).collect(),
+        media: media_of(product).map(|media| render_media(media, shown)).collect(),
         price_from: price_from.cloned(),
         prices_include_tax: shown.prices_include_tax,
         in_stock: variants.iter().any(|variant| variant.in_stock),
@@ -238,20 +192,12 @@ pub fn render_product(
     }
 }
 
-fn render_variant(
-    product: &Product,
-    variant: &Variant,
-    around: &Around,
-    shown: &Presentation,
-) -> VariantBody {
+fn render_variant(product: &Product, variant: &Variant, around: &Around, shown: &Presentation) -> VariantBody {
     let price = price_of(variant, shown.currency, 1, shown.now).ok();
     let level = around.stock.get(&variant.variant_id);
     let (availability, available) = if variant.track_stock {
         let available = level.map_or(0, |level| level.available);
-        (
-            Availability::of(level),
-            available.clamp(0, shown.available_shown_max),
-        )
+        (Availability::of(level), available.clamp(0, shown.available_shown_max))
     } else {
         (Availability::InStock, shown.available_shown_max)
     };
@@ -259,9 +205,7 @@ fn render_variant(
         id: variant.variant_id.uuid(),
         sku: variant.sku.clone(),
         title: variant_title(product, variant, shown),
-        options: variant_options(product, variant, shown)
-            .into_iter()
-            .collect(),
+        options: variant_options(product, variant, shown).into_iter().collect(),
         attributes: attributes(&variant.attributes),
         price: price.map(|price| price.price.into()),
         compare_at: price.and_then(|price| price.compare_at).map(Into::into),
@@ -274,34 +218,17 @@ fn render_variant(
 /// What tells a variant from the others ("Red / M"); the product's title where it is the only one.
 #[must_use]
 pub fn variant_title(product: &Product, variant: &Variant, shown: &Presentation) -> String {
-    let labels: Vec<String> = variant_options(product, variant, shown)
-        .into_iter()
-        .map(|(_, label)| label)
-        .collect();
-    if labels.is_empty() {
-        shown.text(&product.title).to_owned()
-    } else {
-        labels.join(" / ")
-    }
+    let labels: Vec<String> = variant_options(product, variant, shown).into_iter().map(|(_, label)| label).collect();
+    if labels.is_empty() { shown.text(&product.title).to_owned() } else { labels.join(" / ") }
 }
 
 /// Name and label of each of a variant's options, in the product's order.
 #[must_use]
-pub fn variant_options(
-    product: &Product,
-    variant: &Variant,
-    shown: &Presentation,
-) -> Vec<(String, String)> {
+pub fn variant_options(product: &Product, variant: &Variant, shown: &Presentation) -> Vec<(String, String)> {
     let label = |option: &ProductOption| {
         let value_id = variant.option_values.get(&option.option_id)?;
-        let value = option
-            .values
-            .iter()
-            .find(|value| value.value_id == *value_id)?;
-        Some((
-            shown.text(&option.name).to_owned(),
-            shown.text(&value.label).to_owned(),
-        ))
+        let value = option.values.iter().find(|value| value.value_id == *value_id)?;
+        Some((shown.text(&option.name).to_owned(), shown.text(&value.label).to_owned()))
     };
     product.options.iter().filter_map(label).collect()
 }
@@ -310,8 +237,7 @@ pub fn variant_options(
 #[must_use]
 pub fn image_of(product: &Product, variant_id: VariantId) -> Option<&str> {
     let own = media_of(product).find(|media| media.variant_ids.contains(&variant_id));
-    own.or_else(|| media_of(product).next())
-        .map(|media| media.url.as_str())
+    own.or_else(|| media_of(product).next()).map(|media| media.url.as_str())
 }
 
 fn media_of(product: &Product) -> impl Iterator<Item = &Media> {
@@ -321,14 +247,8 @@ fn media_of(product: &Product) -> impl Iterator<Item = &Media> {
 }
 
 fn render_option(option: &ProductOption, shown: &Presentation) -> OptionBody {
-    let values = option
-        .values
-        .iter()
-        .map(|value| shown.text(&value.label).to_owned());
-    OptionBody {
-        name: shown.text(&option.name).to_owned(),
-        values: values.collect(),
-    }
+    let values = option.values.iter().map(|value| shown.text(&value.label).to_owned());
+    OptionBody { name: shown.text(&option.name).to_owned(), values: values.collect() }
 }
 
 fn render_media(media: &Media, shown: &Presentation) -> MediaBody {
@@ -369,32 +289,20 @@ fn accepted_languages(header: &str) -> Vec<String> {
         .split(',')
         .filter_map(|part| {
             let (tag, parameters) = part.split_once(';').unwrap_or((part, ""));
-            let quality = parameters
-                .trim()
-                .strip_prefix("q=")
-                .map_or(Some(1_000), thousandths)?;
-            let is_tag = tag
-                .trim()
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            let quality = parameters.trim().strip_prefix("q=").map_or(Some(1_000), thousandths)?;
+            let is_tag = tag.trim().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
             (quality > 0 && is_tag && !tag.trim().is_empty()).then_some((quality, tag.trim()))
         })
         .collect();
     accepted.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-    accepted
-        .into_iter()
-        .map(|(_, tag)| tag.to_owned())
-        .collect()
+    accepted.into_iter().map(|(_, tag)| tag.to_owned()).collect()
 }
 
 /// A weight of RFC 9110 §12.4.2, `0.8`, in thousandths.
 fn thousandths(weight: &str) -> Option<u16> {
     let (whole, decimals) = weight.trim().split_once('.').unwrap_or((weight.trim(), ""));
     let digits = format!("{whole}{decimals:0<3}");
-    (decimals.len() <= 3)
-        .then(|| digits.parse().ok())
-        .flatten()
-        .filter(|weight| *weight <= 1_000)
+    (decimals.len() <= 3).then(|| digits.parse().ok()).flatten().filter(|weight| *weight <= 1_000)
 }
 
 #[cfg(test)]
@@ -415,10 +323,7 @@ mod tests {
 
     #[test]
     fn a_text_comes_in_the_nearest_language() {
-        let text = Text::from(
-            [("de", "Hut"), ("en", "hat"), ("zh-Hans", "帽子")]
-                .map(|(tag, t)| (tag.to_owned(), t.to_owned())),
-        );
+        let text = Text::from([("de", "Hut"), ("en", "hat"), ("zh-Hans", "帽子")].map(|(tag, t)| (tag.to_owned(), t.to_owned())));
         assert_eq!(shown(&["de-AT", "en"]).text(&text), "Hut");
         assert_eq!(shown(&["zh"]).text(&text), "帽子");
         assert_eq!(shown(&["fr", "en"]).text(&text), "hat");
@@ -428,10 +333,7 @@ mod tests {
 
     #[test]
     fn accepted_languages_come_by_their_weight() {
-        assert_eq!(
-            accepted_languages("da, en-GB;q=0.8, de;q=0.85, *;q=0.1, fr;q=0, x;q=2"),
-            ["da", "de", "en-GB"]
-        );
+        assert_eq!(accepted_languages("da, en-GB;q=0.8, de;q=0.85, *;q=0.1, fr;q=0, x;q=2"), ["da", "de", "en-GB"]);
     }
 
     #[test]
@@ -442,39 +344,16 @@ mod tests {
             value: value.to_owned(),
             unit: unit.map(str::to_owned),
         };
-        let texts = attributes(&[
-            attribute("port", "USB", None),
-            attribute("width", "3", Some("cm")),
-            attribute("port", "HDMI", None),
-        ]);
-        assert_eq!(
-            serde_json::to_string(&texts).unwrap(),
-            r#"{"port":["USB","HDMI"],"width":"3 cm"}"#
-        );
+        let texts = attributes(&[attribute("port", "USB", None), attribute("width", "3", Some("cm")), attribute("port", "HDMI", None)]);
+        assert_eq!(serde_json::to_string(&texts).unwrap(), r#"{"port":["USB","HDMI"],"width":"3 cm"}"#);
     }
 
     #[test]
     fn what_is_sold_without_counting_is_always_there() {
-        let variant = Variant {
-            track_stock: false,
-            ..Variant::default()
-        };
-        let product = Product {
-            variants: vec![
-                variant,
-                Variant {
-                    track_stock: true,
-                    ..Variant::default()
-                },
-            ],
-            ..Product::default()
-        };
+        let variant = Variant { track_stock: false, ..Variant::default() };
+        let product = Product { variants: vec![variant, Variant { track_stock: true, ..Variant::default() }], ..Product::default() };
         let body = render_product(&product, 1, &Around::default(), &shown(&["en"]));
-        let seen: Vec<_> = body
-            .variants
-            .iter()
-            .map(|variant| (variant.available, variant.availability))
-            .collect();
+        let seen: Vec<_> = body.variants.iter().map(|variant| (variant.available, variant.availability)).collect();
         assert_eq!(seen, [(10, "in_stock"), (0, "out_of_stock")]);
         assert!(body.in_stock && body.price_from.is_none());
     }

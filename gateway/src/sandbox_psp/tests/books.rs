@@ -45,14 +45,7 @@ fn ledger() -> Ledger {
 }
 
 fn token(chance: &mut Chance) -> String {
-    let words = [
-        "approve",
-        "decline",
-        "3ds",
-        "timeout_done",
-        "late_webhook",
-        "out_of_order",
-    ];
+    let words = ["approve", "decline", "3ds", "timeout_done", "late_webhook", "out_of_order"];
     let mut token = format!("tok_{}", chance.pick(&words));
     for operation in ["capture", "void", "refund"] {
         let suffix = chance.pick(&["", "", "decline", "pending", "timeout_done", "timeout_lost"]);
@@ -77,14 +70,8 @@ fn step(ledger: &mut Ledger, at: DateTime<Utc>, chance: &mut Chance, key: &str) 
     let amount = chance.amount();
     let request = match chance.next(8) {
         0 => Request::Void,
-        1..4 => Request::Capture {
-            amount,
-            is_final: chance.next(3) == 0,
-        },
-        4..7 => Request::Refund {
-            amount,
-            refund_reference: "r".to_owned(),
-        },
+        1..4 => Request::Capture { amount, is_final: chance.next(3) == 0 },
+        4..7 => Request::Refund { amount, refund_reference: "r".to_owned() },
         _ => {
             let result = [ActionResult::Success, ActionResult::Failure][payment % 2];
             let _ = ledger.act(at, &id, result);
@@ -97,32 +84,12 @@ fn step(ledger: &mut Ledger, at: DateTime<Utc>, chance: &mut Chance, key: &str) 
 fn assert_balanced(ledger: &Ledger, seed: u64) {
     for payment in &ledger.payments {
         let balance = payment.balance;
-        let amounts = [
-            balance.authorized,
-            balance.captured,
-            balance.refunded,
-            balance.voided,
-        ];
-        assert!(
-            amounts.iter().all(|amount| *amount >= 0),
-            "seed {seed}: {balance:?}"
-        );
-        assert!(
-            balance.captured + balance.voided <= balance.authorized,
-            "seed {seed}: {balance:?}"
-        );
-        assert!(
-            balance.refunded <= balance.captured,
-            "seed {seed}: {balance:?}"
-        );
-        let is_authorized = matches!(
-            balance.status,
-            PaymentStatus::Authorized | PaymentStatus::Voided
-        );
-        assert!(
-            is_authorized || balance.authorized == 0,
-            "seed {seed}: {balance:?}"
-        );
+        let amounts = [balance.authorized, balance.captured, balance.refunded, balance.voided];
+        assert!(amounts.iter().all(|amount| *amount >= 0), "seed {seed}: {balance:?}");
+        assert!(balance.captured + balance.voided <= balance.authorized, "seed {seed}: {balance:?}");
+        assert!(balance.refunded <= balance.captured, "seed {seed}: {balance:?}");
+        let is_authorized = matches!(balance.status, PaymentStatus::Authorized | PaymentStatus::Voided);
+        assert!(is_authorized || balance.authorized == 0, "seed {seed}: {balance:?}");
     }
 }
 
@@ -154,21 +121,13 @@ fn the_books_balance_and_the_file_says_it_all() {
         let books = |ledger: &Ledger| {
             let totals = serde_json::to_string(&ledger.totals_after(0, 100)).unwrap();
             let outcomes = ledger.outcomes_after(0, 10_000).unwrap();
-            (
-                totals,
-                serde_json::to_string(&outcomes).unwrap(),
-                ledger.next_settlement(),
-            )
+            (totals, serde_json::to_string(&outcomes).unwrap(), ledger.next_settlement())
         };
         assert_eq!(books(&copy), books(&original), "seed {seed}");
         for (key, answer) in answers {
             let answered = &copy.answered[&key];
             let again = copy.operated(answered.operation, answered.payment);
-            assert_eq!(
-                serde_json::to_string(&again).unwrap(),
-                answer,
-                "seed {seed}"
-            );
+            assert_eq!(serde_json::to_string(&again).unwrap(), answer, "seed {seed}");
         }
         let far = at + TimeDelta::days(30);
         let due = |ledger: &mut Ledger| ledger.outbox.take_due(far, 10_000).0.len();

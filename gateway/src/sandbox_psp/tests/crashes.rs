@@ -26,16 +26,10 @@ async fn a_webhook_is_sent_until_it_is_accepted() {
 async fn a_webhook_that_is_never_accepted_is_given_up_for_good() {
     let (data_dir, mut shop) = (DataDir::new(), Shop::start().await);
     shop.refuse.store(3, Ordering::SeqCst);
-    let few = SandboxConfig {
-        webhook_attempts_max: 3,
-        ..config(&data_dir, &shop)
-    };
+    let few = SandboxConfig { webhook_attempts_max: 3, ..config(&data_dir, &shop) };
     let sandbox = Sandbox::start_with(few.clone()).await;
     sandbox.authorize("tok_approve").await.unwrap();
-    while !std::fs::read_to_string(ledger_file(&data_dir))
-        .unwrap()
-        .contains("webhook_abandoned")
-    {
+    while !std::fs::read_to_string(ledger_file(&data_dir)).unwrap().contains("webhook_abandoned") {
         tokio::task::yield_now().await;
     }
     sandbox.stop().await;
@@ -70,11 +64,7 @@ async fn webhooks_and_pending_outcomes_survive_a_restart() {
 
     let sandbox = Sandbox::start(&data_dir, &shop).await;
     sandbox.authorize("tok_decline").await.unwrap();
-    assert_eq!(
-        shop.webhook().await.event_type,
-        "payment.declined",
-        "what was accepted is not sent again"
-    );
+    assert_eq!(shop.webhook().await.event_type, "payment.declined", "what was accepted is not sent again");
     sandbox.stop().await;
 }
 
@@ -85,17 +75,11 @@ async fn a_torn_last_line_is_cut_off() {
     let request = request("tok_approve");
     let authorized = sandbox.provider.authorize(&request).await.unwrap();
     sandbox.stop().await;
-    let mut file = OpenOptions::new()
-        .append(true)
-        .open(ledger_file(&data_dir))
-        .unwrap();
+    let mut file = OpenOptions::new().append(true).open(ledger_file(&data_dir)).unwrap();
     file.write_all(b"{\"seq\":99,\"at\":\"2026-01-01T").unwrap();
     for _ in 0..2 {
         let sandbox = Sandbox::start(&data_dir, &shop).await;
-        assert_eq!(
-            sandbox.provider.authorize(&request).await.unwrap(),
-            authorized
-        );
+        assert_eq!(sandbox.provider.authorize(&request).await.unwrap(), authorized);
         sandbox.authorize("tok_decline").await.unwrap();
         sandbox.stop().await;
     }
@@ -114,10 +98,7 @@ async fn a_changed_ledger_is_not_opened() {
         std::fs::write(ledger_file(&data_dir), changed).unwrap();
         let mut refused = Sandbox::start(&data_dir, &shop).await;
         let outcome = refused.server.join_next().await.unwrap().unwrap();
-        assert!(
-            matches!(outcome, Err(SandboxError::Corrupt { line: 1, .. })),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Err(SandboxError::Corrupt { line: 1, .. })), "{outcome:?}");
     }
 }
 
@@ -128,39 +109,22 @@ async fn a_data_directory_has_one_sandbox() {
     sandbox.authorize("tok_approve").await.unwrap();
     let mut second = Sandbox::start(&data_dir, &shop).await;
     let outcome = second.server.join_next().await.unwrap().unwrap();
-    assert!(
-        matches!(outcome, Err(SandboxError::InUse { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(SandboxError::InUse { .. })), "{outcome:?}");
     sandbox.stop().await;
 }
 
 #[tokio::test]
 async fn a_stop_does_not_wait_for_held_clients() {
     let (data_dir, shop) = (DataDir::new(), Shop::start().await);
-    let long = SandboxConfig {
-        hold: PATIENCE * 10,
-        ..config(&data_dir, &shop)
-    };
+    let long = SandboxConfig { hold: PATIENCE * 10, ..config(&data_dir, &shop) };
     let sandbox = Sandbox::start_with(long).await;
     let patient = PaymentProvider::new(&sandbox.url, PATIENCE * 10).unwrap();
     let request = request("tok_timeout_done");
     let mut waiting = JoinSet::new();
     let held = request.clone();
     waiting.spawn(async move { patient.authorize(&held).await });
-    while sandbox
-        .provider
-        .find_by_reference(request.payment_id)
-        .await
-        .unwrap()
-        .is_none()
-    {}
-    tokio::time::timeout(PATIENCE, sandbox.stop())
-        .await
-        .unwrap();
+    while sandbox.provider.find_by_reference(request.payment_id).await.unwrap().is_none() {}
+    tokio::time::timeout(PATIENCE, sandbox.stop()).await.unwrap();
     let outcome = waiting.join_next().await.unwrap().unwrap();
-    assert!(
-        matches!(outcome, Err(ProviderError::Unknown { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(ProviderError::Unknown { .. })), "{outcome:?}");
 }
