@@ -253,11 +253,11 @@ pub async fn stored(loader: &Loader, ids: &[ProductId]) -> Result<HashMap<Produc
 }
 
 /// Refuses a command that was meant for another version than there is.
-pub(crate) fn check_version(expected: Option<i64>, version: i64) -> Result<(), Refusal> {
+pub(crate) fn check_version(expected: Option<i64>, version: i64) -> Result<(), Stop> {
     match expected {
         Some(expected) if expected != version => {
             let detail = "it has changed since it was read; read it again and repeat";
-            Err(Refusal::new("version_conflict", detail).fact("current_version", version))
+            Err(Refusal::new("version_conflict", detail).fact("current_version", version).into())
         }
         _ => Ok(()),
     }

@@ -113,7 +113,7 @@ fn emit(streams: &mut Streams<'_>, variant_id: VariantId, command: StockCommand)
     Ok(number)
 }
 
-fn decide_onto(item: &mut StockItem, command: StockCommand) -> Result<Vec<StockEvent>, Refusal> {
+fn decide_onto(item: &mut StockItem, command: StockCommand) -> Result<Vec<StockEvent>, Stop> {
     let events = item.decide(command).map_err(|rejection| refusal(&rejection))?;
     for event in &events {
         item.apply(event);

@@ -306,11 +306,20 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
 
 /// `(dotted key, value)` of every variable that is ours.
 fn environment() -> Vec<(String, String)> {
-    let tools = ["DAYBOOK_DATA", "DAYBOOK_DATA_DIR", "DAYBOOK_NATS_SERVER", "DAYBOOK_PG_BIN_DIR", "DAYBOOK_URL", "DAYBOOK_TOKEN"];
+    let others = [
+        "DAYBOOK_DATA",
+        "DAYBOOK_DATA_DIR",
+        "DAYBOOK_LOG",
+        "DAYBOOK_LOG_FORMAT",
+        "DAYBOOK_NATS_SERVER",
+        "DAYBOOK_PG_BIN_DIR",
+        "DAYBOOK_TOKEN",
+        "DAYBOOK_URL",
+    ];
     std::env::vars()
         .filter_map(|(name, value)| match name.as_str() {
             "DATABASE_URL" | "NATS_URL" => Some((name.to_lowercase(), value)),
-            name if tools.contains(&name) => None,
+            name if others.contains(&name) || name.starts_with("DAYBOOK_TEST_") => None,
             name => name.strip_prefix("DAYBOOK_").map(|key| (key.to_lowercase().replace("__", "."), value.clone())),
         })
         .collect()

@@ -107,6 +107,9 @@ pub async fn by_ids(pool: &PgPool, ids: &[ProductId]) -> Result<Vec<Row<Product>
 
 /// A product by its id or its handle; archived ones have no handle any more.
 pub async fn find(pool: &PgPool, id_or_handle: &str) -> Result<Option<Row<Product>>, sqlx::Error> {
+    if !is_storable(id_or_handle) {
+        return Ok(None);
+    }
     let found = sqlx::query_as(
         "SELECT id, version, position, state::text FROM product WHERE id = $1 OR handle = $2
          ORDER BY id = $1 DESC LIMIT 1",
@@ -133,7 +136,7 @@ pub async fn by_variants(pool: &PgPool, variant_ids: &[VariantId]) -> Result<Vec
 
 /// The variants that have these skus now, each with its product.
 pub async fn variants_by_skus(pool: &PgPool, skus: &[String]) -> Result<Vec<(VariantId, ProductId)>, sqlx::Error> {
-    let skus: Vec<String> = skus.iter().map(|sku| ClaimKey::sku(sku).key).collect();
+    let skus: Vec<String> = skus.iter().filter(|sku| is_storable(sku)).map(|sku| ClaimKey::sku(sku).key).collect();
     let found: Vec<(String, String)> =
         sqlx::query_as("SELECT variant_id, product_id FROM variant WHERE sku = ANY ($1) ORDER BY variant_id")
             .bind(skus)
@@ -141,6 +144,11 @@ pub async fn variants_by_skus(pool: &PgPool, skus: &[String]) -> Result<Vec<(Var
             .await?;
     let decoded = found.iter().map(|(variant_id, product_id)| Ok((variant_id.parse()?, product_id.parse()?)));
     decoded.collect::<Result<_, uuid::Error>>().map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+/// No text of the database has U+0000, and it refuses to be asked for one.
+fn is_storable(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 /// All categories that are not archived: siblings in their order, each after its elder ones.

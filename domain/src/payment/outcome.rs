@@ -31,10 +31,10 @@ impl Payment {
         match event {
             PaymentEvent::PaymentCreated(created) => self.created = Some(created.clone()),
             PaymentEvent::AuthorizationRequested(requested) => {
-                self.ask(requested.operation_id, OperationKind::Authorize, &requested.idempotency_key, requested.amount)
+                self.ask(requested.operation_id, OperationKind::Authorize, &requested.idempotency_key, requested.amount);
             }
             PaymentEvent::CaptureRequested(requested) => {
-                self.ask(requested.operation_id, OperationKind::Capture, &requested.idempotency_key, requested.amount)
+                self.ask(requested.operation_id, OperationKind::Capture, &requested.idempotency_key, requested.amount);
             }
             PaymentEvent::VoidRequested(requested) => {
                 if let Some(amount) = self.created.as_ref().map(|created| created.amount) {

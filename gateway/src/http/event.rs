@@ -167,8 +167,9 @@ pub async fn resolve(pool: &PgPool, name: &str, text: &str) -> Result<i64, Probl
     get, path = "/events", operation_id = "list_events", tag = "analysts",
     params(EventsQuery, ("Last-Event-ID" = Option<String>, Header, description = "Resume a `text/event-stream` after this id")),
     responses(
-        (status = 200, description = "CloudEvents, one a line; the last line is `{\"scanned_to\": …, \"events\": …}`", body = String, content_type = "application/x-ndjson"),
-        (status = 200, description = "The same as server-sent events that follow the head; ids are tokens", body = String, content_type = "text/event-stream"),
+        (status = 200,
+            description = "CloudEvents, one a line, the last line is `{\"scanned_to\": …, \"events\": …}`; or as server-sent events that follow the head",
+            content((String = "application/x-ndjson"), (String = "text/event-stream"))),
         (status = 400, description = "invalid_parameter"),
         (status = 401, description = "unauthenticated"),
         (status = 403, description = "forbidden"),

@@ -200,6 +200,8 @@ pub async fn act(
         (SEARCH, _) => {
             return Err(Problem::new("invalid_state", "the search replica can't be paused; stop the role search instead"));
         }
+        // Other readers of the log keep a checkpoint, too; what they did can't be done anew.
+        (name, _) if !projections::NAMES.contains(&name) => return Err(Problem::not_found("projection")),
         (_, Action::Rebuild) => rebuild(&app.pool, &name).await?,
         (_, Action::Pause) => pause(&app.pool, &name).await?,
         (_, Action::Resume) => resume(&app.pool, &name).await?,
@@ -335,10 +337,6 @@ async fn pause(pool: &PgPool, name: &str) -> Result<String, Problem> {
 }
 
 async fn resume(pool: &PgPool, name: &str) -> Result<String, Problem> {
-    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM checkpoint WHERE projection = $1)").bind(name).fetch_one(pool).await?;
-    if !known {
-        return Err(Problem::not_found("projection"));
-    }
     let status: Option<String> =
         sqlx::query_scalar("UPDATE checkpoint SET status = 'live' WHERE projection = $1 AND status = 'paused' RETURNING status")
             .bind(name)

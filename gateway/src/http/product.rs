@@ -111,6 +111,15 @@ pub struct ProductQuery {
     token_position: Option<String>,
 }
 
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct CategoryQuery {
+    /// BCP 47; counts before `Accept-Language`.
+    lang: Option<String>,
+    /// A consistency token that the answer must have seen.
+    token_position: Option<String>,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CategoryList {
     items: Vec<CategoryBody>,
@@ -259,13 +268,13 @@ pub async fn show(
 
 /// The tree of categories.
 #[utoipa::path(
-    get, path = "/categories", operation_id = "list_categories", tag = "shoppers", params(ProductQuery),
+    get, path = "/categories", operation_id = "list_categories", tag = "shoppers", params(CategoryQuery),
     responses((status = 200, body = CategoryList), (status = 503, description = "read_model_behind")),
 )]
 pub async fn categories(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Query(query): Query<ProductQuery>,
+    Query(query): Query<CategoryQuery>,
 ) -> Result<Read<CategoryList>, Problem> {
     let shown = Presentation::new(&app.settings, &caller, query.lang.as_deref(), app.settings.default_currency());
     let position = app.read_position(&caller, query.token_position.as_deref(), "product").await?;

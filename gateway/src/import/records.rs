@@ -194,10 +194,17 @@ fn scan(bytes: &[u8], ended: bool) -> Scan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{FaultReason, RECORD_BYTES_MAX, Records};
+
+    #[derive(Debug, PartialEq, Eq)]
+    enum Found {
+        Record(u64, Vec<String>),
+        Fault(u64, FaultReason),
+    }
+    use Found::{Fault, Record};
 
     /// Every record and fault of a file that comes in pieces of the given size.
-    fn read(file: &[u8], piece: usize) -> Vec<Result<(u64, Vec<String>), (u64, FaultReason)>> {
+    fn read(file: &[u8], piece: usize) -> Vec<Found> {
         let mut records = Records::new();
         let mut found = Vec::new();
         let mut take = |records: &mut Records| {
@@ -205,9 +212,9 @@ mod tests {
                 found.push(match next {
                     Ok(record) => {
                         let texts = record.cells.into_iter().map(|cell| String::from_utf8_lossy(&cell).into_owned());
-                        Ok((record.line, texts.collect()))
+                        Record(record.line, texts.collect())
                     }
-                    Err(fault) => Err((fault.line, fault.reason)),
+                    Err(fault) => Fault(fault.line, fault.reason),
                 });
             }
         };
@@ -220,8 +227,8 @@ mod tests {
         found
     }
 
-    fn record(line: u64, cells: &[&str]) -> Result<(u64, Vec<String>), (u64, FaultReason)> {
-        Ok((line, cells.iter().map(|cell| (*cell).to_owned()).collect()))
+    fn record(line: u64, cells: &[&str]) -> Found {
+        Record(line, cells.iter().map(|cell| (*cell).to_owned()).collect())
     }
 
     #[test]
@@ -242,7 +249,7 @@ mod tests {
     fn a_quote_that_is_never_closed_costs_its_own_line_only() {
         let file = b"a,1\nb,\"2\nc,3\nd,4\n";
         for piece in 1..file.len() {
-            let expected = [record(1, &["a", "1"]), Err((2, FaultReason::UnclosedQuote)), record(3, &["c", "3"]), record(4, &["d", "4"])];
+            let expected = [record(1, &["a", "1"]), Fault(2, FaultReason::UnclosedQuote), record(3, &["c", "3"]), record(4, &["d", "4"])];
             assert_eq!(read(file, piece), expected, "in pieces of {piece}");
         }
     }
@@ -250,7 +257,7 @@ mod tests {
     #[test]
     fn an_unclosed_quote_is_found_at_the_next_quote() {
         let file = b"b,\"2\nc,\"3\"\nd,4\n";
-        let expected = [Err((1, FaultReason::TextAfterQuote)), record(2, &["c", "3"]), record(3, &["d", "4"])];
+        let expected = [Fault(1, FaultReason::TextAfterQuote), record(2, &["c", "3"]), record(3, &["d", "4"])];
         assert_eq!(read(file, 3), expected);
     }
 
@@ -258,6 +265,6 @@ mod tests {
     fn a_row_without_end_is_given_up_and_the_next_one_read() {
         let mut file = vec![b'x'; RECORD_BYTES_MAX + 10_000];
         file.extend_from_slice(b"\na,1\n");
-        assert_eq!(read(&file, 5_000), [Err((1, FaultReason::TooLong)), record(2, &["a", "1"])]);
+        assert_eq!(read(&file, 5_000), [Fault(1, FaultReason::TooLong), record(2, &["a", "1"])]);
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
-use commands::answer::{CommandError, Failure, Origin, Position, Refusal};
-use commands::catalog::{self, Put, PutOutcome};
+use commands::answer::{CommandError, Origin, Position, Refusal};
+use commands::catalog::{self, Put, PutOutcome, PutProduct};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use infra::event_log;
@@ -31,16 +31,24 @@ pub const REHEARSALS_IN_FLIGHT_MAX: usize = 8;
 pub const LOOKUP_PRODUCTS_MAX: usize = 256;
 /// Silence between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-/// A command that finds the writer overloaded is sent again: after so long, twice as long, … so often.
+/// A command that finds the writer overloaded is sent again: after so long, then twice as long, and so often in all.
 const RETRY_MIN: Duration = Duration::from_millis(20);
-const RETRIES_MAX: u32 = 9;
+const ATTEMPTS_MAX: u32 = 10;
 const NOT_STORED: &str = "this product could not be stored through a failure of ours; the server's log says why";
 
 /// What became of one product.
 struct Outcome {
     line: u64,
     rows: u64,
-    stored: Result<Result<(Put, Option<Position>), Box<Refusal>>, Box<Stopped>>,
+    stored: Stored,
+}
+
+enum Stored {
+    /// And where, unless it was only rehearsed.
+    Put(Put, Option<Position>),
+    Refused(Box<Refusal>),
+    /// It isn't known, and the import can't go on.
+    Failed(Stopped),
 }
 
 /// An import between two lines of its answer.
@@ -163,19 +171,16 @@ impl Import {
     /// Takes a piece of the file, or its end.
     fn take(&mut self, piece: Option<Bytes>) -> Result<(), Stopped> {
         self.waiting_since = None;
-        match piece {
-            Some(piece) => {
-                self.bytes += piece.len();
-                let max = self.app.config.http.import_bytes_max;
-                if self.bytes > max {
-                    return Err(stopped("payload_too_large", &format!("the file is larger than {max} bytes; split it")));
-                }
-                self.records.push(&piece);
+        if let Some(piece) = piece {
+            self.bytes += piece.len();
+            let max = self.app.config.http.import_bytes_max;
+            if self.bytes > max {
+                return Err(stopped("payload_too_large", &format!("the file is larger than {max} bytes; split it")));
             }
-            None => {
-                self.records.end();
-                self.body_ended = true;
-            }
+            self.records.push(&piece);
+        } else {
+            self.records.end();
+            self.body_ended = true;
         }
         self.read_records();
         Ok(())
@@ -247,8 +252,8 @@ impl Import {
     }
 
     fn count(&mut self, outcome: Outcome) -> Result<(), Stopped> {
-        match outcome.stored.map_err(|stopped| *stopped)? {
-            Ok((put, position)) => {
+        match outcome.stored {
+            Stored::Put(put, position) => {
                 match put.outcome {
                     PutOutcome::Created => self.progress.created += 1,
                     PutOutcome::Changed => self.progress.changed += 1,
@@ -259,11 +264,12 @@ impl Import {
                     self.position = Position { position: position.position.max(self.position.position), ..position };
                 }
             }
-            Err(refusal) => {
+            Stored::Refused(refusal) => {
                 self.progress.refused += outcome.rows;
                 let error = self.row_error(outcome.line, &refusal);
                 self.tell(error);
             }
+            Stored::Failed(stopped) => return Err(stopped),
         }
         Ok(())
     }
@@ -301,34 +307,41 @@ impl Import {
     }
 }
 
-/// Decides one product, again while the writer is overloaded: a put that has landed already is a no-op.
 async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, dry_run: bool) -> Outcome {
     let ImportedProduct { line, rows, put } = product;
-    let outcome = |stored| Outcome { line, rows, stored };
-    if dry_run {
-        let rehearsed = catalog::rehearse_put(&app.loader, &put).await.map_err(|failure| Box::new(failed(&failure)));
-        return outcome(rehearsed.map(|answer| answer.map(|put| (put, None))));
+    let stored = if dry_run { rehearse(&app, &put).await } else { store(&app, &origin, put).await };
+    Outcome { line, rows, stored }
+}
+
+async fn rehearse(app: &App, put: &PutProduct) -> Stored {
+    match catalog::rehearse_put(&app.loader, put).await {
+        Ok(Ok(put)) => Stored::Put(put, None),
+        Ok(Err(refusal)) => Stored::Refused(refusal),
+        Err(failure) => Stored::Failed(failed(&failure)),
     }
+}
+
+/// Decides one product, again while the writer is overloaded: a put that has landed already is a no-op.
+async fn store(app: &App, origin: &Origin, put: PutProduct) -> Stored {
     let put = Arc::new(put);
     let mut wait = RETRY_MIN;
-    for attempt in 0.. {
+    let mut attempts = 1;
+    loop {
         let decided = Arc::clone(&put);
-        let error = match app.writer.execute(&origin, None, move |streams| catalog::put_product(streams, &decided)).await {
-            Ok(done) => return outcome(Ok(Ok((done.output, Some(done.position))))),
-            Err(CommandError::Refused(refusal, _)) => return outcome(Ok(Err(refusal))),
+        let error = match app.writer.execute(origin, None, move |streams| catalog::put_product(streams, &decided)).await {
+            Ok(done) => return Stored::Put(done.output, Some(done.position)),
+            Err(CommandError::Refused(refusal, _)) => return Stored::Refused(refusal),
             // The writer has logged it; the other products go in.
-            Err(CommandError::Internal(_)) => {
-                return outcome(Ok(Err(Box::new(Refusal::new("internal", NOT_STORED)))));
-            }
+            Err(CommandError::Internal(_)) => return Stored::Refused(Box::new(Refusal::new("internal", NOT_STORED))),
             Err(error) => error,
         };
-        if attempt == RETRIES_MAX {
-            return outcome(Err(Box::new(failed(&error))));
+        if attempts == ATTEMPTS_MAX {
+            return Stored::Failed(failed(&error));
         }
+        attempts += 1;
         sleep(wait).await;
         wait *= 2;
     }
-    outcome(Err(Box::new(failed(&Failure::Stopped))))
 }
 
 fn unreadable(detail: &str) -> Problem {

@@ -23,7 +23,7 @@ const LINE_BYTES_MAX: usize = 4 << 20;
 /// How often the shop is asked whether its read models have come so far.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest that no read model moves before we give up.
-const STALLED_TIMEOUT: Duration = Duration::from_secs(60);
+const STALLED_TIMEOUT: Duration = Duration::from_mins(1);
 /// Bad rows that the table shows; `--json` has all that the shop tells.
 const ERRORS_SHOWN_MAX: usize = 50;
 
@@ -45,7 +45,8 @@ pub async fn send(shop: &Shop, file: &Path, request: &Request, json: bool) -> an
     let bar = ProgressBar::new(opened.metadata().await?.len());
     let style = "{bar:32} {bytes}/{total_bytes}  {msg}";
     bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let client = reqwest::Client::builder().build()?;
+    // A shop that takes its time leaves our connection full: no reason to give it up, as this setting would after 30 s.
+    let client = reqwest::Client::builder().tcp_user_timeout(None).build()?;
     let token = shop.token(Role::Owner)?;
     let sent = bar.clone();
     let pieces = ReaderStream::with_capacity(opened, PIECE_BYTES).inspect(move |piece| {

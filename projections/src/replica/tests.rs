@@ -301,7 +301,7 @@ async fn until_projected(pool: &PgPool, position: i64) {
     let behind = "SELECT count(*) FROM checkpoint WHERE position < $1";
     let poll = async {
         while sqlx::query_scalar::<_, i64>(behind).bind(position).fetch_one(pool).await.unwrap() > 0 {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(WAIT, poll).await.unwrap();
