@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::catalog::{
-    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand, ProductDraft, ProductEvent,
-    ProductRejection, category_claims, claims,
+    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand, ProductDraft, ProductEvent, ProductOption,
+    ProductRejection, Text, category_claims, claims,
 };
 use domain::claim::{Claim, ClaimChanges, ClaimCommand, ClaimKey, ClaimRejection};
 use domain::event::Event;
@@ -138,7 +138,9 @@ pub fn put_product(streams: &mut Streams<'_>, put: &PutProduct) -> Result<Put, S
     if same_row && !put.overwrite_stock {
         return Ok(Put::new(true, 0));
     }
-    let command = ProductCommand::Put(Box::new(put.draft.clone()));
+    let mut draft = put.draft.clone();
+    keep_other_languages(&mut draft, &before);
+    let command = ProductCommand::Put(Box::new(draft));
     let (after, mut events) = change_product(streams, &before, command)?;
     events += put_stock(streams, put, &before, &after, same_row)?;
     Ok(Put::new(before.exists(), events))
@@ -211,6 +213,14 @@ pub fn put_category(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result
     Ok(Put::new(before != Category::Absent, count))
 }
 
+/// Creates a category unless it is there already, whatever it is by now.
+pub fn add_category(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result<Put, Stop> {
+    match streams.get::<Category>(&wanted.category_id.to_string())? {
+        Category::Absent => put_category(streams, wanted),
+        Category::Live(_) | Category::Archived(_) => Ok(Put::new(true, 0)),
+    }
+}
+
 /// What a put would come to. Decides as [`put_product`] does, on what the log has now, and appends nothing.
 pub async fn rehearse_put(loader: &Loader, put: &PutProduct) -> Result<Result<Put, Box<Refusal>>, Failure> {
     let mut cache = Cache::new(REHEARSAL_AGGREGATES_MAX);
@@ -260,6 +270,28 @@ pub(crate) fn check_version(expected: Option<i64>, version: i64) -> Result<(), S
             Err(Refusal::new("version_conflict", detail).fact("current_version", version).into())
         }
         _ => Ok(()),
+    }
+}
+
+/// A draft speaks only for the languages that it has: a product's other translations stay.
+fn keep_other_languages(draft: &mut ProductDraft, before: &Product) {
+    complete(&mut draft.title, &before.title);
+    complete(&mut draft.description, &before.description);
+    for option in &mut draft.options {
+        let same = |known: &&ProductOption| known.option_id == option.option_id;
+        let Some(known) = before.options.iter().find(same) else { continue };
+        complete(&mut option.name, &known.name);
+        for value in &mut option.values {
+            if let Some(known) = known.values.iter().find(|known| known.value_id == value.value_id) {
+                complete(&mut value.label, &known.label);
+            }
+        }
+    }
+}
+
+fn complete(text: &mut Text, known: &Text) {
+    for (language, words) in known {
+        text.entry(language.clone()).or_insert_with(|| words.clone());
     }
 }
 

@@ -97,8 +97,9 @@ impl Reactor {
 
     /// Runs until `stop`; calls in progress are finished or left to their rows.
     pub async fn run(self, stop: CancellationToken) {
-        let following = self.follow(&stop);
-        let working = self.work(&stop);
+        let reactor = Arc::new(self);
+        let following = reactor.follow(&stop);
+        let working = Arc::clone(&reactor).work(&stop);
         tokio::join!(following, working);
     }
 
@@ -171,12 +172,16 @@ impl Reactor {
         Ok(())
     }
 
-    async fn work(&self, stop: &CancellationToken) {
+    /// Each call is a task of its own: one that holds a connection goes on while this loop waits for one.
+    async fn work(self: Arc<Self>, stop: &CancellationToken) {
         let mut calls = FuturesUnordered::new();
         while !stop.is_cancelled() {
             let room = CALLS_MAX - calls.len();
             match self.due(room).await {
-                Ok(effects) => effects.into_iter().for_each(|effect| calls.push(self.carry_out(effect))),
+                Ok(effects) => effects.into_iter().for_each(|effect| {
+                    let reactor = Arc::clone(&self);
+                    calls.push(infra::task::spawn(async move { reactor.carry_out(effect).await }));
+                }),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "due calls can't be read"),
             }
             if let Err(error) = self.fire_deadlines().await {
@@ -186,10 +191,12 @@ impl Reactor {
                 () = stop.cancelled() => {}
                 () = self.wake.notified(), if calls.len() < CALLS_MAX => {}
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
-                Some(()) = calls.next(), if !calls.is_empty() => {}
+                Some(ended) = calls.next(), if !calls.is_empty() => log_panic(ended),
             }
         }
-        while calls.next().await.is_some() {}
+        while let Some(ended) = calls.next().await {
+            log_panic(ended);
+        }
     }
 
     /// Takes due rows; each is put off by its lease, so that it comes again if we die.
@@ -388,6 +395,12 @@ impl Reactor {
             }
         }
         Ok(())
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = &error as &dyn std::error::Error, "a call to the provider ended by a panic; its row is tried again");
     }
 }
 

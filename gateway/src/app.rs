@@ -7,11 +7,13 @@ use commands::provider::PaymentProvider;
 use commands::writer::Writer;
 use infra::config::Config;
 use infra::feed::Feed;
+use infra::task::CancellationToken;
 use infra::sealing::{MasterKey, Sealer};
 use projections::replica::SearchReplica;
 use sqlx::PgPool;
 
 use crate::auth::Tokens;
+use crate::http::reading::Checkpoints;
 use crate::settings::Settings;
 
 /// One process's parts, shared by its handlers.
@@ -29,4 +31,7 @@ pub struct App {
     pub search: Arc<SearchReplica>,
     pub provider: Option<PaymentProvider>,
     pub nats: Option<async_nats::Client>,
+    pub checkpoints: Arc<Checkpoints>,
+    /// Ends streams that would otherwise hold up a shutdown.
+    pub stop: CancellationToken,
 }

@@ -1,7 +1,7 @@
 //! The demo catalogue: the project's own products, put through the same commands as a merchant's.
 //!
-//! All ids come from handles, so that seeding again finds what is there; a product that is as the files say, or that
-//! somebody has changed since, is left alone.
+//! All ids come from handles, so that seeding again finds what is there. What is there is left alone: it may be the
+//! merchant's by now.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -101,17 +101,12 @@ pub async fn seed(app: &App) -> anyhow::Result<()> {
     let total = (categories.len(), products.len());
     let ids: Vec<ProductId> = products.iter().map(|put| put.draft.product_id).collect();
     let stored = catalog::stored(&app.loader, &ids).await?;
-    products.retain_mut(|put| {
-        let known = stored.get(&put.draft.product_id);
-        put.known = known.is_some();
-        let hash = put.draft.source.as_ref().map(|source| &source.hash);
-        known.is_none_or(|known| known.import_hash.as_ref() != hash)
-    });
+    products.retain(|put| !stored.contains_key(&put.draft.product_id));
     let mut categories_put = 0;
     if !products.is_empty() {
         // Parents before children, so one after the other.
         for facts in ordered(&categories)? {
-            let done = app.writer.execute(&origin, None, move |streams| catalog::put_category(streams, &facts)).await;
+            let done = app.writer.execute(&origin, None, move |streams| catalog::add_category(streams, &facts)).await;
             categories_put += usize::from(has_changed(done)?);
         }
     }

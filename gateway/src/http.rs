@@ -32,7 +32,7 @@ pub mod ops;
 mod order;
 pub mod problem;
 mod product;
-mod reading;
+pub mod reading;
 mod stock;
 mod webhook;
 

@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use crate::app::App;
 use crate::auth::Tokens;
 use crate::http;
+use crate::http::reading::Checkpoints;
 use crate::server;
 use crate::settings::Settings;
 
@@ -122,6 +123,8 @@ pub async fn start(
         let reactor = Reactor::new(pool.clone(), writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
     }
+    let checkpoints = Arc::new(Checkpoints::new());
+    following.spawn("checkpoints", Arc::clone(&checkpoints).run(pool.clone(), stop_following));
     let app = Arc::new(App {
         settings: Settings::try_from(&config)?,
         tokens: Tokens::new(&config.token_key)?,
@@ -134,6 +137,8 @@ pub async fn start(
         search,
         provider,
         nats: Some(nats),
+        checkpoints: Arc::clone(&checkpoints),
+        stop: stop.clone(),
         config,
     });
     let mut address = app.config.http.listen.parse()?;

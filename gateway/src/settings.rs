@@ -9,7 +9,6 @@ use std::sync::Arc;
 use commands::inventory::first_location;
 use commands::terms::Terms;
 use domain::cart::CartLimits;
-use domain::id::LocationId;
 use domain::money::{Currency, Money, Rounding};
 use domain::pricing::{ShippingMethod, TaxRate};
 use infra::config::{Config, ConfigError, Shipping, Tax};
@@ -30,9 +29,6 @@ pub struct Settings {
     pub languages: Vec<String>,
     /// What carts are priced and orders are placed by.
     pub terms: Arc<Terms>,
-    /// Where stock lies unless another location is named.
-    pub main_location: LocationId,
-    pub low_stock_threshold: u32,
     /// Most units that an answer admits to have.
     pub available_shown_max: i64,
 }
@@ -76,10 +72,7 @@ impl TryFrom<&Config> for Settings {
         check.must(store.available_shown_max > 0, || "`store.available_shown_max` must be at least 1".to_owned());
         let payment_window = i64::try_from(store.payment_window_s).ok().and_then(chrono::Duration::try_seconds);
         check.must(payment_window.is_some_and(|window| !window.is_zero()), || "`store.payment_window_s` must be at least 1".to_owned());
-        let low_stock_threshold = u32::try_from(store.low_stock_threshold).unwrap_or_else(|_| {
-            check.0.push("`store.low_stock_threshold` must not be negative".to_owned());
-            0
-        });
+        check.must(store.low_stock_threshold >= 0, || "`store.low_stock_threshold` must not be negative".to_owned());
         let tax_rates = config.tax.iter().map(|tax| check.tax_rate(tax)).collect();
         let shipping_methods = check.shipping_methods(&config.shipping);
         check.result()?;
@@ -101,8 +94,6 @@ impl TryFrom<&Config> for Settings {
             countries: store.countries.clone(),
             languages: store.languages.clone(),
             terms: Arc::new(terms),
-            main_location: first_location(),
-            low_stock_threshold,
             available_shown_max: store.available_shown_max,
         })
     }

@@ -166,6 +166,9 @@ pub async fn categories(pool: &PgPool) -> Result<Vec<CategoryFacts>, sqlx::Error
 
 /// The handles of those categories that are not archived.
 pub async fn category_handles(pool: &PgPool, ids: &[CategoryId]) -> Result<HashMap<CategoryId, String>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let found: Vec<Row<Category>> = state::rows(pool, "category", &ids).await?;
     let live = found.into_iter().filter_map(|row| live_facts(row.state));

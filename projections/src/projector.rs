@@ -17,6 +17,8 @@ use sqlx::{PgConnection, PgPool};
 /// Wait after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How often a projection with nothing to do looks whether it was paused or set back.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a paused projection looks whether it may go on.
 const PAUSE_POLL: Duration = Duration::from_millis(250);
 
@@ -124,10 +126,18 @@ impl<P: Projection> Projector<P> {
         };
         loop {
             let before = tail.position();
-            let events = tokio::select! {
+            let next = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                events = tail.next() => events?,
+                next = tokio::time::timeout(CHECK_INTERVAL, tail.next()) => next,
             };
+            let Ok(events) = next else {
+                // Nothing new: somebody may have paused this projection or set it back meanwhile.
+                if self.checkpoint().await? == (before, false) {
+                    continue;
+                }
+                return Ok(());
+            };
+            let events = events?;
             if !self.apply(&events, before, &parked).await? {
                 return Ok(());
             }
@@ -149,6 +159,11 @@ impl<P: Projection> Projector<P> {
                 .fetch_all(&self.pool)
                 .await?;
         Ok(Some((self.feed.tail(position), parked.into_iter().collect())))
+    }
+
+    /// Where the checkpoint stands, and whether the projection is paused.
+    async fn checkpoint(&self) -> Result<(i64, bool), sqlx::Error> {
+        sqlx::query_as("SELECT position, status = 'paused' FROM checkpoint WHERE projection = $1").bind(P::NAME).fetch_one(&self.pool).await
     }
 
     async fn until_resumed(&self, stop: &CancellationToken) -> Result<(), sqlx::Error> {
@@ -177,7 +192,8 @@ impl<P: Projection> Projector<P> {
         let mut transaction = self.pool.begin().await?;
         let moved = sqlx::query(
             "UPDATE checkpoint SET position = $2, updated_at = $4,
-                                   status = CASE WHEN status = 'rebuilding' AND position >= $2 THEN 'live' ELSE status END
+                                   status = CASE WHEN $2 >= (SELECT last_position FROM event_batch ORDER BY batch DESC LIMIT 1)
+                                                 THEN 'live' ELSE status END
              WHERE projection = $1 AND position = $3 AND status <> 'paused'",
         )
         .bind(P::NAME)
@@ -228,7 +244,9 @@ async fn insert_parked(connection: &mut PgConnection, projection: &str, event: &
 /// Empties a projection and sets it back to the log's beginning; its projector then reads the whole log anew.
 pub async fn rebuild<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("UPDATE checkpoint SET position = 0, status = 'rebuilding' WHERE projection = $1")
+    sqlx::query("UPDATE checkpoint SET position = 0,
+                               status = CASE WHEN EXISTS (SELECT FROM events) THEN 'rebuilding' ELSE 'live' END
+         WHERE projection = $1")
         .bind(P::NAME)
         .execute(&mut *transaction)
         .await?;

@@ -22,7 +22,7 @@ async fn a_second_up_says_that_the_shop_runs_and_two_shops_do_not_collide() {
     let shop = Shop::empty().await;
     let (code, _, said) = shop.cli_code(&["up", "--port", "0"]);
     assert_ne!(code, 0);
-    assert!(said.contains("runs already"), "{said}");
+    assert!(said.contains("in use by a running"), "{said}");
     let other = Shop::empty().await;
     assert_ne!(shop.url, other.url);
     other.get("/v1/store").await.expect(200);

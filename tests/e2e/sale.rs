@@ -21,13 +21,13 @@ async fn a_shopper_finds_buys_and_sees_the_order_while_an_analyst_follows_the_lo
 
     // A sold-out unit is no longer offered.
     shop.product("LAST-ONE", "19.99", 1).await;
-    let found = shop.get("/v1/products?q=LAST-ONE&in_stock=true").await.expect(200);
+    let found = shop.get("/v1/products?sku=LAST-ONE&in_stock=true").await.expect(200);
     assert_eq!(found.int("/total"), 1, "{}", found.text);
     let cart = shop.cart(&[("LAST-ONE", 1)]).await;
     let order = shop.checkout(&cart, "tok_approve").await.expect(201);
     assert_eq!(order.str("/status"), "confirmed");
     let token = order.token.clone().unwrap();
-    let left = shop.get_after("/v1/products?q=LAST-ONE&in_stock=true", &token).await.expect(200);
+    let left = shop.get_after("/v1/products?sku=LAST-ONE&in_stock=true", &token).await.expect(200);
     assert_eq!(left.int("/total"), 0, "{}", left.text);
 
     // The second shopper is told what is left.
@@ -85,7 +85,7 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         (shop.get("/v1/nowhere").await, 404, "not_found"),
         (shop.get("/v1/ops/status").await, 401, "unauthenticated"),
         (shop.send(Method::DELETE, "/v1/store", None, &[]).await.unwrap(), 405, "method_not_allowed"),
-        (shop.send(Method::GET, "/v1/store", None, &[("authorization", "Bearer x")]).await.unwrap(), 401, "invalid_token"),
+        (shop.send(Method::GET, "/v1/products", None, &[("authorization", "Bearer x")]).await.unwrap(), 401, "invalid_token"),
         (shop.get_after("/v1/products", "1.999999999").await, 409, "position_unknown"),
         (shop.put(&format!("/v1/carts/{cart}/contact"), json!({ "email": "no", "shipping_address": { "name": "", "line1": "", "city": "", "postal_code": "", "country": "Germany" } })).await, 422, "validation_failed"),
     ];

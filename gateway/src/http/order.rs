@@ -406,24 +406,32 @@ impl App {
 
     /// The log's position at which the order's payment has an outcome, or the newest one when time is up.
     async fn outcome(&self, order_id: OrderId, position: Position, until: Instant) -> Result<Position, Problem> {
+        let id = order_id.to_string();
+        let mut tail = self.feed.tail(position.position);
         loop {
-            let (order, _) = self.loader.load::<Order>(&order_id.to_string()).await?;
+            let (order, _) = self.loader.load::<Order>(&id).await?;
             let waits = order.placed().is_some_and(|o| o.stage == OrderStage::PendingPayment && o.live_payment.is_some());
             if !waits || Instant::now() >= until {
-                // The end of the batch that the order's newest event came in: its payment's events are there too.
-                let last: Option<i64> = sqlx::query_scalar(
-                    "SELECT b.last_position FROM event_batch b
-                     WHERE b.last_position >= (SELECT e.position FROM events e WHERE e.aggregate_type = 'order' AND e.aggregate_id = $1
-                                               ORDER BY e.sequence DESC LIMIT 1)
-                     ORDER BY b.last_position LIMIT 1",
-                )
-                .bind(order_id.to_string())
-                .fetch_optional(&self.pool)
-                .await?;
-                return Ok(Position { epoch: position.epoch, position: last.unwrap_or(0).max(position.position) });
+                break;
             }
-            tokio::time::sleep(OUTCOME_INTERVAL).await;
+            // Whatever changes that is an event of the order's own.
+            while let Ok(events) = tokio::time::timeout_at(until, tail.next()).await {
+                if events?.iter().any(|event| event.aggregate_type == "order" && event.aggregate_id == id) {
+                    break;
+                }
+            }
         }
+        // The end of the batch that the order's newest event came in: its payment's events are there too.
+        let last: Option<i64> = sqlx::query_scalar(
+            "SELECT b.last_position FROM event_batch b
+             WHERE b.last_position >= (SELECT e.position FROM events e WHERE e.aggregate_type = 'order' AND e.aggregate_id = $1
+                                       ORDER BY e.sequence DESC LIMIT 1)
+             ORDER BY b.last_position LIMIT 1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(Position { epoch: position.epoch, position: last.unwrap_or(0).max(position.position) })
     }
 
     /// The answer to a repeated call: the first one's, once that has ended.

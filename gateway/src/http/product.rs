@@ -317,11 +317,7 @@ pub async fn around(app: &App, products: &[Row<Product>]) -> Result<Around, Prob
     categories.sort_unstable();
     categories.dedup();
     let stock = stock::levels(&app.pool, &variants).await?;
-    let category_handles = match categories.is_empty() {
-        true => HashMap::new(),
-        false => projections::product::category_handles(&app.pool, &categories).await?,
-    };
-    Ok(Around { stock, category_handles })
+    Ok(Around { stock, category_handles: projections::product::category_handles(&app.pool, &categories).await? })
 }
 
 async fn search(app: &App, mut request: SearchRequest, shown: &Presentation) -> Result<ProductList, Problem> {

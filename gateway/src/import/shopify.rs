@@ -445,9 +445,7 @@ Mug,mug,,Loom,,,TRUE,draft,MUG,,Title,Default Title,7,,12,deny,,
 
     /// A file of three products, the middle one with the given cells.
     fn told_of(title: &str, price: &str, quantity: &str) -> Vec<(String, String)> {
-        let file = format!(
-            "Handle,Title,Variant Price,Variant Inventory Qty\na,A,1,1\nb,{title},{price},{quantity}\nc,C,3,3\n"
-        );
+        let file = format!("Handle,Title,Variant Price,Variant Inventory Qty\na,A,1,1\nb,{title},{price},{quantity}\nc,C,3,3\n");
         let read = read(file);
         assert_eq!(read.handles().first(), Some(&"a"));
         assert_eq!(read.handles().last(), Some(&"c"));

@@ -74,10 +74,11 @@ impl Documents {
     /// Remembers which categories a product is in.
     pub(super) fn note_categories(&mut self, product: &Product) {
         let product_id = product.product_id.uuid();
-        match product.category_ids.is_empty() {
-            true => self.categories_of.remove(&product_id),
-            false => self.categories_of.insert(product_id, product.category_ids.clone()),
-        };
+        if product.category_ids.is_empty() {
+            self.categories_of.remove(&product_id);
+        } else {
+            self.categories_of.insert(product_id, product.category_ids.clone());
+        }
     }
 
     /// Follows the log until `stop`; commits what was put.
@@ -153,18 +154,18 @@ impl Documents {
         let moved = self.apply_categories(batch);
         let texts = batch.iter().filter(|event| event.aggregate_type == Product::TYPE && changes_text(&event.event_type));
         // By product, whether the index has yet to see it.
-        let mut changed: HashMap<&str, bool> = HashMap::new();
+        let mut touched: HashMap<&str, bool> = HashMap::new();
         for event in texts {
-            *changed.entry(&event.aggregate_id).or_default() |= event.position > self.indexed;
+            *touched.entry(&event.aggregate_id).or_default() |= event.position > self.indexed;
         }
-        let mut changes = Vec::with_capacity(changed.len());
-        let of_changed = batch.iter().filter(|event| changed.contains_key(event.aggregate_id.as_str()));
-        for id in self.recent.follow(pool, of_changed).await? {
+        let mut changes = Vec::with_capacity(touched.len());
+        let of_touched = batch.iter().filter(|event| touched.contains_key(event.aggregate_id.as_str()));
+        for id in self.recent.follow(pool, of_touched).await? {
             let Some(held) = self.recent.get(id).cloned() else {
                 continue;
             };
             self.note_categories(&held.state);
-            if changed.get(id).is_some_and(|is_fresh| *is_fresh) {
+            if touched.get(id).is_some_and(|is_fresh| *is_fresh) {
                 changes.push(self.change(&held.state, held.created_at));
             }
         }

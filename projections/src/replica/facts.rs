@@ -22,7 +22,7 @@ use crate::search::Columns;
 use crate::stock;
 
 /// Longest time until the clock is looked at for prices that begin or end.
-const PRICE_CLOCK_MAX: Duration = Duration::from_secs(60);
+const PRICE_CLOCK_MAX: Duration = Duration::from_mins(1);
 
 /// What the columns are computed from. Small: a whole product is in memory only while it changes.
 pub(super) struct Facts {

@@ -299,10 +299,10 @@ fn an_index_ahead_of_its_log_is_made_anew() {
 
 async fn until_projected(pool: &PgPool, position: i64) {
     let behind = "SELECT count(*) FROM checkpoint WHERE position < $1";
-    let poll = async {
+    let caught_up = async {
         while sqlx::query_scalar::<_, i64>(behind).bind(position).fetch_one(pool).await.unwrap() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(WAIT, poll).await.unwrap();
+    tokio::time::timeout(WAIT, caught_up).await.unwrap();
 }
