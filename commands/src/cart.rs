@@ -1,7 +1,7 @@
 //! Carts: what the shopper wants. Each function is a decision, to be run by the writer.
 
 use domain::cart::{Cart, CartCommand, CartCreated, CartLimits, CartLine, CartRejection, ContactDraft};
-use domain::catalog::{Price, Product, STOREFRONT, Variant};
+use domain::catalog::{Price, Product, STOREFRONT, Stage, Variant};
 use domain::id::{CartKey, LineId, ProductId, SubjectId, VariantId};
 use domain::money::Currency;
 use domain::personal::Purpose;
@@ -124,7 +124,7 @@ pub fn find_line(cart: &Cart, line: &LineRef) -> Result<LineId, Refusal> {
 
 /// A variant that shoppers may buy: of a published product.
 pub(crate) fn sellable_variant(product: &Product, variant_id: VariantId) -> Result<&Variant, Refusal> {
-    let published = product.channels.contains(STOREFRONT);
+    let published = product.stage == Stage::Live && product.channels.contains(STOREFRONT);
     product.variant(variant_id).filter(|_| published).ok_or_else(|| Refusal::not_found("product on sale"))
 }
 
@@ -139,6 +139,7 @@ pub fn price_of(variant: &Variant, currency: Currency, quantity: u32, now: chron
 }
 
 /// A domain's "no" in the words of the interface.
+#[must_use]
 pub fn refusal(rejection: CartRejection) -> Refusal {
     let detail = rejection.to_string();
     let invalid = |pointer: &str, code: &str| {
@@ -146,7 +147,8 @@ pub fn refusal(rejection: CartRejection) -> Refusal {
         Refusal { errors: vec![error], ..Refusal::new("validation_failed", format!("{pointer}: {detail}")) }
     };
     match rejection {
-        CartRejection::NotFound => Refusal::not_found("cart"),
+        // Somebody else's cart is not there, as far as the caller learns.
+        CartRejection::NotFound | CartRejection::OtherCustomer => Refusal::not_found("cart"),
         CartRejection::LineNotFound { .. } => Refusal::not_found("line"),
         CartRejection::CheckoutInProgress { order_id } | CartRejection::Completed { order_id } => {
             Refusal::new("cart_closed", format!("{detail}; start a new cart")).fact("order_id", order_id.to_string())
@@ -167,7 +169,6 @@ pub fn refusal(rejection: CartRejection) -> Refusal {
         CartRejection::CheckoutIncomplete { missing } => {
             Refusal::new("cart_incomplete", format!("{detail}; supply it, then check out")).fact("missing", missing)
         }
-        CartRejection::OtherCustomer => Refusal::not_found("cart"),
         CartRejection::OtherOrder { .. } => Refusal::new("invalid_state", detail),
     }
 }

@@ -93,7 +93,7 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
     let subject_id = cart.subject_id;
     let order_scope = scope(subject_id.uuid());
     let placed = streams.create::<Order>(&order_key(checkout.order_id))?.decide(OrderCommand::Place(Box::new(facts.clone())));
-    let mut order_events = placed.map_err(payment::order_refusal)?;
+    let mut order_events = placed.map_err(|e| payment::order_refusal(&e))?;
     let mut order = Order::Absent;
     for event in &order_events {
         order.apply(event);

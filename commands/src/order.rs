@@ -53,7 +53,7 @@ fn end(streams: &mut Streams<'_>, order_id: OrderId, command: OrderCommand, reas
     let id = order_key(order_id);
     let order = streams.get::<Order>(&id)?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
-    let events = order.decide(command).map_err(order_refusal)?;
+    let events = order.decide(command).map_err(|e| order_refusal(&e))?;
     streams.emit::<Order>(&id, events, Some(scope(placed.facts.subject_id.uuid())))?;
     release(streams, &placed.facts, reason)?;
     if let Some(key) = &placed.facts.cart {

@@ -32,7 +32,7 @@ pub(crate) fn open(
     amount: Money,
 ) -> Result<Vec<OrderEvent>, Stop> {
     let opening = OrderCommand::OpenPayment { payment_id: attempt.payment_id, amount };
-    let order_events = order.decide(opening).map_err(order_refusal)?;
+    let order_events = order.decide(opening).map_err(|e| order_refusal(&e))?;
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     let tender = placed.facts.tenders.first().ok_or_else(|| Refusal::new("invalid_state", "the order needs no payment"))?;
     let start = Start {
@@ -46,7 +46,7 @@ pub(crate) fn open(
         idempotency_key: attempt.operation_id.to_string(),
     };
     let key = attempt.payment_id.to_string();
-    let events = streams.create::<Payment>(&key)?.decide(PaymentCommand::Start(start)).map_err(payment_refusal)?;
+    let events = streams.create::<Payment>(&key)?.decide(PaymentCommand::Start(start)).map_err(|e| payment_refusal(&e))?;
     streams.emit::<Payment>(&key, events, None)?;
     Ok(order_events)
 }
@@ -141,7 +141,7 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     };
     let mut payment = payment.clone();
     let command = PaymentCommand::Record { evidence: reported.evidence.clone(), fact: reported.fact.clone() };
-    let mut events = payment.decide(command).map_err(payment_refusal)?;
+    let mut events = payment.decide(command).map_err(|e| payment_refusal(&e))?;
     if events.is_empty() {
         return Ok(());
     }
@@ -179,7 +179,7 @@ fn authorized(
         let operation_id = operation("capture");
         let amount = order.live_payment.as_ref().map_or(order.facts.totals.total, |live| live.amount);
         let capture = PaymentCommand::RequestCapture { operation_id, idempotency_key: operation_id.to_string(), amount, is_final: true };
-        return Ok(payment.decide(capture).map_err(payment_refusal)?);
+        return Ok(payment.decide(capture).map_err(|e| payment_refusal(&e))?);
     }
     let operation_id = operation("void");
     let reason = format!("the order is {}", order.stage.as_str());
@@ -229,7 +229,7 @@ fn confirm(streams: &mut Streams<'_>, order: &PlacedOrder, payment: &Payment, pe
     };
     let covered_by = vec![Cover { tender_id: created.tender_id, amount: created.amount }];
     let id = order_key(order.facts.order_id);
-    let events = streams.get::<Order>(&id)?.decide(OrderCommand::Confirm { covered_by }).map_err(order_refusal)?;
+    let events = streams.get::<Order>(&id)?.decide(OrderCommand::Confirm { covered_by }).map_err(|e| order_refusal(&e))?;
     streams.emit::<Order>(&id, events, Some(people))?;
     allocate(streams, &order.facts)?;
     if let Some(key) = &order.facts.cart {
@@ -250,7 +250,7 @@ fn close(
 ) -> Result<Vec<PaymentEvent>, Stop> {
     let id = order_key(order.facts.order_id);
     let command = OrderCommand::ClosePayment { payment_id, outcome: outcome.to_owned() };
-    let events = streams.after::<Order>(&id)?.decide(command).map_err(order_refusal)?;
+    let events = streams.after::<Order>(&id)?.decide(command).map_err(|e| order_refusal(&e))?;
     streams.emit::<Order>(&id, events, Some(people))?;
     Ok(Vec::new())
 }
@@ -262,6 +262,7 @@ fn apply(payment: &mut Payment, events: &[PaymentEvent]) {
 }
 
 /// A provider's statement as the domain takes it; `None` where it says nothing that changes anything yet.
+#[must_use]
 pub fn reported(fact: &Fact, source: &str, completes: Option<Uuid>) -> Option<Reported> {
     let operation_id: OperationId = fact.idempotency_key.parse().ok()?;
     let currency: Currency = fact.currency.parse().ok()?;
@@ -305,7 +306,7 @@ fn last4(fact: &Fact) -> Option<Personal<String>> {
     fact.method.as_ref()?.last4.clone().map(Personal::Known)
 }
 
-pub(crate) fn order_refusal(rejection: OrderRejection) -> Refusal {
+pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
     let detail = rejection.to_string();
     match rejection {
         OrderRejection::NotFound => Refusal::not_found("order"),
@@ -317,7 +318,7 @@ pub(crate) fn order_refusal(rejection: OrderRejection) -> Refusal {
     }
 }
 
-fn payment_refusal(rejection: PaymentRejection) -> Refusal {
+fn payment_refusal(rejection: &PaymentRejection) -> Refusal {
     match rejection {
         PaymentRejection::NotFound => Refusal::not_found("payment"),
         PaymentRejection::Exists => Refusal::new("already_exists", rejection.to_string()),

@@ -317,7 +317,7 @@ impl Reactor {
             }
             OperationKind::Void => self.provider.void(&VoidRequest { provider_ref: provider_ref()?, idempotency_key }).await,
             OperationKind::Refund => {
-                let refund_id = operation.refund_id.map_or(operation.operation_id.uuid(), |id| id.uuid());
+                let refund_id = operation.refund_id.map_or(operation.operation_id.uuid(), domain::id::RefundId::uuid);
                 self.provider.refund(&RefundRequest { provider_ref: provider_ref()?, idempotency_key, amount, refund_id }).await
             }
         }
@@ -390,7 +390,7 @@ impl Reactor {
                         .await?;
                 }
                 Err(error) => {
-                    tracing::warn!(order.id = id, error = &error as &dyn std::error::Error, "an order could not be expired; trying again")
+                    tracing::warn!(order.id = id, error = &error as &dyn std::error::Error, "an order could not be expired; trying again");
                 }
             }
         }

@@ -137,7 +137,7 @@ impl<A: Root + 'static> Effect for Applied<A> {
 /// What one run of a decision produced.
 #[derive(Default)]
 pub(crate) struct Decided {
-    pub(crate) decided_on: Vec<StreamVersion>,
+    pub(crate) rests_on: Vec<StreamVersion>,
     pub(crate) events: Vec<Pending>,
     pub(crate) deadlines: Vec<NewDeadline>,
     /// Status and stream of the answer, for its repetition.
@@ -159,12 +159,12 @@ impl Decided {
 
     /// What remains of a decision that ended in a refusal: what it rests on.
     pub(crate) fn only_read(self) -> Self {
-        Self { decided_on: self.decided_on, ..Self::default() }
+        Self { rests_on: self.rests_on, ..Self::default() }
     }
 
     /// The version that a stream has after this decision.
     pub(crate) fn version_after(&self, stream: &StreamId) -> i64 {
-        let read = self.decided_on.iter().find(|at| at.stream == *stream).map_or(0, |at| at.version);
+        let read = self.rests_on.iter().find(|at| at.stream == *stream).map_or(0, |at| at.version);
         let written = self.events.iter().filter(|p| p.event.stream == *stream).count();
         read + i64::try_from(written).unwrap_or(0)
     }
@@ -211,6 +211,7 @@ impl<'a> Streams<'a> {
     }
 
     /// Whether this decision has emitted events of a stream.
+    #[must_use]
     pub fn touched<A: Root>(&self, id: &str) -> bool {
         let stream = stream_id::<A>(id);
         self.decided.effects.iter().any(|effect| *effect.stream() == stream)
@@ -231,7 +232,7 @@ impl<'a> Streams<'a> {
     pub fn version<A: Root + 'static>(&mut self, id: &str) -> Result<i64, Stop> {
         self.get::<A>(id)?;
         let stream = stream_id::<A>(id);
-        Ok(self.decided.decided_on.iter().find(|at| at.stream == stream).map_or(0, |at| at.version))
+        Ok(self.decided.rests_on.iter().find(|at| at.stream == stream).map_or(0, |at| at.version))
     }
 
     /// An aggregate that is most likely absent (its id is fresh, its name is new): believed so without a read, and
@@ -250,10 +251,9 @@ impl<'a> Streams<'a> {
             return Ok(());
         }
         let stream = stream_id::<A>(id);
-        let mut sequence = self.decided.version_after(&stream);
+        let version = self.decided.version_after(&stream);
         let partition = partition_of(&self.partition_key::<A>(id, &events)?);
-        for event in &events {
-            sequence += 1;
+        for (event, sequence) in events.iter().zip(version + 1..) {
             let event = NewEvent {
                 stream: stream.clone(),
                 sequence,
@@ -302,8 +302,8 @@ impl<'a> Streams<'a> {
 }
 
 fn assert_version(decided: &mut Decided, stream: StreamId, version: i64) {
-    if decided.decided_on.iter().all(|at| at.stream != stream) {
-        decided.decided_on.push(StreamVersion { stream, version });
+    if decided.rests_on.iter().all(|at| at.stream != stream) {
+        decided.rests_on.push(StreamVersion { stream, version });
     }
 }
 

@@ -354,7 +354,7 @@ impl Task {
             }
         }
         let append = AppendCommand {
-            decided_on: decided.decided_on.clone(),
+            decided_on: decided.rests_on.clone(),
             events: decided.events.iter().map(|p| p.event.clone()).collect(),
             idempotency: job.idempotency().map(|key| record(key, job.refusal(), &decided)),
             completes: decided.completes,
@@ -371,15 +371,14 @@ impl Task {
             Err(AppendError::Unknown(cause)) => {
                 tracing::warn!(error = ?cause, commands = commands.len(), "the outcome of a batch is unknown; asking for it");
                 self.unresolved = true;
-                match self.resolve().await {
-                    Ok(appended) => appended,
-                    Err(()) => {
-                        self.forget(&batch);
-                        for ready in batch {
-                            ready.job.fail(CommandError::Unavailable);
-                        }
-                        return Vec::new();
+                if let Ok(appended) = self.resolve().await {
+                    appended
+                } else {
+                    self.forget(&batch);
+                    for ready in batch {
+                        ready.job.fail(CommandError::Unavailable);
                     }
+                    return Vec::new();
                 }
             }
             Err(AppendError::Unavailable(cause)) => {

@@ -7,8 +7,8 @@ use commands::provider::PaymentProvider;
 use commands::writer::Writer;
 use infra::config::Config;
 use infra::feed::Feed;
-use infra::task::CancellationToken;
 use infra::sealing::{MasterKey, Sealer};
+use infra::task::CancellationToken;
 use projections::replica::SearchReplica;
 use sqlx::PgPool;
 

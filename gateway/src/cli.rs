@@ -63,7 +63,7 @@ enum Command {
         #[command(subcommand)]
         what: Import,
     },
-    /// Print the event log, as stored, one CloudEvent a line.
+    /// Print the event log, as stored, one `CloudEvent` a line.
     #[command(
         after_help = "Examples:\n  daybook events --after 100 --context order\n  daybook events --follow --type OrderPlaced -o orders.ndjson"
     )]

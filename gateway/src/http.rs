@@ -105,20 +105,21 @@ fn streaming() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(ops::verify))
 }
 
-/// The OpenAPI document, made from the handlers.
-pub fn openapi() -> utoipa::openapi::OpenApi {
+/// The `OpenAPI` document, made from the handlers.
+#[cfg(test)]
+fn openapi() -> utoipa::openapi::OpenApi {
     let routes = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary().merge(streaming()));
     routes.split_for_parts().1
 }
 
-pub fn router(app: Arc<App>) -> Router {
+pub fn router(app: &Arc<App>) -> Router {
     let http = &app.config.http;
     let ordinary = ordinary()
         .layer(DefaultBodyLimit::max(http.body_bytes_max))
         .layer(middleware::from_fn_with_state(Duration::from_millis(http.request_timeout_ms), limits::time_out));
     let (api, document) = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary.merge(streaming())).split_for_parts();
     let document = Arc::new(document);
-    let tokens = Arc::clone(&app);
+    let tokens = Arc::clone(app);
     let pages = Router::new()
         .route("/", get(asset::storefront))
         .route("/assets/{file}", get(asset::asset))
@@ -132,8 +133,8 @@ pub fn router(app: Arc<App>) -> Router {
     // Answers to streams are not compressed: they would be held back.
     let compressed = DefaultPredicate::new().and(NotForContentType::new("application/x-ndjson"));
     api.merge(probes)
-        .layer(middleware::from_fn_with_state((Arc::clone(&app), rates), limits::rate))
-        .with_state(Arc::clone(&app))
+        .layer(middleware::from_fn_with_state((Arc::clone(app), rates), limits::rate))
+        .with_state(Arc::clone(app))
         .merge(pages)
         .merge(documents)
         .fallback(nowhere)
@@ -187,4 +188,20 @@ fn cors(origins: &[String]) -> CorsLayer {
             .map(HeaderName::from_static),
         )
         .expose_headers(exposed.map(HeaderName::from_static))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::disallowed_methods, reason = "a test may read its own switch")]
+
+    /// The committed document is the one that the handlers make; `DAYBOOK_TEST_WRITE=1` writes it anew.
+    #[test]
+    fn the_committed_openapi_document_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let generated = serde_json::to_string_pretty(&super::openapi()).unwrap() + "\n";
+        if std::env::var("DAYBOOK_TEST_WRITE").is_ok() {
+            std::fs::write(path, &generated).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), generated, "run it with DAYBOOK_TEST_WRITE=1 and commit");
+    }
 }

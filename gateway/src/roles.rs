@@ -111,12 +111,11 @@ pub async fn start(
     let store = EventStore::new(pool.clone(), infra::clock::new_id());
     let (writer, task) = Writer::new(loader.clone(), store, Some(nats.clone()), Limits::from(&config.writer));
     writing.spawn("writer", commands::writer::run_until(task, writing.stop_signal()));
-    let provider = match config.payments.sandbox {
-        true => {
-            let timeout = Duration::from_millis(config.payments.provider_timeout_ms);
-            Some(PaymentProvider::new(&config.payments.sandbox_url, timeout)?)
-        }
-        false => None,
+    let provider = if config.payments.sandbox {
+        let timeout = Duration::from_millis(config.payments.provider_timeout_ms);
+        Some(PaymentProvider::new(&config.payments.sandbox_url, timeout)?)
+    } else {
+        None
     };
     let mut outside = TaskGroup::under(stop);
     if let (true, Some(provider)) = (roles.contains(&Role::Reactor), &provider) {
@@ -149,7 +148,7 @@ pub async fn start(
         };
         address = listener.local_addr()?;
         let bounds = server::Bounds::from(&app.config.http);
-        outside.spawn("http", server::serve(listener, http::router(Arc::clone(&app)), bounds, outside.stop_signal()));
+        outside.spawn("http", server::serve(listener, http::router(&app), bounds, outside.stop_signal()));
     }
     Ok(Running { app, address, outside, writing, following })
 }

@@ -72,7 +72,6 @@ impl TryFrom<&Config> for Settings {
         check.must(store.available_shown_max > 0, || "`store.available_shown_max` must be at least 1".to_owned());
         let payment_window = i64::try_from(store.payment_window_s).ok().and_then(chrono::Duration::try_seconds);
         check.must(payment_window.is_some_and(|window| !window.is_zero()), || "`store.payment_window_s` must be at least 1".to_owned());
-        check.must(store.low_stock_threshold >= 0, || "`store.low_stock_threshold` must not be negative".to_owned());
         let tax_rates = config.tax.iter().map(|tax| check.tax_rate(tax)).collect();
         let shipping_methods = check.shipping_methods(&config.shipping);
         check.result()?;
@@ -212,9 +211,8 @@ mod tests {
         let mut config = Config::default();
         config.store.currencies = vec!["EUR".to_owned(), "XXQ".to_owned()];
         config.store.countries = vec!["Germany".to_owned()];
-        config.store.low_stock_threshold = -1;
         config.shipping[1].id = config.shipping[0].id.clone();
         let ConfigError(errors) = Settings::try_from(&config).unwrap_err();
-        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert_eq!(errors.len(), 3, "{errors:?}");
     }
 }

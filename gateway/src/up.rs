@@ -100,7 +100,7 @@ async fn keep_run_file(
 ) -> anyhow::Result<()> {
     let mut first = true;
     loop {
-        let now = pids.borrow_and_update().clone();
+        let now = *pids.borrow_and_update();
         (run.postgres_pid, run.nats_pid) = (now.postgres, now.nats);
         run.write(data_dir)?;
         if std::mem::take(&mut first) {

@@ -108,7 +108,6 @@ pub struct Store {
     pub rounding: String,
     pub cart_lines_max: u32,
     pub line_quantity_max: u32,
-    pub low_stock_threshold: i64,
     /// How long an unpaid order holds its stock.
     pub payment_window_s: u64,
     /// Most units that an answer admits to have.
@@ -255,7 +254,6 @@ impl Default for Store {
             rounding: "half_up".to_owned(),
             cart_lines_max: 100,
             line_quantity_max: 999,
-            low_stock_threshold: 5,
             payment_window_s: 1_800,
             available_shown_max: 999,
         }

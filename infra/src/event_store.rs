@@ -201,9 +201,7 @@ impl EventStore {
 #[must_use]
 pub fn partition_of(key: &str) -> i16 {
     let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-    let partition = (hash % 64) as i16;
-    partition
+    (hash % 64) as i16
 }
 
 /// The digest of one event as the hash chain takes it: exact texts, stream, place in it, id; each part with its length.

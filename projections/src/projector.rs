@@ -244,12 +244,14 @@ async fn insert_parked(connection: &mut PgConnection, projection: &str, event: &
 /// Empties a projection and sets it back to the log's beginning; its projector then reads the whole log anew.
 pub async fn rebuild<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("UPDATE checkpoint SET position = 0,
+    sqlx::query(
+        "UPDATE checkpoint SET position = 0,
                                status = CASE WHEN EXISTS (SELECT FROM events) THEN 'rebuilding' ELSE 'live' END
-         WHERE projection = $1")
-        .bind(P::NAME)
-        .execute(&mut *transaction)
-        .await?;
+         WHERE projection = $1",
+    )
+    .bind(P::NAME)
+    .execute(&mut *transaction)
+    .await?;
     let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = $1")
         .bind(schema::<P>())
         .fetch_all(&mut *transaction)

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::shop::Shop;
 
+#[expect(clippy::disallowed_methods, reason = "the tests' own switch")]
 fn catalogue() -> PathBuf {
     let data = std::env::var("DAYBOOK_DATA").expect("DAYBOOK_DATA must name the folder with the real catalogues");
     PathBuf::from(data).join("icecat/products.shopify.csv")

@@ -10,14 +10,14 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::shop::{Shop, pause};
+use crate::shop::{Shop, pause, times};
 
 const SHOPPERS: usize = 16;
 /// Floors between two kills.
 const ACKNOWLEDGED_MIN: usize = 50;
 
 fn kills() -> usize {
-    std::env::var("DAYBOOK_TEST_KILLS").map_or(4, |n| n.parse().unwrap())
+    times("DAYBOOK_TEST_KILLS", 4)
 }
 
 /// What the clients know to be done: their own file of acknowledgements.
@@ -42,7 +42,8 @@ async fn every_acknowledged_command_survives_a_kill_exactly_once() {
         let stop = Arc::new(AtomicBool::new(false));
         let before = known.commands.load(Ordering::SeqCst);
         let url = shop.url.clone();
-        let load: Vec<_> = (0..SHOPPERS).map(|n| tokio::spawn(buy_until(url.clone(), n, Arc::clone(&known), Arc::clone(&stop)))).collect();
+        let load: Vec<_> =
+            (0..SHOPPERS).map(|n| infra::task::spawn(buy_until(url.clone(), n, Arc::clone(&known), Arc::clone(&stop)))).collect();
         while known.commands.load(Ordering::SeqCst) < before + ACKNOWLEDGED_MIN || known.in_flight.load(Ordering::SeqCst) == 0 {
             pause(Duration::from_millis(2)).await;
         }

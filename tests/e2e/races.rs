@@ -6,11 +6,11 @@ use std::time::Instant;
 
 use futures::future::join_all;
 
-use crate::shop::Shop;
+use crate::shop::{Shop, times};
 
 /// `make test` runs few rounds, `make soak` all ten.
 fn rounds() -> usize {
-    std::env::var("DAYBOOK_TEST_ROUNDS").map_or(2, |n| n.parse().unwrap())
+    times("DAYBOOK_TEST_ROUNDS", 2)
 }
 
 #[tokio::test(flavor = "multi_thread")]

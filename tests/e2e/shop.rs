@@ -106,10 +106,6 @@ impl Shop {
         std::fs::read_to_string(self.dir.join("test.log")).unwrap_or_default()
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
-    }
-
     pub fn run_file(&self) -> Value {
         serde_json::from_str(&std::fs::read_to_string(self.dir.join("run.json")).unwrap()).unwrap()
     }
@@ -267,4 +263,10 @@ fn fresh_dir() -> PathBuf {
 /// The one place where tests let time pass: between two looks at a state they wait for.
 pub async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;
+}
+
+/// How often a test repeats itself: few times in `make test`, as often as the variable says in `make soak`.
+#[expect(clippy::disallowed_methods, reason = "the tests' own switch")]
+pub fn times(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }

@@ -1,14 +1,12 @@
 //! What a request says about itself: who calls, what it follows, what it must not do twice, what it has seen.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use commands::answer::{Actor, Origin, Position};
 use commands::writer::Idempotency;
-use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::app::App;
@@ -28,7 +26,6 @@ pub struct Caller {
     origin: Origin,
     method_and_path: String,
     headers: HeaderMap,
-    pub address: Option<IpAddr>,
 }
 
 impl Caller {
@@ -149,13 +146,7 @@ impl FromRequestParts<Arc<App>> for Caller {
             request_id: parts.extensions.get::<RequestId>().map(|id| id.0.clone()),
             traceparent: parts.headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_traceparent(t)).map(str::to_owned),
         };
-        Ok(Self {
-            claims,
-            origin,
-            method_and_path: format!("{} {}", parts.method, parts.uri.path()),
-            headers: parts.headers.clone(),
-            address: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()),
-        })
+        Ok(Self { claims, origin, method_and_path: format!("{} {}", parts.method, parts.uri.path()), headers: parts.headers.clone() })
     }
 }
 
@@ -171,9 +162,4 @@ pub fn new_secret() -> Result<String, Problem> {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Problem::internal())?;
     Ok(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))
-}
-
-/// An id from a path: what is not a UUID can't be there.
-pub fn parse_id(text: &str, what: &str) -> Result<Uuid, Problem> {
-    text.parse().map_err(|_| Problem::not_found(what))
 }

@@ -117,16 +117,15 @@ pub async fn show(
         return Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref()).await?, at).version(version, &caller));
     }
     let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
-    let row = match projections::cart::find(&app.pool, key.as_str()).await? {
-        Some(row) => row,
+    let found = projections::cart::find(&app.pool, key.as_str()).await?;
+    let (state, version) = if let Some(row) = found {
+        (row.state, row.version)
+    } else {
         // A cart that was just made may be ahead of the read model: the log knows it.
-        None => {
-            let (state, version) = app.loader.load::<Cart>(key.as_str()).await?;
-            exists(&state)?;
-            projections::state::Row { id: key.to_string(), version, position: at.position, state }
-        }
+        app.loader.load::<Cart>(key.as_str()).await?
     };
-    Ok(Read::personal(app.render_cart(&id, &row.state, query.lang.as_deref()).await?, at).version(row.version, &caller))
+    exists(&state)?;
+    Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref()).await?, at).version(version, &caller))
 }
 
 /// Changes country, language, or, while it is empty, the currency.

@@ -186,7 +186,9 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     let resume = caller.header("last-event-id").filter(|_| format == EVENT_STREAM);
     let scan = Scan::new(&app, &query, resume, &head).await?;
     let mut response = if format == EVENT_STREAM {
-        Sse::new(scan.follow(&app.feed).take_until(app.stop.clone().cancelled_owned())).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+        Sse::new(scan.follow(&app.feed).take_until(app.stop.clone().cancelled_owned()))
+            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+            .into_response()
     } else {
         let idle_timeout = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
         ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(scan.lines(head.position, idle_timeout))).into_response()

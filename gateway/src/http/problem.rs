@@ -58,9 +58,12 @@ pub const CODES: &[(&str, u16, &str, &str)] = &[
     ("write_lost", 409, "The write was lost in a failover", "The log was restored from an older state. Read the object and write again."),
 ];
 
-/// A problem on its way out.
+/// A problem on its way out; boxed, since it travels in every handler's `Result`.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Said>);
+
+#[derive(Debug, Clone)]
+struct Said {
     code: &'static str,
     status: StatusCode,
     title: &'static str,
@@ -80,7 +83,16 @@ impl Problem {
             return Self::internal();
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { code, status, title, detail: detail.into(), facts: Map::new(), errors: Vec::new(), position: None, replayed: false }
+        Self(Box::new(Said {
+            code,
+            status,
+            title,
+            detail: detail.into(),
+            facts: Map::new(),
+            errors: Vec::new(),
+            position: None,
+            replayed: false,
+        }))
     }
 
     #[must_use]
@@ -100,41 +112,35 @@ impl Problem {
     }
 
     #[must_use]
-    pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.facts.insert(name.to_owned(), value.into());
-        self
-    }
-
-    #[must_use]
     pub fn error(mut self, pointer: &str, code: &str, detail: impl Into<String>) -> Self {
-        self.errors.push(FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.into() });
+        self.0.errors.push(FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.into() });
         self
     }
 
     #[must_use]
     pub fn at(mut self, position: Position) -> Self {
-        self.position = Some(position);
+        self.0.position = Some(position);
         self
     }
 
     /// It was answered before to the same idempotency key.
     #[must_use]
     pub fn replayed(mut self) -> Self {
-        self.replayed = true;
+        self.0.replayed = true;
         self
     }
 
-    #[must_use]
+    #[cfg(test)]
     pub fn code(&self) -> &'static str {
-        self.code
+        self.0.code
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let mut problem = Self::new(&refusal.code, refusal.detail);
-        problem.facts = refusal.facts;
-        problem.errors = refusal.errors;
+        problem.0.facts = refusal.facts;
+        problem.0.errors = refusal.errors;
         problem
     }
 }
@@ -186,31 +192,32 @@ pub struct ProblemBody(pub Map<String, Value>);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let said = *self.0;
         let mut body = Map::new();
-        body.insert("type".to_owned(), json!(format!("/problems/{}", self.code)));
-        body.insert("title".to_owned(), json!(self.title));
-        body.insert("status".to_owned(), json!(self.status.as_u16()));
-        body.insert("detail".to_owned(), json!(self.detail));
-        body.insert("code".to_owned(), json!(self.code));
-        if !self.errors.is_empty() {
-            body.insert("errors".to_owned(), json!(self.errors));
+        body.insert("type".to_owned(), json!(format!("/problems/{}", said.code)));
+        body.insert("title".to_owned(), json!(said.title));
+        body.insert("status".to_owned(), json!(said.status.as_u16()));
+        body.insert("detail".to_owned(), json!(said.detail));
+        body.insert("code".to_owned(), json!(said.code));
+        if !said.errors.is_empty() {
+            body.insert("errors".to_owned(), json!(said.errors));
         }
-        body.extend(self.facts);
-        let mut response = (self.status, Json(&body)).into_response();
+        body.extend(said.facts);
+        let mut response = (said.status, Json(&body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if matches!(self.status.as_u16(), 429 | 503) || self.code == "idempotency_in_progress" {
+        if matches!(said.status.as_u16(), 429 | 503) || said.code == "idempotency_in_progress" {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if said.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(position) = self.position
+        if let Some(position) = said.position
             && let Ok(value) = HeaderValue::from_str(&position.to_string())
         {
             headers.insert("consistency-token", value);
         }
-        if self.replayed {
+        if said.replayed {
             response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
         }
         response.extensions_mut().insert(ProblemBody(body));

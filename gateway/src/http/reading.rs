@@ -144,7 +144,7 @@ impl<T: Serialize> IntoResponse for Read<T> {
         set(&mut headers, "read-position", &self.position.to_string());
         let cache = self.public_s.map_or_else(|| "no-store".to_owned(), |seconds| format!("public, max-age={seconds}"));
         set(&mut headers, header::CACHE_CONTROL.as_str(), &cache);
-        set(&mut headers, header::VARY.as_str(), "authorization, accept-language, accept-encoding");
+        set(&mut headers, header::VARY.as_str(), "authorization, accept-language, accept-encoding, consistency-token");
         if let Some(version) = self.version {
             let tag = format!("\"{version}\"");
             set(&mut headers, header::ETAG.as_str(), &tag);
