@@ -15,7 +15,7 @@ override export DAYBOOK_DATA := $(abspath $(DAYBOOK_DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help up down test check accept soak bench sqlx prerequisites
+.PHONY: help up down test check accept soak bench prerequisites
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target does; do printf '  make %-14s %s\n' "$$target" "$$does"; done
@@ -38,14 +38,12 @@ accept: ## run the acceptance tests on the real catalogues in DAYBOOK_DATA
 	@[ -d "$$DAYBOOK_DATA" ] || { echo "make accept reads real catalogues, and $${DAYBOOK_DATA:-DAYBOOK_DATA (unset)} is no folder: DAYBOOK_DATA=../shared/data make accept" >&2; exit 2; }
 	@$(PREPARE) && cargo test --workspace --locked --test accept
 
-soak: ## run the long tests, release build
-	@$(PREPARE) && cargo test --workspace --locked --release --test soak
+soak: ## the long tests, release build: 10 rounds of each race, 20 kill -9 under load
+	@$(PREPARE) && DAYBOOK_TEST_ROUNDS=10 DAYBOOK_TEST_KILLS=20 cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash
 
-bench: ## run the benchmarks
-	@$(PREPARE) && cargo bench --workspace --locked
-
-sqlx: ## describe every checked query anew in .sqlx, against a Postgres of its own
-	@infra/setup/install-postgres.sh && infra/setup/describe-queries.sh
+bench: ## measure the import of the real catalogue in DAYBOOK_DATA, release build
+	@[ -d "$$DAYBOOK_DATA" ] || { echo "make bench imports a real catalogue: DAYBOOK_DATA=../shared/data make bench" >&2; exit 2; }
+	@$(PREPARE) && cargo test --workspace --locked --release --test accept -- --nocapture
 
 prerequisites: ## install what is missing, or say all of it at once
 	@$(PREPARE)
