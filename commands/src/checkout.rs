@@ -98,7 +98,7 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
     for event in &order_events {
         order.apply(event);
     }
-    let mut started = None;
+    let mut opened = None;
     if order.status() == "confirmed" {
         for event in &cart_events {
             after.apply(event);
@@ -106,11 +106,16 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
         cart_events.extend(after.decide(CartCommand::Complete { order_id: checkout.order_id }).map_err(cart::refusal)?);
         payment::allocate(streams, &facts)?;
     } else if let Some(attempt) = &checkout.attempt {
-        order_events.extend(payment::open(streams, &order, checkout.order_id, attempt, total)?);
-        started = Some(attempt.payment_id);
+        let mut opening = payment::open(streams, &order, checkout.order_id, attempt, total)?;
+        order_events.append(&mut opening.order_events);
+        opened = Some(opening);
     }
     cart::emit(streams, &checkout.cart.key, subject_id, cart_events)?;
     streams.emit::<Order>(&order_key(checkout.order_id), order_events, Some(order_scope))?;
+    let started = opened.as_ref().and(checkout.attempt.as_ref()).map(|attempt| attempt.payment_id);
+    if let Some(opened) = opened {
+        opened.emit_payment(streams)?;
+    }
     if let Some(due_at) = facts.payment_deadline {
         streams.deadline::<Order>(PAYMENT_DEADLINE, &order_key(checkout.order_id), due_at);
     }

@@ -23,20 +23,27 @@ use crate::checkout::{Attempt, order_key, scope};
 use crate::provider::{FactKind, ProviderFact as Fact};
 use crate::streams::{Stop, Streams};
 
-/// Opens an attempt: the payment's own events are emitted, the order's are returned for the caller to emit.
-pub(crate) fn open(
-    streams: &mut Streams<'_>,
-    order: &Order,
-    order_id: OrderId,
-    attempt: &Attempt,
-    amount: Money,
-) -> Result<Vec<OrderEvent>, Stop> {
-    let opening = OrderCommand::OpenPayment { payment_id: attempt.payment_id, amount };
-    let order_events = order.decide(opening).map_err(|e| order_refusal(&e))?;
+/// An attempt that begins: what the order and what the payment say of it, to be emitted in this order.
+pub(crate) struct Opened {
+    pub(crate) order_events: Vec<OrderEvent>,
+    payment_events: Vec<PaymentEvent>,
+    payment_id: PaymentId,
+}
+
+impl Opened {
+    pub(crate) fn emit_payment(self, streams: &mut Streams<'_>) -> Result<(), Stop> {
+        streams.emit::<Payment>(&self.payment_id.to_string(), self.payment_events, None)
+    }
+}
+
+/// Opens an attempt; nothing is emitted yet.
+pub(crate) fn open(streams: &mut Streams<'_>, order: &Order, order_id: OrderId, attempt: &Attempt, amount: Money) -> Result<Opened, Stop> {
+    let payment_id = attempt.payment_id;
+    let order_events = order.decide(OrderCommand::OpenPayment { payment_id, amount }).map_err(|e| order_refusal(&e))?;
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     let tender = placed.facts.tenders.first().ok_or_else(|| Refusal::new("invalid_state", "the order needs no payment"))?;
     let start = Start {
-        payment_id: attempt.payment_id,
+        payment_id,
         order_id,
         tender_id: tender.tender_id,
         provider: attempt.provider.clone(),
@@ -45,10 +52,9 @@ pub(crate) fn open(
         operation_id: attempt.operation_id,
         idempotency_key: attempt.operation_id.to_string(),
     };
-    let key = attempt.payment_id.to_string();
-    let events = streams.create::<Payment>(&key)?.decide(PaymentCommand::Start(start)).map_err(|e| payment_refusal(&e))?;
-    streams.emit::<Payment>(&key, events, None)?;
-    Ok(order_events)
+    let payment = streams.create::<Payment>(&payment_id.to_string())?;
+    let payment_events = payment.decide(PaymentCommand::Start(start)).map_err(|e| payment_refusal(&e))?;
+    Ok(Opened { order_events, payment_events, payment_id })
 }
 
 /// A new attempt for a pending order that has no live one; otherwise nothing.
@@ -61,8 +67,9 @@ pub(crate) fn start_again(streams: &mut Streams<'_>, order_id: OrderId, attempt:
     }
     let amount = placed.amount_owed().map_err(|e| Refusal::new("invalid_state", e.to_string()))?;
     let subject_id = placed.facts.subject_id.uuid();
-    let events = open(streams, &order, order_id, attempt, amount)?;
-    streams.emit::<Order>(&key, events, Some(scope(subject_id)))?;
+    let mut opened = open(streams, &order, order_id, attempt, amount)?;
+    streams.emit::<Order>(&key, std::mem::take(&mut opened.order_events), Some(scope(subject_id)))?;
+    opened.emit_payment(streams)?;
     Ok(Some(attempt.payment_id))
 }
 
@@ -141,7 +148,7 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     };
     let mut payment = payment.clone();
     let command = PaymentCommand::Record { evidence: reported.evidence.clone(), fact: reported.fact.clone() };
-    let mut events = payment.decide(command).map_err(|e| payment_refusal(&e))?;
+    let events = payment.decide(command).map_err(|e| payment_refusal(&e))?;
     if events.is_empty() {
         return Ok(());
     }
@@ -150,18 +157,18 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     let order = streams.get::<Order>(&order_id)?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     let people = scope(placed.facts.subject_id.uuid());
-    let more = match &reported.fact {
+    streams.emit::<Payment>(&key, events, Some(people))?;
+    let consequence = match &reported.fact {
         ProviderFact::Authorized { .. } => authorized(streams, placed, &payment, reported.payment_id, people)?,
         ProviderFact::Captured { .. } => captured(streams, placed, &payment, reported.payment_id, people)?,
         ProviderFact::AuthorizationFailed { .. } => close(streams, placed, reported.payment_id, "failed", people)?,
         ProviderFact::Voided { .. } => close(streams, placed, reported.payment_id, "voided", people)?,
         _ => Vec::new(),
     };
-    events.extend(more);
     if !matches!(reported.fact, ProviderFact::Unknown { .. }) {
         streams.complete(reported.completes);
     }
-    streams.emit::<Payment>(&key, events, Some(people))
+    streams.emit::<Payment>(&key, consequence, Some(people))
 }
 
 /// The order is waiting for this money: confirm and capture. It is not: let go of it.

@@ -43,6 +43,11 @@ const RETRY_MAX_MS: i64 = 60_000;
 const DEADLINES_MAX: i64 = 100;
 /// When a deadline whose order is still being paid is looked at again.
 const DEADLINE_AGAIN_S: i64 = 30;
+/// How long a command's repetition is recognised, in hours.
+const IDEMPOTENCY_KEPT_H: i64 = 48;
+/// Old records deleted at once, and how often.
+const KEYS_FORGOTTEN_MAX: i64 = 1_000;
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 /// Namespace of the ids of the reactor's own commands.
 const COMMANDS: Uuid = Uuid::from_u128(0x8d3c_5b1e_0f7a_4c56_b9d2_7265_6163_746f);
 
@@ -175,6 +180,7 @@ impl Reactor {
     /// Each call is a task of its own: one that holds a connection goes on while this loop waits for one.
     async fn work(self: Arc<Self>, stop: &CancellationToken) {
         let mut calls = FuturesUnordered::new();
+        let mut forgotten_at = tokio::time::Instant::now();
         while !stop.is_cancelled() {
             let room = CALLS_MAX - calls.len();
             match self.due(room).await {
@@ -183,6 +189,12 @@ impl Reactor {
                     calls.push(infra::task::spawn(async move { reactor.carry_out(effect).await }));
                 }),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "due calls can't be read"),
+            }
+            if forgotten_at.elapsed() > FORGET_INTERVAL {
+                forgotten_at = tokio::time::Instant::now();
+                if let Err(error) = self.forget_old_keys().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys stay for now");
+                }
             }
             if let Err(error) = self.fire_deadlines().await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "deadlines can't be read");
@@ -357,6 +369,19 @@ impl Reactor {
     async fn schedule(&self, effect: &Effect, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
         let update = sqlx::query("UPDATE effect SET next_attempt_at = $2 WHERE effect_id = $1");
         update.bind(effect.operation_id.uuid()).bind(at).execute(&self.pool).await.map(|_| ())
+    }
+
+    /// Forgets old idempotency records, few at a time.
+    async fn forget_old_keys(&self) -> Result<(), sqlx::Error> {
+        let before = infra::clock::now() - chrono::Duration::hours(IDEMPOTENCY_KEPT_H);
+        sqlx::query(
+            "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
+        )
+        .bind(before)
+        .bind(KEYS_FORGOTTEN_MAX)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     /// Expires orders whose payment is overdue; a deadline is deleted after its consequence has landed.

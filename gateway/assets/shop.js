@@ -45,7 +45,7 @@ async function list(query) {
   };
   const card = (p) => `<li class="card">${swatch(p)}<h3><a href="#/p/${escape(p.handle)}">${escape(p.title)}</a></h3><span class="soft">${escape(p.brand)}</span>
     <span class="price">${money(p.price_from)}</span><span class="${p.in_stock ? "in" : "out"}">${p.in_stock ? "In stock" : "Sold out"}</span></li>`;
-  show(`<div class="shelf"><aside aria-label="Filters">
+  show(`<h1 class="hidden">${escape(state.store.name)}</h1><div class="shelf"><aside aria-label="Filters">
     <fieldset><legend>Availability</legend><label><span><input type="checkbox" data-facet="in_stock" value="true" ${query.get("in_stock") ? "checked" : ""}> In stock</span></label></fieldset>
     ${facet("category", "Category", names)}${facet("brand", "Brand")}</aside>
     <section><p class="soft" aria-live="polite">${found.total} products${found.did_you_mean ? ` · did you mean <a href="#/?q=${encodeURIComponent(found.did_you_mean)}">${escape(found.did_you_mean)}</a>?` : ""}
@@ -141,6 +141,7 @@ async function orderPage(id) {
     ${o.payment_status === "failed" ? `<p class="error">The payment was declined. <a href="#/cart">Back to the cart</a> to pay with another card; the units are held for you.</p>` : ""}
     <table><thead><tr><th>Product</th><th class="number">Quantity</th><th class="number">Total</th></tr></thead><tbody>
     ${o.lines.map((l) => `<tr><td>${escape(l.title)}</td><td class="number">${l.quantity}</td><td class="number">${money(l.total)}</td></tr>`).join("")}
+    ${o.shipping_lines.map((l) => `<tr><td>${escape(l.title)}</td><td class="number">1</td><td class="number">${money(l.total)}</td></tr>`).join("")}
     <tr><th colspan="2" class="number">Total</th><th class="number">${money(o.totals.total)}</th></tr></tbody></table>
     <h2>What happened</h2><ol>${history.items.map((e) => `<li>${escape(e.type)} <span class="soft">${escape(e.time)} · position ${Number(e.position)}</span></li>`).join("")}</ol>`);
 }

@@ -139,10 +139,10 @@ pub fn router(app: &Arc<App>) -> Router {
         .merge(documents)
         .fallback(nowhere)
         .method_not_allowed_fallback(not_this_method)
-        .layer(CompressionLayer::new().compress_when(compressed))
         .layer(cors(&app.config.http.cors_origins))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(limits::identify))
+        .layer(CompressionLayer::new().compress_when(compressed))
 }
 
 async fn nowhere() -> problem::Problem {

@@ -15,7 +15,7 @@ use domain::id::{OperationId, OrderId, PaymentId, TenderId};
 use domain::money::Money;
 use domain::order::{Order, OrderStage, PlacedOrder};
 use domain::payment::{Payment, PaymentStatus, order_payment_status};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use infra::cloud_event;
 use infra::event_log;
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,7 @@ pub async fn live(
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
     projections::order::find(&app.pool, &order_id.to_string()).await?.ok_or_else(|| Problem::not_found("order"))?;
     let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
+    let stop = app.stop.clone();
     let stream = futures::stream::unfold((app, String::new()), move |(app, shown)| async move {
         let until = Instant::now() + idle;
         loop {
@@ -205,7 +206,7 @@ pub async fn live(
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
 }
 
 /// Pays a pending order with another attempt.

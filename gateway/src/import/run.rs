@@ -14,6 +14,7 @@ use commands::catalog::{self, Put, PutOutcome, PutProduct};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use infra::event_log;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::product::ImportedProduct;
@@ -66,6 +67,8 @@ pub struct Import {
     /// Not looked up yet.
     parsed: VecDeque<ImportedProduct>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    /// Slots of the rehearsals, when nothing is to be done.
+    rehearsals: Option<Arc<Semaphore>>,
     progress: Progress,
     errors_told: u64,
     position: Position,
@@ -114,7 +117,6 @@ impl Import {
             products: Products::new(columns, terms),
             app,
             origin,
-            request,
             body,
             waiting_since: None,
             bytes,
@@ -122,10 +124,12 @@ impl Import {
             records,
             parsed: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
+            rehearsals: request.dry_run.then(|| Arc::new(Semaphore::new(REHEARSALS_IN_FLIGHT_MAX))),
             progress: Progress::default(),
             errors_told: 0,
             reported_at: now,
             over: false,
+            request,
         })
     }
 
@@ -136,10 +140,10 @@ impl Import {
         }
         self.read_records();
         loop {
-            if self.may_submit()
-                && let Err(stopped) = self.submit().await
-            {
-                return Some(self.last_line(Some(stopped)));
+            while self.may_submit() {
+                if let Err(stopped) = self.submit().await {
+                    return Some(self.last_line(Some(stopped)));
+                }
             }
             if self.body_ended && self.parsed.is_empty() && self.in_flight.is_empty() {
                 return Some(self.last_line(None));
@@ -223,16 +227,13 @@ impl Import {
 
     fn may_submit(&self) -> bool {
         let enough = self.parsed.len() >= LOOKUP_PRODUCTS_MAX || self.body_ended && !self.parsed.is_empty();
-        let max = if self.request.dry_run { REHEARSALS_IN_FLIGHT_MAX } else { COMMANDS_IN_FLIGHT_MAX };
-        let lookup = LOOKUP_PRODUCTS_MAX.min(max);
-        enough && self.in_flight.len() + lookup <= max
+        enough && self.in_flight.len() + LOOKUP_PRODUCTS_MAX <= COMMANDS_IN_FLIGHT_MAX
     }
 
     /// Looks some products up in the log and hands on those that are new or differ from their last import. What the log
     /// says is committed: a product that equals its last import there needs no decision.
     async fn submit(&mut self) -> Result<(), Stopped> {
-        let max = if self.request.dry_run { REHEARSALS_IN_FLIGHT_MAX } else { LOOKUP_PRODUCTS_MAX };
-        let products: Vec<ImportedProduct> = self.parsed.drain(..self.parsed.len().min(max)).collect();
+        let products: Vec<ImportedProduct> = self.parsed.drain(..self.parsed.len().min(LOOKUP_PRODUCTS_MAX)).collect();
         let ids: Vec<_> = products.iter().map(|product| product.put.draft.product_id).collect();
         let stored = catalog::stored(&self.app.loader, &ids).await.map_err(|failure| failed(&failure))?;
         for mut product in products {
@@ -246,7 +247,7 @@ impl Import {
             product.put.overwrite_stock = self.request.overwrite_stock;
             let command_id = infra::clock::new_id();
             let origin = Origin { command_id, causation_id: self.origin.command_id, ..self.origin.clone() };
-            self.in_flight.push(Box::pin(put(Arc::clone(&self.app), origin, product, self.request.dry_run)));
+            self.in_flight.push(Box::pin(put(Arc::clone(&self.app), origin, product, self.rehearsals.clone())));
         }
         Ok(())
     }
@@ -307,9 +308,16 @@ impl Import {
     }
 }
 
-async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, dry_run: bool) -> Outcome {
+/// Decides one product; only rehearses it where there are slots for that.
+async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, rehearsals: Option<Arc<Semaphore>>) -> Outcome {
     let ImportedProduct { line, rows, put } = product;
-    let stored = if dry_run { rehearse(&app, &put).await } else { store(&app, &origin, put).await };
+    let stored = match rehearsals {
+        Some(slots) => {
+            let _slot = slots.acquire().await;
+            rehearse(&app, &put).await
+        }
+        None => store(&app, &origin, put).await,
+    };
     Outcome { line, rows, stored }
 }
 
