@@ -278,15 +278,19 @@ fn keep_other_languages(draft: &mut ProductDraft, before: &Product) {
     complete(&mut draft.title, &before.title);
     complete(&mut draft.description, &before.description);
     for option in &mut draft.options {
-        let same = |known: &&ProductOption| known.option_id == option.option_id;
-        let Some(known) = before.options.iter().find(same) else { continue };
+        let Some(known) = before.options.iter().find(|known| same_text(&known.name, &option.name)) else { continue };
         complete(&mut option.name, &known.name);
         for value in &mut option.values {
-            if let Some(known) = known.values.iter().find(|known| known.value_id == value.value_id) {
+            if let Some(known) = known.values.iter().find(|known| same_text(&known.label, &value.label)) {
                 complete(&mut value.label, &known.label);
             }
         }
     }
+}
+
+/// Two texts name the same thing when they agree in a language that both have; as the domain has it.
+fn same_text(a: &Text, b: &Text) -> bool {
+    a.iter().any(|(language, words)| b.get(language) == Some(words))
 }
 
 fn complete(text: &mut Text, known: &Text) {
@@ -438,4 +442,60 @@ fn claim_refusal(key: &ClaimKey, rejection: &ClaimRejection) -> Refusal {
     let detail = format!("the {kind} {} belongs to another object; choose another one", key.key);
     let error = FieldError { pointer: pointer.to_owned(), code: rejection.code().to_owned(), detail: detail.clone() };
     Refusal { errors: vec![error], ..Refusal::new("already_exists", detail) }.fact("held_by", by.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::catalog::ProductOption;
+
+    use super::*;
+
+    fn text(words: &[(&str, &str)]) -> Text {
+        words.iter().map(|(language, words)| ((*language).to_owned(), (*words).to_owned())).collect()
+    }
+
+    fn option(name: Text) -> ProductOption {
+        ProductOption { option_id: option_id(product_id("mug"), "x"), name, values: vec![] }
+    }
+
+    fn draft() -> ProductDraft {
+        ProductDraft {
+            product_id: product_id("mug"),
+            handle: "mug".to_owned(),
+            title: text(&[("en", "Cup")]),
+            description: Text::new(),
+            brand: String::new(),
+            kind: String::new(),
+            tags: vec![],
+            options: vec![option(text(&[("en", "Size")]))],
+            attributes: vec![],
+            category_ids: vec![],
+            tax_category: "standard".to_owned(),
+            media: vec![],
+            variants: vec![],
+            published: true,
+            source: None,
+        }
+    }
+
+    #[test]
+    fn a_draft_in_one_language_leaves_the_other_translations() {
+        let before = Product {
+            title: text(&[("de", "Becher"), ("en", "Mug")]),
+            options: vec![option(text(&[("de", "Größe"), ("en", "Size")]))],
+            ..Product::default()
+        };
+        let mut draft = draft();
+        keep_other_languages(&mut draft, &before);
+        assert_eq!(draft.title, text(&[("de", "Becher"), ("en", "Cup")]));
+        assert_eq!(draft.options[0].name, text(&[("de", "Größe"), ("en", "Size")]));
+    }
+
+    #[test]
+    fn handles_and_skus_that_claim_the_same_key_have_the_same_id() {
+        assert_eq!(product_id("Mug"), product_id(" mug "));
+        let of = product_id("mug");
+        assert_eq!(variant_id(of, Some("A-1"), &[]), variant_id(of, Some("a-1"), &["S"]));
+        assert_ne!(variant_id(of, None, &["S"]), variant_id(of, None, &["M"]));
+    }
 }

@@ -63,7 +63,7 @@ async fn a_declined_card_leaves_the_stock_and_lets_the_shopper_try_again() {
     let paid = shop.checkout(&cart, "tok_approve").await.expect(201);
     assert_eq!(paid.str("/id"), declined.str("/id"));
     assert_eq!(paid.str("/status"), "confirmed", "{}", paid.text);
-    let stock = shop.staff(Method::GET, "/v1/admin/stock/LAMP-1", None).await.expect(200);
+    let stock = shop.staff_after("/v1/admin/stock/LAMP-1", &paid.token.unwrap()).await.expect(200);
     assert_eq!((stock.int("/on_hand"), stock.int("/allocated"), stock.int("/reserved")), (2, 1, 0), "{}", stock.text);
 }
 

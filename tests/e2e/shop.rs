@@ -192,6 +192,13 @@ impl Shop {
         self.send(method, path, body, &[("authorization", &bearer)]).await.unwrap()
     }
 
+    /// As the shop's owner, after a write.
+    pub async fn staff_after(&self, path: &str, token: &str) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("authorization", bearer.as_str()), ("consistency-token", token), ("prefer", "wait=15")];
+        self.send(Method::GET, path, None, &headers).await.unwrap()
+    }
+
     pub async fn pool(&self) -> sqlx::PgPool {
         let url = self.run_file()["database_url"].as_str().unwrap().to_owned();
         sqlx::PgPool::connect(&url).await.unwrap()
