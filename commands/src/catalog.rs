@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::catalog::{
-    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand, ProductDraft, ProductEvent, ProductOption,
+    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand, ProductDraft, ProductEvent,
     ProductRejection, Text, category_claims, claims,
 };
 use domain::claim::{Claim, ClaimChanges, ClaimCommand, ClaimKey, ClaimRejection};

@@ -276,7 +276,7 @@ fn facts(
     Ok(OrderPlaced {
         order_id: checkout.order_id,
         number,
-        source: "cart".to_owned(),
+        source: "checkout".to_owned(),
         channel: cart.channel.clone(),
         cart: Some(CartKey::new(checkout.cart.key.as_str())),
         checkout_no: Some(cart.next_checkout_no()),

@@ -47,7 +47,7 @@ const DEADLINE_AGAIN_S: i64 = 30;
 const IDEMPOTENCY_KEPT_H: i64 = 48;
 /// Old records deleted at once, and how often.
 const KEYS_FORGOTTEN_MAX: i64 = 1_000;
-const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// Namespace of the ids of the reactor's own commands.
 const COMMANDS: Uuid = Uuid::from_u128(0x8d3c_5b1e_0f7a_4c56_b9d2_7265_6163_746f);
 

@@ -21,9 +21,11 @@ use crate::streams::{Cache, Decided, Load, Stop, Streams};
 const RESOLVE_RETRY: Duration = Duration::from_millis(200);
 /// Most attempts to learn it before the commands are answered 503; the writer goes on asking before its next batch.
 const RESOLVE_ATTEMPTS_MAX: u32 = 50;
+/// Longest that the writer finishes what it has taken, at shutdown.
+const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// Rounds of loading that one decision may need.
 const LOAD_ROUNDS_MAX: u32 = 64;
-/// Most batches in one drain at shutdown is bounded by the queue itself; this bounds each wait for NATS to take a wake-up.
+/// Longest wait for NATS to take a wake-up.
 const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The writer's bounds; see `infra::config::Writer`.
@@ -520,7 +522,7 @@ pub async fn run_until(task: impl Future<Output = ()> + Send, stop: Cancellation
         () = &mut task => {}
         () = stop.cancelled() => {
             // What was taken is finished; what still waits is answered when its sender gives up.
-            let _drained = tokio::time::timeout(Duration::from_secs(10), task).await;
+            let _drained = tokio::time::timeout(DRAIN_WAIT, task).await;
         }
     }
 }

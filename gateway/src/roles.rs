@@ -28,6 +28,8 @@ use crate::http::reading::Checkpoints;
 use crate::server;
 use crate::settings::Settings;
 
+/// How often a start looks whether the read models have caught up.
+const CATCH_UP_POLL: Duration = Duration::from_millis(10);
 /// Longest that a start waits for the read models.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(30);
 
@@ -185,7 +187,7 @@ impl Running {
                 tracing::warn!(position = head, "the read models are still behind the log; `daybook projections` shows how far");
                 return Ok(());
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(CATCH_UP_POLL).await;
         }
     }
 

@@ -19,6 +19,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+/// Wait after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(20);
 /// Longest that answers in progress are awaited at shutdown.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);
 
@@ -92,7 +94,7 @@ async fn accept(
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(ACCEPT_RETRY).await;
             None
         }
     }

@@ -40,7 +40,8 @@ use crate::stock::StockProjection;
 pub const NAMES: [&str; 4] = [ProductProjection::NAME, StockProjection::NAME, CartProjection::NAME, OrderProjection::NAME];
 
 /// Connections of the pool that [`spawn_all`] is given: one transaction to a projection, one to spare.
-pub const CONNECTIONS_MAX: u32 = 5;
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+pub const CONNECTIONS_MAX: u32 = NAMES.len() as u32 + 1;
 
 /// The schemas that hold the live versions of all read models.
 #[must_use]

@@ -154,3 +154,28 @@ fn tidy_the_readme_tells_the_truth_about_the_makefile() {
         }
     }
 }
+
+/// Every path in back quotes exists, and every function that is named behind one is in it.
+#[test]
+fn tidy_the_architecture_names_what_is_there() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let crates = ["domain/", "infra/", "commands/", "projections/", "gateway/", "tests/"];
+    let mut file = None;
+    for word in text.split('`').skip(1).step_by(2) {
+        if word.contains('<') {
+            file = None;
+        } else if crates.iter().any(|name| word.starts_with(name)) {
+            assert!(root().join(word).exists(), "ARCHITECTURE.md names {word}");
+            file = word.ends_with(".rs").then(|| word.to_owned());
+        } else if let (Some(name), Some(path)) = (word.strip_suffix("()"), &file) {
+            let mut source = std::fs::read_to_string(root().join(path)).unwrap();
+            let folder = root().join(path.trim_end_matches(".rs"));
+            if folder.is_dir() {
+                let mut inside = Vec::new();
+                files(&folder, &mut inside);
+                source.extend(inside.iter().map(|p| std::fs::read_to_string(p).unwrap()));
+            }
+            assert!(source.contains(&format!("fn {name}")), "ARCHITECTURE.md names {name}() in {path}");
+        }
+    }
+}

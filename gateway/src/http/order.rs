@@ -35,6 +35,8 @@ use crate::auth::Role;
 pub const SANDBOX: &str = "sandbox";
 /// How often a waiting checkout looks whether the payment's outcome is known.
 const OUTCOME_INTERVAL: Duration = Duration::from_millis(4);
+/// How often a live view looks whether the order has changed.
+const LIVE_INTERVAL: Duration = Duration::from_millis(100);
 /// Candidates for an order's number; two in a row being taken is not to be expected in the life of a shop.
 const NUMBER_CANDIDATES: usize = 3;
 /// Crockford's base 32: no I, L, O, U.
@@ -203,7 +205,7 @@ pub async fn live(
             if Instant::now() >= until {
                 return None;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(LIVE_INTERVAL).await;
         }
     });
     Ok(Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
