@@ -160,9 +160,11 @@ fn tidy_the_readme_tells_the_truth_about_the_makefile() {
 fn tidy_the_architecture_names_what_is_there() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let crates = ["domain/", "infra/", "commands/", "projections/", "gateway/", "tests/"];
+    let blocks = text.split("\n\n").flat_map(|block| block.split("\n|")).flat_map(|block| block.split("\n- "));
+    let words = blocks.flat_map(|block| std::iter::once("").chain(block.split('`').skip(1).step_by(2)));
     let mut file = None;
-    for word in text.split('`').skip(1).step_by(2) {
-        if word.contains('<') {
+    for word in words {
+        if word.is_empty() || word.contains('<') {
             file = None;
         } else if crates.iter().any(|name| word.starts_with(name)) {
             assert!(root().join(word).exists(), "ARCHITECTURE.md names {word}");
