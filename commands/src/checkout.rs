@@ -33,8 +33,8 @@ pub const PAYMENT_DEADLINE: &str = "order_payment";
 #[derive(Debug, Clone)]
 pub struct Checkout {
     pub cart: CartAt,
-    /// Which product each of the cart's variants is of.
-    pub products: HashMap<VariantId, ProductId>,
+    /// Which product each of the cart's variants is of; `None`: looked up, and of none any more.
+    pub products: HashMap<VariantId, Option<ProductId>>,
     pub order_id: OrderId,
     /// Candidates for the order's number; the first free one is taken.
     pub numbers: Vec<String>,
@@ -135,12 +135,12 @@ fn retry(streams: &mut Streams<'_>, checkout: &Checkout, order_id: OrderId) -> R
 }
 
 fn priced(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result<Quoted, Stop> {
-    streams.need::<Product>(checkout.products.values().map(ToString::to_string))?;
+    streams.need::<Product>(checkout.products.values().flatten().map(ToString::to_string))?;
     let mut products = HashMap::new();
     for line in &cart.lines {
-        let Some(product_id) = checkout.products.get(&line.variant_id) else {
-            continue;
-        };
+        // A line that was added after the caller had looked the products up.
+        let Some(found) = checkout.products.get(&line.variant_id) else { return Err(Stop::Stale) };
+        let Some(product_id) = found else { continue };
         let product = streams.get::<Product>(&product_id.to_string())?.clone();
         if sellable_variant(&product, line.variant_id).is_ok() {
             products.insert(line.variant_id, product);
@@ -316,7 +316,7 @@ fn provider(checkout: &Checkout) -> String {
 
 /// What a line says of its variant, for ever: later changes of the product do not reach the order.
 fn item(streams: &mut Streams<'_>, checkout: &Checkout, variant_id: VariantId, language: &str) -> Result<OrderItem, Stop> {
-    let product_id = *checkout.products.get(&variant_id).ok_or_else(|| Refusal::not_found("product"))?;
+    let product_id = checkout.products.get(&variant_id).copied().flatten().ok_or_else(|| Refusal::not_found("product"))?;
     let product = streams.get::<Product>(&product_id.to_string())?;
     let variant = sellable_variant(product, variant_id)?;
     let text = |texts: &domain::catalog::Text| texts.get(language).or_else(|| texts.values().next()).cloned().unwrap_or_default();

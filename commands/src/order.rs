@@ -6,6 +6,7 @@ use domain::order::{Order, OrderCommand, OrderStage};
 
 use crate::answer::Refusal;
 use crate::cart;
+use crate::catalog::check_version;
 use crate::checkout::{order_key, scope};
 use crate::payment::{order_refusal, release};
 use crate::streams::{Stop, Streams};
@@ -27,7 +28,8 @@ pub fn expire(streams: &mut Streams<'_>, order_id: OrderId) -> Result<bool, Stop
 }
 
 /// The shopper gives up an order that is not paid.
-pub fn cancel(streams: &mut Streams<'_>, order_id: OrderId, by: &str, reason: &str) -> Result<(), Stop> {
+pub fn cancel(streams: &mut Streams<'_>, order_id: OrderId, by: &str, reason: &str, if_match: Option<i64>) -> Result<(), Stop> {
+    check_version(if_match, streams.version::<Order>(&order_key(order_id))?)?;
     let order = streams.get::<Order>(&order_key(order_id))?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     if placed.live_payment.is_some() {

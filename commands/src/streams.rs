@@ -23,6 +23,8 @@ pub enum Stop {
     /// These streams must be loaded first; the decision is then run again.
     Missing(Vec<Load>),
     Refused(Box<Refusal>),
+    /// What the caller brought along does not fit the streams any more: nothing is recorded, the caller asks again.
+    Stale,
     Failed(Failure),
 }
 

@@ -307,6 +307,10 @@ impl Task {
                     }
                 }
                 Err(Stop::Failed(failure)) => return failed(job, failure),
+                Err(Stop::Stale) => {
+                    job.fail(CommandError::Stale);
+                    return None;
+                }
                 Err(Stop::Refused(_)) => return failed(job, Failure::Stopped),
             }
         }

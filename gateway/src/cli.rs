@@ -276,15 +276,11 @@ fn show_config(file: Option<&std::path::Path>, check: bool) -> anyhow::Result<()
         println!("the configuration is valid");
         return Ok(());
     }
-    for secret in [&mut config.master_key, &mut config.token_key, &mut config.payments.sandbox_webhook_secret] {
+    let secrets = [&mut config.master_key, &mut config.token_key, &mut config.payments.sandbox_webhook_secret];
+    for secret in secrets.into_iter().chain([&mut config.database_url, &mut config.nats_url]) {
         if !secret.is_empty() {
             "(set)".clone_into(secret);
         }
-    }
-    if let Some((scheme, rest)) = config.database_url.split_once("://")
-        && let Some((_, host)) = rest.split_once('@')
-    {
-        config.database_url = format!("{scheme}://…@{host}");
     }
     print!("{}", toml::to_string_pretty(&config)?);
     Ok(())

@@ -46,7 +46,15 @@ impl RunFile {
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!("no shop runs in {}: start one with `daybook up`, or name its folder with --data-dir", data_dir.display())
         })?;
-        Ok(serde_json::from_str(&text)?)
+        let run: Self = serde_json::from_str(&text).with_context(|| {
+            format!("{} is damaged: stop the shop and start it with `daybook up`, which writes it anew", path.display())
+        })?;
+        anyhow::ensure!(
+            infra::child_server::holder(data_dir).is_some(),
+            "no shop runs in {}: start it with `daybook up`, or name another folder with --data-dir",
+            data_dir.display()
+        );
+        Ok(run)
     }
 
     pub fn write(&self, data_dir: &Path) -> anyhow::Result<()> {
@@ -64,8 +72,17 @@ impl SecretsFile {
     pub fn read_or_make(data_dir: &Path) -> anyhow::Result<Self> {
         let path = Self::path(data_dir);
         if path.exists() {
-            return Ok(serde_json::from_str(&std::fs::read_to_string(&path)?)?);
+            let text = std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
+            return serde_json::from_str(&text)
+                .with_context(|| format!("{} is damaged: restore it from a backup; without it all personal data is lost", path.display()));
         }
+        let data = ["postgres", "servers"].into_iter().any(|name| data_dir.join(name).exists());
+        anyhow::ensure!(
+            !data,
+            "{} is missing, but {} holds a shop's data: restore it from a backup (new secrets would make all personal data unreadable)",
+            path.display(),
+            data_dir.display()
+        );
         // 32 bytes in base64 take 43 characters; the webhook's secret has its padding, as Standard Webhooks writes it.
         let secrets = Self {
             master_key: infra::sealing::MasterKey::generate()?,

@@ -44,10 +44,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     std::fs::create_dir_all(&options.data_dir)
         .with_context(|| format!("can't make the folder {}: choose another with --data-dir", options.data_dir.display()))?;
+    // Before the servers: a folder with data and without its secrets is not opened.
+    let secrets = SecretsFile::read_or_make(&options.data_dir)?;
     let named = |url: &str| (!url.is_empty()).then(|| url.to_owned());
     let theirs = child_server::Running { database_url: named(&config.database_url), nats_url: named(&config.nats_url) };
     let mut servers = ChildServers::start(&options.data_dir, &tools, &theirs, |step| eprintln!("  {step}")).await?;
-    let secrets = SecretsFile::read_or_make(&options.data_dir)?;
     let sandbox = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://127.0.0.1:{}", listener.local_addr()?.port());
     let sandbox_url = format!("http://127.0.0.1:{}", sandbox.local_addr()?.port());

@@ -1,5 +1,7 @@
 //! Orders as they are read, and the payments of each.
 
+use std::collections::HashMap;
+
 use cqrs_es::Aggregate;
 use domain::order::Order;
 use domain::payment::Payment;
@@ -66,6 +68,21 @@ pub async fn list(pool: &PgPool, status: Option<&str>, before: Option<&str>, lim
     .fetch_all(pool)
     .await?;
     rows.into_iter().map(decode_row::<Order>).collect()
+}
+
+/// The payments of several orders, by order, the first attempt first.
+pub async fn payments_of(pool: &PgPool, order_ids: &[String]) -> Result<HashMap<String, Vec<Payment>>, sqlx::Error> {
+    let rows: Vec<(String, i64, i64, String, String)> =
+        sqlx::query_as("SELECT id, version, position, state::text, order_id FROM payment WHERE order_id = ANY ($1) ORDER BY id")
+            .bind(order_ids)
+            .fetch_all(pool)
+            .await?;
+    let mut payments: HashMap<String, Vec<Payment>> = HashMap::new();
+    for (id, version, position, state, order_id) in rows {
+        let row = decode_row::<Payment>((id, version, position, state))?;
+        payments.entry(order_id).or_default().push(row.state);
+    }
+    Ok(payments)
 }
 
 /// Whether a person has orders that are not ended.

@@ -60,3 +60,19 @@ fn a_missing_or_old_program_is_met_with_its_fix() {
     assert!(said.contains("2.9.10") && said.contains("2.10"), "{said}");
     let _left = std::fs::remove_dir_all(&dir);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_without_its_secrets_is_not_opened() {
+    let mut shop = Shop::empty().await;
+    shop.stop();
+    let secrets = shop.dir.join("secrets.json");
+    std::fs::rename(&secrets, shop.dir.join("kept")).unwrap();
+    let (code, _, said) = shop.cli_code(&["up", "--port", "0"]);
+    assert_ne!(code, 0);
+    assert!(said.contains("secrets.json is missing") && said.contains("backup"), "{said}");
+    let (_, _, said) = shop.cli_code(&["projections"]);
+    assert!(said.contains("no shop runs in"), "{said}");
+    std::fs::rename(shop.dir.join("kept"), &secrets).unwrap();
+    shop.restart().await;
+    shop.get("/v1/store").await.expect(200);
+}

@@ -87,6 +87,7 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         (shop.send(Method::DELETE, "/v1/store", None, &[]).await.unwrap(), 405, "method_not_allowed"),
         (shop.send(Method::GET, "/v1/products", None, &[("authorization", "Bearer x")]).await.unwrap(), 401, "invalid_token"),
         (shop.get_after("/v1/products", "1.999999999").await, 409, "position_unknown"),
+        (shop.get("/v1/products/%00").await, 400, "invalid_parameter"),
         (shop.put(&format!("/v1/carts/{cart}/contact"), json!({ "email": "no", "shipping_address": { "name": "", "line1": "", "city": "", "postal_code": "", "country": "Germany" } })).await, 422, "validation_failed"),
     ];
     for (answer, status, code) in cases {
@@ -126,4 +127,49 @@ async fn a_repeated_request_with_a_key_is_done_once() {
     let placed = shop.send(Method::POST, &checkout, Some(body.clone()), &[("idempotency-key", "another")]).await.unwrap().expect(201);
     let repeated = shop.send(Method::POST, &checkout, Some(body), &[("idempotency-key", "another")]).await.unwrap().expect(201);
     assert_eq!(placed.text, repeated.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_added_while_the_cart_is_checked_out_never_reads_as_sold_out() {
+    let shop = Shop::empty().await;
+    shop.product("OAT-1", "2.00", 500).await;
+    shop.product("RYE-1", "2.50", 500).await;
+    for _ in 0..10 {
+        let cart = shop.cart(&[("OAT-1", 1)]).await;
+        let path = format!("/v1/carts/{cart}/lines");
+        let added = shop.post(&path, json!({ "sku": "RYE-1", "quantity": 1 }));
+        let (order, _) = tokio::join!(shop.checkout(&cart, "tok_approve"), added);
+        assert_eq!(order.status.as_u16(), 201, "{}", order.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_guest_never_gets_another_guests_cart() {
+    let shop = Shop::empty().await;
+    let body = json!({ "currency": "EUR" });
+    let guessed = [("idempotency-key", "1")];
+    let refused = shop.send(Method::POST, "/v1/carts", Some(body.clone()), &guessed).await.unwrap().expect(400);
+    assert_eq!(refused.str("/code"), "invalid_parameter");
+    let key = [("idempotency-key", "6e1bd2b6-9a0e-4a51-9a37-0d8f7b1f6a11")];
+    let first = shop.send(Method::POST, "/v1/carts", Some(body.clone()), &key).await.unwrap().expect(201);
+    let again = shop.send(Method::POST, "/v1/carts", Some(body), &key).await.unwrap().expect(201);
+    assert_eq!(first.str("/id"), again.str("/id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_order_gives_its_stock_back_and_opens_its_cart() {
+    let shop = Shop::empty().await;
+    shop.product("VASE-1", "30.00", 1).await;
+    let cart = shop.cart(&[("VASE-1", 1)]).await;
+    let order = shop.checkout(&cart, "tok_decline").await.expect(201);
+    let path = format!("/v1/orders/{}/cancel?token={}", order.str("/id"), order.str("/order_token"));
+    let stale = shop.send(Method::POST, &path, None, &[("if-match", "\"99\"")]).await.unwrap().expect(409);
+    assert_eq!(stale.str("/code"), "version_conflict");
+    let cancelled = shop.post(&path, json!({})).await.expect(200);
+    assert_eq!(cancelled.str("/status"), "cancelled");
+    let stock = shop.staff_after("/v1/admin/stock/VASE-1", &cancelled.token.unwrap()).await.expect(200);
+    assert_eq!((stock.int("/reserved"), stock.int("/available")), (0, 1));
+    let again = shop.checkout(&cart, "tok_approve").await.expect(201);
+    assert_eq!(again.str("/status"), "confirmed");
+    assert_ne!(again.str("/id"), order.str("/id"));
 }

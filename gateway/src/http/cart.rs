@@ -77,6 +77,10 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body
     let currency = app.settings.currency(&new.currency).ok_or_else(|| unsupported(&app, &new.currency))?;
     // With an idempotency key a repetition must find the same cart: its secret is derived from the key.
     let idempotency = caller.idempotency(&new, false)?;
+    if caller.role().is_none() && caller.header("idempotency-key").is_some_and(|key| key.parse::<uuid::Uuid>().is_err()) {
+        // A guest is known by nothing else: a guessable key would hand one guest's cart to another.
+        return Err(Problem::new("invalid_parameter", "a guest's Idempotency-Key for a new cart must be a random UUID"));
+    }
     let id = match &idempotency {
         Some(key) => app.master.hash_secret("cart_of_key", &key.key.to_string()),
         None => new_secret()?,
@@ -321,6 +325,7 @@ impl App {
 
     /// Which variant a new line means.
     async fn sellable(&self, new: &NewLine) -> Result<Sellable, Problem> {
+        super::reading::checkpoint(&self.pool, "product").await?;
         let missing = || Problem::not_found("product on sale");
         if let Some(sku) = &new.sku {
             let found = product::variants_by_skus(&self.pool, std::slice::from_ref(sku)).await?;
@@ -338,6 +343,7 @@ impl App {
 
     /// The products of a cart's lines, from the read model.
     pub(super) async fn products_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Product>, Problem> {
+        super::reading::checkpoint(&self.pool, "product").await?;
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
         let rows = product::by_variants(&self.pool, &variants).await?;
         let mut products = HashMap::with_capacity(variants.len());
@@ -351,8 +357,11 @@ impl App {
         Ok(products)
     }
 
-    pub(super) async fn product_ids_of(&self, cart: &Cart) -> Result<HashMap<VariantId, ProductId>, Problem> {
-        Ok(self.products_of(cart).await?.into_iter().map(|(variant_id, p)| (variant_id, p.product_id)).collect())
+    /// Which product each of the cart's variants is of, if it still is of one.
+    pub(super) async fn product_ids_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Option<ProductId>>, Problem> {
+        let products = self.products_of(cart).await?;
+        let found = |variant_id| products.get(&variant_id).map(|product| product.product_id);
+        Ok(cart.lines.iter().map(|line| (line.variant_id, found(line.variant_id))).collect())
     }
 
     /// A cart as answers show it: what it costs now, and what checkout still needs.

@@ -108,7 +108,12 @@ pub async fn identify(mut request: Request, next: Next) -> Response {
     // Cart ids are secrets and queries may hold order tokens: the log has the route, not the path.
     let route = request.extensions().get::<axum::extract::MatchedPath>().map_or_else(|| "-".to_owned(), |p| p.as_str().to_owned());
     let began = Instant::now();
-    let mut response = next.run(request).await;
+    // No text that is stored or compared has U+0000, and Postgres takes none.
+    let mut response = if request.uri().to_string().contains("%00") {
+        Problem::new("invalid_parameter", "the URL must not contain the character U+0000").into_response()
+    } else {
+        next.run(request).await
+    };
     let status = response.status().as_u16();
     let duration_ms = began.elapsed().as_secs_f64() * 1_000.0;
     tracing::debug!(method = %method, route, status, duration_ms, request_id = id, "request");

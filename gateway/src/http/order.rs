@@ -1,5 +1,6 @@
 //! Orders: checkout, status, history, further payments, cancelling.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use commands::writer::Idempotency;
 use commands::{order, payment, reactor};
 use domain::cart::Cart;
 use domain::id::{OperationId, OrderId, PaymentId, TenderId};
-use domain::money::Money;
+use domain::money::{Currency, Money};
 use domain::order::{Order, OrderStage, PlacedOrder};
 use domain::payment::{Payment, PaymentStatus, order_payment_status};
 use futures::{Stream, StreamExt};
@@ -35,6 +36,8 @@ use crate::auth::Role;
 pub const SANDBOX: &str = "sandbox";
 /// How often a waiting checkout looks whether the payment's outcome is known.
 const OUTCOME_INTERVAL: Duration = Duration::from_millis(4);
+/// Times that a checkout looks up its cart's products when lines are added meanwhile.
+const LOOKUPS_MAX: usize = 5;
 /// How often a live view looks whether the order has changed.
 const LIVE_INTERVAL: Duration = Duration::from_millis(100);
 /// Candidates for an order's number; two in a row being taken is not to be expected in the life of a shop.
@@ -92,18 +95,28 @@ pub async fn place(
     let idempotency = caller.idempotency(&body, true)?;
     let (cart, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
     exists(&cart)?;
+    let expected_total = expected_total(body.expected_total.as_ref(), cart.currency)?;
     let attempt = app.attempt(body.payment.as_ref()).await?;
-    let checkout = Checkout {
+    let mut checkout = Checkout {
         cart: app.cart_at(&caller, &id)?,
-        products: app.product_ids_of(&cart).await?,
+        products: HashMap::new(),
         order_id: OrderId::new(infra::clock::new_id()),
         numbers: numbers()?,
         tender_id: TenderId::new(infra::clock::new_id()),
         attempt: attempt.clone(),
-        expected_total: expected_total(body.expected_total.as_ref())?,
+        expected_total,
         terms: Arc::clone(&app.settings.terms),
     };
-    let done = app.writer.execute(caller.origin(), idempotency, move |streams| checkout::place(streams, &checkout)).await;
+    let mut done = Err(CommandError::Stale);
+    for _ in 0..LOOKUPS_MAX {
+        let (cart, _) = app.loader.load::<Cart>(checkout.cart.key.as_str()).await?;
+        checkout.products = app.product_ids_of(&cart).await?;
+        let wanted = checkout.clone();
+        done = app.writer.execute(caller.origin(), idempotency, move |streams| checkout::place(streams, &wanted)).await;
+        if !matches!(done, Err(CommandError::Stale)) {
+            break;
+        }
+    }
     let started = done.as_ref().ok().and_then(|done| done.output.started);
     if let Some(attempt) = attempt.filter(|attempt| started != Some(attempt.payment_id)) {
         reactor::drop_token(&app.writer, attempt.payment_id).await?;
@@ -252,9 +265,16 @@ pub async fn cancel(
 ) -> Result<Wrote<Value>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
     let by = if caller.is_staff() { "staff" } else { "shopper" };
-    let done = app.writer.execute(caller.origin(), None, move |streams| order::cancel(streams, order_id, by, "cancelled")).await?;
-    let (body, version) = app.order_as_of(order_id, done.position, false).await?;
-    Ok(Wrote { status: StatusCode::OK, body: Some(body), position: done.position, version: Some(version), replayed: false })
+    let if_match = caller.if_match()?;
+    let idempotency = caller.idempotency(&(), false)?;
+    let decide = move |streams: &mut commands::streams::Streams<'_>| order::cancel(streams, order_id, by, "cancelled", if_match);
+    let (position, replayed) = match app.writer.execute(caller.origin(), idempotency, decide).await {
+        Ok(done) => (done.position, false),
+        Err(CommandError::Replayed(recorded)) => (settled(*recorded)?.position, true),
+        Err(error) => return Err(error.into()),
+    };
+    let (body, version) = app.order_as_of(order_id, position, false).await?;
+    Ok(Wrote { status: StatusCode::OK, body: Some(body), position, version: Some(version), replayed })
 }
 
 /// All orders, the newest first.
@@ -266,22 +286,34 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::new("invalid_parameter", format!("limit must be from 1 to {PAGE_MAX}")));
     }
+    let statuses = ["pending_payment", "confirmed", "completed", "cancelled", "expired"];
+    if query.status.as_deref().is_some_and(|status| !statuses.contains(&status)) {
+        return Err(Problem::new("invalid_parameter", format!("status must be one of {}", statuses.join(", "))));
+    }
+    if query.cursor.as_deref().is_some_and(|cursor| cursor.parse::<OrderId>().is_err()) {
+        return Err(Problem::new("invalid_cursor", "cursor must be the next_cursor of the page before"));
+    }
     let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
     let rows = projections::order::list(&app.pool, query.status.as_deref(), query.cursor.as_deref(), limit).await?;
     let full = i64::try_from(rows.len()).unwrap_or(0) == limit;
     let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
-    let items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &[], at, None))).collect();
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let payments = projections::order::payments_of(&app.pool, &ids).await?;
+    let of = |id: &str| payments.get(id).map(Vec::as_slice).unwrap_or_default();
+    let items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, of(&row.id), at, None))).collect();
     Ok(Read::personal(json!({ "items": items, "next_cursor": next_cursor }), at))
 }
 
-fn expected_total(value: Option<&Value>) -> Result<Option<i64>, Problem> {
+fn expected_total(value: Option<&Value>, currency: Option<Currency>) -> Result<Option<i64>, Problem> {
     let Some(value) = value else { return Ok(None) };
     let amount = value.as_i64().or_else(|| value["amount"].as_i64());
-    amount.map(Some).ok_or_else(|| {
-        Problem::new("validation_failed", "expected_total must be money, like the cart's totals.total").error(
+    let named = value.get("currency").and_then(Value::as_str);
+    let fits = named.is_none_or(|named| currency.is_some_and(|currency| currency.as_str() == named));
+    amount.filter(|_| fits).map(Some).ok_or_else(|| {
+        Problem::new("validation_failed", "expected_total must be money in the cart's currency, like its totals.total").error(
             "/expected_total",
             "invalid",
-            "must be money",
+            "must be money in the cart's currency",
         )
     })
 }

@@ -155,7 +155,7 @@ impl From<CommandError> for Problem {
             }
             CommandError::Overloaded => Self::new("overloaded", "too many commands wait; repeat shortly"),
             CommandError::Unavailable => Self::new("unavailable", "the log can't be written now; repeat with the same Idempotency-Key"),
-            CommandError::Contended => Self::new("conflict", "other commands kept changing the same object; repeat"),
+            CommandError::Contended | CommandError::Stale => Self::new("conflict", "other commands kept changing the same object; repeat"),
             CommandError::Internal(failure) => failure.into(),
         }
     }
@@ -165,6 +165,11 @@ impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Seal(infra::sealing::SealError::Erased) => Self::new("subject_erased", "this person's data was erased; start anew"),
+            Failure::Database(error) => error.into(),
+            Failure::Repository(reason) => {
+                tracing::error!(reason, "the event repository failed");
+                Self::new("unavailable", "the database can't be reached now; repeat with the same Idempotency-Key")
+            }
             failure => Self::failure(&failure),
         }
     }
@@ -172,7 +177,11 @@ impl From<Failure> for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        if matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_)) {
+        // Classes 08 (connection), 53 (resources) and 57 (operator) come and go with the server.
+        let passing = |e: &dyn sqlx::error::DatabaseError| e.code().is_some_and(|code| ["08", "53", "57"].contains(&&code[..2]));
+        if matches!(&error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_))
+            || matches!(&error, sqlx::Error::Database(e) if passing(e.as_ref()))
+        {
             tracing::warn!(error = &error as &dyn std::error::Error, "the database can't be reached");
             return Self::new("unavailable", "the database can't be reached now; repeat shortly");
         }

@@ -59,13 +59,18 @@ impl Checkpoints {
 
 /// Where a projection stands: its checkpoint, in the log's epoch.
 pub async fn checkpoint(pool: &PgPool, projection: &str) -> Result<Position, Problem> {
-    let found: Option<(i32, i64)> = sqlx::query_as(
-        "SELECT (SELECT epoch FROM event_batch ORDER BY batch DESC LIMIT 1), position FROM checkpoint WHERE projection = $1",
+    let found: Option<(i32, i64, bool)> = sqlx::query_as(
+        "SELECT (SELECT epoch FROM event_batch ORDER BY batch DESC LIMIT 1), position, status = 'rebuilding'
+         FROM checkpoint WHERE projection = $1",
     )
     .bind(projection)
     .fetch_optional(pool)
     .await?;
-    let (epoch, position) = found.ok_or_else(|| Problem::new("read_model_behind", "the read model is being made"))?;
+    let being_made = || Problem::new("read_model_behind", format!("the read model {projection} is being made anew; repeat shortly"));
+    let (epoch, position, rebuilding) = found.ok_or_else(being_made)?;
+    if rebuilding {
+        return Err(being_made());
+    }
     Ok(Position { epoch, position })
 }
 
