@@ -104,6 +104,14 @@ pub enum CommandError {
     Internal(#[source] Failure),
 }
 
+impl CommandError {
+    /// Whether the command's events may be in the log, or may still get there, in spite of this answer.
+    #[must_use]
+    pub fn may_have_landed(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::Internal(_))
+    }
+}
+
 /// What went wrong on our side.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -121,6 +129,8 @@ pub enum Failure {
     Poison(String),
     #[error("the writer has stopped")]
     Stopped,
+    #[error("a decision ended by a panic")]
+    Panicked,
 }
 
 /// Who caused a command and how it is traced; goes into the metadata of its events. Opaque ids only.

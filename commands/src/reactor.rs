@@ -47,6 +47,8 @@ const DEADLINE_AGAIN_S: i64 = 30;
 const IDEMPOTENCY_KEPT_H: i64 = 48;
 /// Old records deleted at once, and how often.
 const KEYS_FORGOTTEN_MAX: i64 = 1_000;
+/// Age at which a token without a payment was surely left behind by a request that died; no append is on its way that long.
+const TOKEN_ORPHANED_H: i64 = 1;
 const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// Namespace of the ids of the reactor's own commands.
 const COMMANDS: Uuid = Uuid::from_u128(0x8d3c_5b1e_0f7a_4c56_b9d2_7265_6163_746f);
@@ -54,7 +56,8 @@ const COMMANDS: Uuid = Uuid::from_u128(0x8d3c_5b1e_0f7a_4c56_b9d2_7265_6163_746f
 pub struct Reactor {
     pool: PgPool,
     writer: Writer,
-    provider: PaymentProvider,
+    /// `None`: nothing can be paid, so nothing has to be called.
+    provider: Option<PaymentProvider>,
     feed: Feed,
     query_after: chrono::Duration,
     lease: chrono::Duration,
@@ -86,7 +89,7 @@ enum ReactorError {
 
 impl Reactor {
     #[must_use]
-    pub fn new(pool: PgPool, writer: Writer, provider: PaymentProvider, feed: Feed, config: &Config) -> Self {
+    pub fn new(pool: PgPool, writer: Writer, provider: Option<PaymentProvider>, feed: Feed, config: &Config) -> Self {
         let ms = |ms: u64| chrono::Duration::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 2));
         Self {
             pool,
@@ -192,8 +195,8 @@ impl Reactor {
             }
             if forgotten_at.elapsed() > FORGET_INTERVAL {
                 forgotten_at = tokio::time::Instant::now();
-                if let Err(error) = self.forget_old_keys().await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys stay for now");
+                if let Err(error) = self.forget().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys and tokens stay for now");
                 }
             }
             if let Err(error) = self.fire_deadlines().await {
@@ -292,17 +295,18 @@ impl Reactor {
         payment: &Payment,
         operation: &Operation,
     ) -> Result<Option<(Told, Option<String>)>, ProviderError> {
+        let provider = self.provider.as_ref().ok_or(ProviderError::Unreachable(None))?;
         if effect.attempts > 1
-            && let Some(found) = self.provider.find_by_reference(effect.payment_id.uuid()).await?
+            && let Some(found) = provider.find_by_reference(effect.payment_id.uuid()).await?
             && let Some(fact) = found.fact_of(&effect.operation_id.to_string())
         {
             return Ok(payment::reported(fact, "query", None).map(|reported| (Told::Fact(Box::new(reported)), None)));
         }
-        let answer = self.call(payment, operation).await?;
+        let answer = self.call(provider, payment, operation).await?;
         Ok(payment::reported(&answer.fact, "response", None).map(|reported| (Told::Fact(Box::new(reported)), None)))
     }
 
-    async fn call(&self, payment: &Payment, operation: &Operation) -> Result<ProviderAnswer, ProviderError> {
+    async fn call(&self, provider: &PaymentProvider, payment: &Payment, operation: &Operation) -> Result<ProviderAnswer, ProviderError> {
         let idempotency_key = operation.idempotency_key.clone().unwrap_or_else(|| operation.operation_id.to_string());
         let amount = operation.amount.amount();
         let provider_ref = || {
@@ -322,15 +326,15 @@ impl Reactor {
                     capture: false,
                     return_url: Some(self.return_url.clone()),
                 };
-                self.provider.authorize(&request).await
+                provider.authorize(&request).await
             }
             OperationKind::Capture => {
-                self.provider.capture(&CaptureRequest { provider_ref: provider_ref()?, idempotency_key, amount, is_final: true }).await
+                provider.capture(&CaptureRequest { provider_ref: provider_ref()?, idempotency_key, amount, is_final: true }).await
             }
-            OperationKind::Void => self.provider.void(&VoidRequest { provider_ref: provider_ref()?, idempotency_key }).await,
+            OperationKind::Void => provider.void(&VoidRequest { provider_ref: provider_ref()?, idempotency_key }).await,
             OperationKind::Refund => {
                 let refund_id = operation.refund_id.map_or(operation.operation_id.uuid(), domain::id::RefundId::uuid);
-                self.provider.refund(&RefundRequest { provider_ref: provider_ref()?, idempotency_key, amount, refund_id }).await
+                provider.refund(&RefundRequest { provider_ref: provider_ref()?, idempotency_key, amount, refund_id }).await
             }
         }
     }
@@ -371,17 +375,17 @@ impl Reactor {
         update.bind(effect.operation_id.uuid()).bind(at).execute(&self.pool).await.map(|_| ())
     }
 
-    /// Forgets old idempotency records, few at a time.
-    async fn forget_old_keys(&self) -> Result<(), sqlx::Error> {
-        let before = infra::clock::now() - chrono::Duration::hours(IDEMPOTENCY_KEPT_H);
+    /// Forgets old idempotency records, few at a time, and the tokens of requests that died before their append.
+    async fn forget(&self) -> Result<(), sqlx::Error> {
+        let now = infra::clock::now();
         sqlx::query(
             "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2)",
         )
-        .bind(before)
+        .bind(now - chrono::Duration::hours(IDEMPOTENCY_KEPT_H))
         .bind(KEYS_FORGOTTEN_MAX)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        sweep_tokens(&self.pool, now - chrono::Duration::hours(TOKEN_ORPHANED_H)).await
     }
 
     /// Expires orders whose payment is overdue; a deadline is deleted after its consequence has landed.
@@ -520,6 +524,20 @@ pub async fn keep_token(writer: &Writer, payment_id: PaymentId, token: &str) -> 
         .bind(sealed)
         .execute(writer.loader().pool())
         .await?;
+    Ok(())
+}
+
+/// Drops the tokens kept before `before` that no payment was started with.
+pub async fn sweep_tokens(pool: &PgPool, before: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "DELETE FROM sealed_secret s
+         WHERE s.created_at < $1
+           AND NOT EXISTS (SELECT FROM events e
+                           WHERE e.aggregate_type = 'payment' AND e.aggregate_id = s.secret_id::text AND e.sequence = 1)",
+    )
+    .bind(before)
+    .execute(pool)
+    .await?;
     Ok(())
 }
 

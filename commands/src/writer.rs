@@ -3,6 +3,8 @@
 //! Relies on the append checking every version that a decision was made on; the cache is only ever a guess. Promises that
 //! nothing is answered, a refusal neither, before the append has confirmed it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -10,7 +12,7 @@ use infra::event_store::{AppendCommand, AppendError, Appended, EventStore, Idemp
 use infra::sealing::PERSONAL_MARK;
 use infra::task::CancellationToken;
 use sqlx::Row;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::answer::{CommandError, Done, Failure, Origin, Position, Recorded, Refusal};
@@ -25,8 +27,6 @@ const RESOLVE_ATTEMPTS_MAX: u32 = 50;
 const DRAIN_WAIT: Duration = Duration::from_secs(10);
 /// Rounds of loading that one decision may need.
 const LOAD_ROUNDS_MAX: u32 = 64;
-/// Longest wait for NATS to take a wake-up.
-const WAKE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The writer's bounds; see `infra::config::Writer`.
 #[derive(Debug, Clone, Copy)]
@@ -84,8 +84,16 @@ impl Writer {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, receiver) = mpsc::channel(limits.queue_max);
         let handle = Self { queue, loader: loader.clone(), timeout: limits.command_timeout };
-        let task = Task { loader, store, nats, limits, cache: Cache::new(limits.cache_aggregates_max), unresolved: false };
-        (handle, task.run(receiver))
+        let landed = Arc::new(Notify::new());
+        let cache = Cache::new(limits.cache_aggregates_max);
+        let task = Task { loader, store, landed: Arc::clone(&landed), limits, cache, unresolved: false };
+        let run = async move {
+            tokio::select! {
+                () = task.run(receiver) => {}
+                () = wake_relay(nats, &landed) => {}
+            }
+        };
+        (handle, run)
     }
 
     #[must_use]
@@ -246,7 +254,8 @@ struct Ready {
 struct Task {
     loader: Loader,
     store: EventStore,
-    nats: Option<async_nats::Client>,
+    /// Told after each batch with events.
+    landed: Arc<Notify>,
     limits: Limits,
     cache: Cache,
     /// The newest batch's outcome is not known yet: nothing may be sent before it is.
@@ -299,7 +308,10 @@ impl Task {
     /// Runs one decision, loading what it lacks; answers it at once where it can't be appended.
     async fn decide(&mut self, mut job: Box<dyn Job>) -> Option<Ready> {
         for _ in 0..LOAD_ROUNDS_MAX {
-            match job.decide(&mut self.cache) {
+            // A decision only reads the cache; what it was about to do goes with the panic.
+            let cache = &mut self.cache;
+            let decided = catch_unwind(AssertUnwindSafe(|| job.decide(cache)));
+            match decided.unwrap_or(Err(Stop::Failed(Failure::Panicked))) {
                 Ok(decided) => return self.prepare(job, decided).await,
                 Err(Stop::Missing(loads)) => {
                     if let Err(failure) = self.load(loads).await {
@@ -402,7 +414,9 @@ impl Task {
             self.forget(&batch);
             return batch.into_iter().map(|ready| ready.job).collect();
         };
-        self.wake_relay(&appended).await;
+        if appended.last_position >= appended.first_position {
+            self.landed.notify_one();
+        }
         self.answer(batch, &appended)
     }
 
@@ -479,15 +493,17 @@ impl Task {
             forget(&mut self.cache, &ready.append.decided_on);
         }
     }
+}
 
-    async fn wake_relay(&self, appended: &Appended) {
-        if appended.last_position < appended.first_position {
-            return;
-        }
-        if let Some(nats) = &self.nats {
-            // The relay polls too: a wake-up that is lost costs its poll interval, nothing else.
-            let wake = nats.publish(infra::stream::WAKE_SUBJECT, bytes::Bytes::new());
-            let _late = tokio::time::timeout(WAKE_TIMEOUT, wake).await;
+/// Wakes the relay after a commit, for ever; many commits while NATS is slow are one wake-up. The relay polls too: a
+/// wake-up that is lost costs its poll interval, nothing else.
+async fn wake_relay(nats: Option<async_nats::Client>, landed: &Notify) {
+    loop {
+        landed.notified().await;
+        if let Some(nats) = &nats
+            && let Err(error) = nats.publish(infra::stream::WAKE_SUBJECT, bytes::Bytes::new()).await
+        {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the relay was not woken");
         }
     }
 }

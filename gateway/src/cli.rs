@@ -121,6 +121,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure this machine: what the engine reaches, beside what others reach on the same servers.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Run the sandbox payment provider alone.
     SandboxPsp {
         #[arg(long, default_value_t = 0)]
@@ -148,6 +153,27 @@ enum Import {
     /// Products with variants, prices and stock from a CSV file.
     #[command(after_help = "Example:\n  daybook import products products.csv --currency EUR --stock create")]
     Products(ImportProducts),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Commands a second of our writer, of the stock postgres-es, and of plain inserts of the same rows.
+    ///
+    /// On a private Postgres, or on the server that DATABASE_URL names, in databases of its own that are dropped afterwards.
+    #[command(after_help = "Example:\n  daybook bench store --rounds 5 --clients 1,16,64 --json > store.json")]
+    Store {
+        /// Rounds of each measurement; the median counts.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Length of a round.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Clients that give commands at the same time.
+        #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+        clients: Vec<usize>,
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -225,6 +251,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Config { config, check } => show_config(config.as_deref(), check)?,
         Command::Doctor { shop, json } => return crate::doctor::run(&shop.data_dir, json).await,
+        Command::Bench { what: Bench::Store { rounds, seconds, clients, json } } => {
+            crate::bench::run_store(&crate::bench::StoreOptions { rounds, seconds, clients, json }).await?;
+        }
         Command::SandboxPsp { port, data_dir, webhook_url, webhook_secret } => {
             sandbox_psp(port, data_dir, webhook_url, webhook_secret).await?;
         }

@@ -2,6 +2,7 @@
 
 mod app;
 mod auth;
+mod bench;
 mod cli;
 mod demo;
 mod doctor;

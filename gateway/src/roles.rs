@@ -120,7 +120,7 @@ pub async fn start(
         None
     };
     let mut outside = TaskGroup::under(stop);
-    if let (true, Some(provider)) = (roles.contains(&Role::Reactor), &provider) {
+    if roles.contains(&Role::Reactor) {
         let reactor = Reactor::new(pool.clone(), writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
     }

@@ -6,6 +6,7 @@
 //! and fields, never what is in them: they may be personal.
 
 mod chain;
+mod columns;
 mod copy;
 mod fold;
 mod ledger;

@@ -49,6 +49,14 @@ pub async fn epochs(pool: &PgPool) -> Result<Vec<Epoch>, sqlx::Error> {
     sqlx::query_as("SELECT epoch, first_position FROM log_epoch ORDER BY epoch").fetch_all(pool).await
 }
 
+/// A reader came to a position that the log does not have, while it has later ones.
+#[derive(Debug, thiserror::Error)]
+#[error("the log has no position {missing} and goes on at {next}: run `daybook verify`")]
+pub struct Gap {
+    pub missing: i64,
+    pub next: i64,
+}
+
 /// The epoch that a position was written in.
 #[must_use]
 pub fn epoch_at(epochs: &[Epoch], position: i64) -> i32 {
@@ -67,6 +75,17 @@ pub async fn page(pool: &PgPool, after: i64, until: i64, limit: i64) -> Result<V
     .bind(limit)
     .fetch_all(pool)
     .await
+}
+
+/// The events right after `after`, as every follower of the log reads them: a gap is an error and never skipped.
+pub async fn following(pool: &PgPool, after: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let events = page(pool, after, i64::MAX, limit).await?;
+    for (missing, event) in (after + 1..).zip(&events) {
+        if event.position != missing {
+            return Err(sqlx::Error::Decode(Box::new(Gap { missing, next: event.position })));
+        }
+    }
+    Ok(events)
 }
 
 /// One stream's events after the version `after` and up to the position `until`.

@@ -68,7 +68,7 @@ impl Tail {
     pub async fn next(&mut self) -> Result<Batch, sqlx::Error> {
         loop {
             if self.behind {
-                let page = event_log::page(&self.pool, self.position, i64::MAX, PAGE_EVENTS_MAX).await?;
+                let page = event_log::following(&self.pool, self.position, PAGE_EVENTS_MAX).await?;
                 self.behind = page.len() == usize::try_from(PAGE_EVENTS_MAX).unwrap_or(usize::MAX);
                 if let Some(last) = page.last() {
                     self.position = last.position;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, message::PublishMessage};
 use futures::StreamExt;
 use sqlx::PgPool;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::cloud_event;
 use crate::event_log::{self, StoredEvent};
@@ -22,6 +22,8 @@ pub const PUBLISH_WINDOW: i64 = 500;
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest wait for one acknowledgement.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often an idle relay looks whether the stream still ends where it left it.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Wait after a failure; doubled up to [`RETRY_MAX`].
 pub const RETRY_MIN: Duration = Duration::from_millis(50);
 pub const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -36,6 +38,10 @@ pub enum RelayError {
     Publish(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("an event can't be written as CloudEvent")]
     Event(#[from] serde_json::Error),
+    #[error("the stream ends at {stream}, the relay left it at {left}: somebody else changed it")]
+    Changed { stream: i64, left: i64 },
+    #[error("the stream can't be looked at")]
+    Look(#[from] jetstream::context::RequestError),
     #[error("the stream is at {stream}, ahead of the log at {log}: the log was restored from an older state")]
     StreamAhead { stream: i64, log: i64 },
 }
@@ -63,7 +69,7 @@ pub async fn run(pool: PgPool, client: async_nats::Client, stop: CancellationTok
 async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mut Duration, failing: &mut bool) -> Result<(), RelayError> {
     let context = jetstream::context::ContextBuilder::new().ack_timeout(ACK_TIMEOUT).build(client.clone());
     let stream = stream::ensure(&context).await?;
-    let mut tail = i64::try_from(stream.cached_info().state.last_sequence).unwrap_or(i64::MAX);
+    let mut tail = last_sequence(stream.cached_info());
     let head = event_log::head(pool).await?;
     if tail > head.position {
         return Err(RelayError::StreamAhead { stream: tail, log: head.position });
@@ -72,10 +78,19 @@ async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mu
     let publish_error = |e| RelayError::Publish(Box::new(e));
     let mut wake = client.subscribe(WAKE_SUBJECT).await.map_err(|e| RelayError::Publish(Box::new(e)))?;
     tracing::info!(position = tail, "the relay publishes from the stream's tail");
+    let mut checked = Instant::now();
     loop {
-        let events = event_log::page(pool, tail, i64::MAX, PUBLISH_WINDOW).await?;
+        let events = event_log::following(pool, tail, PUBLISH_WINDOW).await?;
         if events.is_empty() {
             let _woken = timeout(POLL_INTERVAL, wake.next()).await;
+            if checked.elapsed() > CHECK_INTERVAL {
+                checked = Instant::now();
+                // A stream that was lost or cut off is healed at once, and not with the next event.
+                let found = last_sequence(&stream.get_info().await?);
+                if found < tail {
+                    return Err(RelayError::Changed { stream: found, left: tail });
+                }
+            }
             continue;
         }
         let mut acknowledgements = Vec::with_capacity(events.len());
@@ -93,6 +108,10 @@ async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mu
             tracing::info!(position = tail, "the relay publishes again");
         }
     }
+}
+
+fn last_sequence(info: &jetstream::stream::Info) -> i64 {
+    i64::try_from(info.state.last_sequence).unwrap_or(i64::MAX)
 }
 
 fn subject_of(event: &StoredEvent, epoch: i32) -> String {

@@ -8,3 +8,4 @@ mod races;
 mod sale;
 mod shop;
 mod tidy;
+mod verify;

@@ -117,9 +117,14 @@ pub async fn place(
             break;
         }
     }
-    let started = done.as_ref().ok().and_then(|done| done.output.started);
-    if let Some(attempt) = attempt.filter(|attempt| started != Some(attempt.payment_id)) {
-        reactor::drop_token(&app.writer, attempt.payment_id).await?;
+    if let Some(attempt) = attempt {
+        let needed = match &done {
+            Ok(done) => done.output.started == Some(attempt.payment_id),
+            Err(error) => error.may_have_landed(),
+        };
+        if !needed {
+            reactor::drop_token(&app.writer, attempt.payment_id).await?;
+        }
     }
     match done {
         Ok(done) => app.placed(done.output, done.position, idempotency, until).await,
@@ -245,7 +250,9 @@ pub async fn pay(
     match done {
         Ok(done) => app.placed(Placed { order_id, started: Some(done.output) }, done.position, idempotency, until).await,
         Err(error) => {
-            reactor::drop_token(&app.writer, attempt.payment_id).await?;
+            if !error.may_have_landed() {
+                reactor::drop_token(&app.writer, attempt.payment_id).await?;
+            }
             if matches!(error, CommandError::Replayed(_)) {
                 return app.replayed(idempotency, until).await;
             }

@@ -4,7 +4,7 @@
 //! be held against the stream as of the checkpoint while both go on. What is personal may be erased between two reads: a
 //! page with a difference is looked at again before it is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use commands::loader::version_number;
@@ -18,10 +18,12 @@ use domain::order::Order;
 use domain::payment::Payment;
 use futures::TryStreamExt;
 use infra::event_log::StoredEvent;
+use infra::sealing::{SealError, Sealer};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, sleep};
 
+use super::columns::{self, Columns};
 use super::{Check, Discrepancy, Progress, Report, Subject, VerifyError, Watcher};
 
 /// Streams whose states are held at once.
@@ -37,25 +39,24 @@ const CATCH_UP_POLL: Duration = Duration::from_millis(100);
 /// Fields of a row that are named where it differs.
 const FIELDS_NAMED_MAX: usize = 5;
 
-/// The table that keeps the states of one aggregate type.
-#[derive(Debug, Clone, Copy)]
-struct Model {
+/// The table that keeps the states of one aggregate type, and what its other columns must be.
+struct Model<A> {
     projection: &'static str,
     table: &'static str,
+    columns: Columns<A>,
 }
 
 /// Walks over all streams of the log, type by type.
 pub(super) async fn read_models(subject: &Subject, head: i64, report: &mut Report, watch: Watcher<'_>) -> Result<(), VerifyError> {
     catch_up(&subject.pool, head, report).await?;
-    let model = |projection, table| Some(Model { projection, table });
     let walk =
         &mut Walk { subject, report, watch, folded: 0, head: u64::try_from(head).unwrap_or(0), again: AGAIN_PAGES_MAX, known: Vec::new() };
-    walk.streams::<Product>(model("product", "product")).await?;
-    walk.streams::<Category>(model("product", "category")).await?;
-    walk.streams::<StockItem>(model("stock", "stock")).await?;
-    walk.streams::<Cart>(model("cart", "cart")).await?;
-    walk.streams::<Order>(model("order", "\"order\"")).await?;
-    walk.streams::<Payment>(model("order", "payment")).await?;
+    walk.streams::<Product>(Some(&Model { projection: "product", table: "product", columns: columns::product })).await?;
+    walk.streams::<Category>(Some(&Model { projection: "product", table: "category", columns: columns::none })).await?;
+    walk.streams::<StockItem>(Some(&Model { projection: "stock", table: "stock", columns: columns::stock })).await?;
+    walk.streams::<Cart>(Some(&Model { projection: "cart", table: "cart", columns: columns::cart })).await?;
+    walk.streams::<Order>(Some(&Model { projection: "order", table: "\"order\"", columns: columns::order })).await?;
+    walk.streams::<Payment>(Some(&Model { projection: "order", table: "payment", columns: columns::payment })).await?;
     walk.streams::<customer::Subject>(None).await?;
     walk.streams::<Claim>(None).await?;
     walk.other_types().await
@@ -106,7 +107,7 @@ struct Page {
 }
 
 impl Walk<'_> {
-    async fn streams<A: Root>(&mut self, model: Option<Model>) -> Result<(), VerifyError> {
+    async fn streams<A: Root>(&mut self, model: Option<&Model<A>>) -> Result<(), VerifyError> {
         self.known.push(A::TYPE);
         let mut after = String::new();
         loop {
@@ -151,6 +152,7 @@ struct Folded {
     version: i64,
     position: i64,
     state: Value,
+    columns: Value,
 }
 
 /// A row of a state table.
@@ -160,6 +162,8 @@ struct Row {
     version: i64,
     position: i64,
     state: String,
+    /// All others.
+    columns: Value,
 }
 
 /// Where a projection stands, and how its table is called in SQL.
@@ -174,12 +178,12 @@ impl Standing {
     }
 }
 
-async fn page<A: Root>(subject: &Subject, model: Option<Model>, after: &str) -> Result<Page, VerifyError> {
+async fn page<A: Root>(subject: &Subject, model: Option<&Model<A>>, after: &str) -> Result<Page, VerifyError> {
     let mut transaction = subject.pool.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
     let mut standing = None;
     if let Some(model) = model {
-        standing = self::standing(&mut transaction, model).await?;
+        standing = self::standing(&mut transaction, model.projection, model.table).await?;
         if standing.is_none() {
             let missing = Discrepancy::new(Check::ReadModel, model.projection, "the projection has no checkpoint");
             return Ok(Page { discrepancies: vec![missing], ..Page::default() });
@@ -191,7 +195,8 @@ async fn page<A: Root>(subject: &Subject, model: Option<Model>, after: &str) -> 
     };
     let mut page = Page { last_id: Some(last_id.clone()), ..Page::default() };
     let until = standing.as_ref().map_or(i64::MAX, |standing| standing.position);
-    let mut folded = fold::<A>(subject, &mut transaction, (after, &last_id), until, &mut page).await?;
+    let columns = model.map_or(columns::none::<A> as Columns<A>, |model| model.columns);
+    let mut folded = fold::<A>(subject, &mut transaction, (after, &last_id), until, columns, &mut page).await?;
     if let (Some(standing), Some(model)) = (standing, model) {
         let parked = parked(&mut transaction, model.projection, A::TYPE, (after, &last_id)).await?;
         for row in rows(&mut transaction, &standing.table, (after, &last_id)).await? {
@@ -219,6 +224,7 @@ async fn fold<A: Root>(
     connection: &mut PgConnection,
     (after, last): (&str, &str),
     until: i64,
+    columns: Columns<A>,
     page: &mut Page,
 ) -> Result<BTreeMap<String, Folded>, VerifyError> {
     let mut events = sqlx::query_as::<_, StoredEvent>(
@@ -234,23 +240,47 @@ async fn fold<A: Root>(
     let mut folded = BTreeMap::new();
     let mut current: Option<Stream<A>> = None;
     while let Some(mut chunk) = events.try_next().await.map_err(|error| error.1)? {
-        subject.sealer.open_all(&mut chunk).await?;
+        let unopened = open(&subject.sealer, &mut chunk).await?;
         page.events += chunk.len() as u64;
         for event in chunk {
             if current.as_ref().is_none_or(|stream| stream.id != event.aggregate_id)
                 && let Some(ended) = current.replace(Stream::new(&event.aggregate_id))
             {
-                ended.end(&mut folded, page)?;
+                ended.end(columns, &mut folded, page)?;
             }
             if let Some(stream) = &mut current {
+                if unopened.contains(&event.position) {
+                    stream
+                        .fault
+                        .get_or_insert_with(|| format!("personal data of the event at position {} can't be opened", event.position));
+                }
                 stream.take(&event, until);
             }
         }
     }
     if let Some(ended) = current {
-        ended.end(&mut folded, page)?;
+        ended.end(columns, &mut folded, page)?;
     }
     Ok(folded)
+}
+
+/// Opens a chunk's personal data; answers the positions where that can't be done, which says that a value was changed or moved.
+async fn open(sealer: &Sealer, chunk: &mut [StoredEvent]) -> Result<BTreeSet<i64>, SealError> {
+    let mut unopened = BTreeSet::new();
+    match sealer.open_all(chunk).await {
+        Err(SealError::Broken | SealError::Payload(_)) => {}
+        opened => return opened.map(|()| unopened),
+    }
+    for event in chunk {
+        match sealer.open_all(std::slice::from_mut(event)).await {
+            Ok(()) => {}
+            Err(SealError::Broken | SealError::Payload(_)) => {
+                unopened.insert(event.position);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(unopened)
 }
 
 /// One stream on its way through [`fold`].
@@ -262,12 +292,14 @@ struct Stream<A> {
     state: A,
     /// Of the last event that was applied.
     folded: (i64, i64),
+    /// Units that its events gave to orders.
+    sold: i64,
     fault: Option<String>,
 }
 
 impl<A: Root> Stream<A> {
     fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), sequence: 0, position: 0, state: A::default(), folded: (0, 0), fault: None }
+        Self { id: id.to_owned(), sequence: 0, position: 0, state: A::default(), folded: (0, 0), sold: 0, fault: None }
     }
 
     /// Applies an event that is at or before `until`; after its first fault a stream is not folded on.
@@ -287,6 +319,7 @@ impl<A: Root> Stream<A> {
                 Ok(decoded) => {
                     self.state.apply(decoded);
                     self.folded = (*sequence, *position);
+                    self.sold += columns::units_allocated(event);
                 }
                 Err(error) => {
                     self.fault = Some(format!("the event at position {position} can't be read: {error}"));
@@ -295,13 +328,14 @@ impl<A: Root> Stream<A> {
         }
     }
 
-    fn end(self, folded: &mut BTreeMap<String, Folded>, page: &mut Page) -> Result<(), VerifyError> {
+    fn end(self, columns: Columns<A>, folded: &mut BTreeMap<String, Folded>, page: &mut Page) -> Result<(), VerifyError> {
         page.streams += 1;
         if let Some(fault) = self.fault {
             page.discrepancies.push(Discrepancy::new(Check::Stream, format!("{}/{}", A::TYPE, self.id), fault));
         }
         let (version, position) = self.folded;
-        folded.insert(self.id, Folded { version, position, state: serde_json::to_value(self.state)? });
+        let columns = columns(&self.state, self.sold);
+        folded.insert(self.id, Folded { version, position, state: serde_json::to_value(self.state)?, columns });
         Ok(())
     }
 }
@@ -324,6 +358,9 @@ fn difference(standing: &Standing, row: &Row, expected: Option<Folded>) -> Optio
             Ok(state) => {
                 let mut fields = Vec::new();
                 differing(&state, &expected.state, &mut String::new(), &mut fields);
+                for (name, value) in expected.columns.as_object().into_iter().flatten() {
+                    differing(&row.columns[name], value, &mut format!("column {name}"), &mut fields);
+                }
                 if fields.is_empty() {
                     return None;
                 }
@@ -361,12 +398,12 @@ fn differing(row: &Value, fold: &Value, path: &mut String, fields: &mut Vec<Stri
     }
 }
 
-async fn standing(connection: &mut PgConnection, model: Model) -> Result<Option<Standing>, sqlx::Error> {
+async fn standing(connection: &mut PgConnection, projection: &str, table: &str) -> Result<Option<Standing>, sqlx::Error> {
     let found: Option<(i32, i64)> = sqlx::query_as("SELECT version, position FROM checkpoint WHERE projection = $1")
-        .bind(model.projection)
+        .bind(projection)
         .fetch_optional(connection)
         .await?;
-    Ok(found.map(|(version, position)| Standing { position, table: format!("{}_v{version}.{}", model.projection, model.table) }))
+    Ok(found.map(|(version, position)| Standing { position, table: format!("{projection}_v{version}.{table}") }))
 }
 
 /// The next ids of a type: those with a stream, and those with a row.
@@ -382,11 +419,14 @@ async fn ids(connection: &mut PgConnection, kind: &str, standing: Option<&Standi
 }
 
 async fn rows(connection: &mut PgConnection, table: &str, (after, last): (&str, &str)) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as(&format!("SELECT id, version, position, state::text AS state FROM {table} WHERE id > $1 AND id <= $2 ORDER BY id"))
-        .bind(after)
-        .bind(last)
-        .fetch_all(connection)
-        .await
+    sqlx::query_as(&format!(
+        "SELECT id, version, position, state::text AS state, to_jsonb(t) - 'state' AS columns FROM {table} t
+         WHERE id > $1 AND id <= $2 ORDER BY id"
+    ))
+    .bind(after)
+    .bind(last)
+    .fetch_all(connection)
+    .await
 }
 
 /// The streams that a projection has parked, each with its first parked position: their rows are behind, and known to be.
@@ -435,9 +475,11 @@ mod tests {
     #[test]
     fn a_row_is_held_against_its_stream_as_of_the_checkpoint() {
         let standing = Standing { position: 9, table: "order_v1.order".to_owned() };
-        let row = Row { id: "1".to_owned(), version: 2, position: 8, state: "{}".to_owned() };
-        let folded = |version, state| Some(Folded { version, position: 8, state });
+        let row = Row { id: "1".to_owned(), version: 2, position: 8, state: "{}".to_owned(), columns: json!({ "status": "open" }) };
+        let folded = |version, state| Some(Folded { version, position: 8, state, columns: json!({ "status": "open" }) });
         assert_eq!(difference(&standing, &row, folded(2, json!({}))), None);
+        let closed = Folded { columns: json!({ "status": "closed" }), ..folded(2, json!({})).unwrap() };
+        assert!(difference(&standing, &row, Some(closed)).unwrap().detail.ends_with("column status"));
         assert!(difference(&standing, &row, folded(3, json!({}))).is_some());
         assert!(difference(&standing, &row, folded(2, json!({ "total": 1 }))).is_some());
         assert!(difference(&standing, &row, None).is_some());

@@ -6,8 +6,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use commands::answer::Failure;
 use commands::loader::Loader;
 use domain::payment::Payment;
+use infra::sealing::SealError;
 use serde::Deserialize;
 use tokio::time::sleep;
 
@@ -85,10 +87,23 @@ fn unreachable(report: &mut Report, error: &reqwest::Error) {
 async fn differences(loader: &Loader, page: &Page) -> Result<Vec<Discrepancy>, VerifyError> {
     let mut found = Vec::new();
     for theirs in &page.payments {
-        let (ours, _) = loader.load::<Payment>(&theirs.merchant_reference).await?;
-        found.extend(difference(theirs, &ours).map(|detail| at(&theirs.merchant_reference, detail)));
+        if let Some(ours) = ours(loader, &theirs.merchant_reference, &mut found).await? {
+            found.extend(difference(theirs, &ours).map(|detail| at(&theirs.merchant_reference, detail)));
+        }
     }
     Ok(found)
+}
+
+/// Our side of a payment; a stream that can't be read is a discrepancy and no reason to stop.
+async fn ours(loader: &Loader, id: &str, found: &mut Vec<Discrepancy>) -> Result<Option<Payment>, VerifyError> {
+    match loader.load::<Payment>(id).await {
+        Ok((payment, _)) => Ok(Some(payment)),
+        Err(Failure::Decode(_) | Failure::Seal(SealError::Broken | SealError::Payload(_))) => {
+            found.push(at(id, "our events of it can't be read"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What the two sides say differently about one payment.
@@ -128,10 +143,11 @@ async fn only_ours(loader: &Loader, seen: &HashSet<String>, report: &mut Report)
         };
         after.clone_from(last);
         for id in ids.iter().filter(|id| !seen.contains(*id)) {
-            let (ours, _) = loader.load::<Payment>(id).await?;
-            if ours.authorized() > 0 {
-                report.add([at(id, "we have the payment's money, the provider has never heard of it")]);
+            let mut found = Vec::new();
+            if ours(loader, id, &mut found).await?.is_some_and(|ours| ours.authorized() > 0) {
+                found.push(at(id, "we have the payment's money, the provider has never heard of it"));
             }
+            report.add(found);
         }
     }
 }
