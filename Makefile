@@ -38,10 +38,13 @@ accept: ## run the acceptance tests on the real catalogues in DAYBOOK_DATA
 	@[ -d "$$DAYBOOK_DATA" ] || { echo "make accept reads real catalogues, and $${DAYBOOK_DATA:-DAYBOOK_DATA (unset)} is no folder: DAYBOOK_DATA=../shared/data make accept" >&2; exit 2; }
 	@$(PREPARE) && cargo test --workspace --locked --test accept
 
-soak: ## the long tests, release build: 10 rounds of each race, 20 kill -9 under load
-	@$(PREPARE) && DAYBOOK_TEST_ROUNDS=10 DAYBOOK_TEST_KILLS=20 cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash
+soak: ## the long tests, release build: 10 rounds of each race, 50 kill -9 of the shop, a minute of stress on the log
+	@$(PREPARE) && DAYBOOK_TEST_ROUNDS=10 DAYBOOK_TEST_KILLS=50 DAYBOOK_TEST_STRESS_S=60 DAYBOOK_TEST_STRESS_KILLS=20 \
+		DAYBOOK_TEST_STRESS_EVENTS=300000 DAYBOOK_TEST_NATS_KILLS=5 \
+		cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash stress history verify
 
-bench: ## measure the import of the real catalogue in DAYBOOK_DATA, release build
+bench: ## measure the store, and the import of the real catalogue in DAYBOOK_DATA, release build
+	@$(PREPARE) && cargo run --release --locked -p gateway -- bench store
 	@[ -d "$$DAYBOOK_DATA" ] || { echo "make bench imports a real catalogue: DAYBOOK_DATA=../shared/data make bench" >&2; exit 2; }
 	@$(PREPARE) && cargo test --workspace --locked --release --test accept -- --nocapture
 

@@ -96,6 +96,8 @@ pub enum CommandError {
     Overloaded,
     #[error("the log can't be written now; try again shortly")]
     Unavailable,
+    #[error("another process writes; this one stands by")]
+    Standby,
     #[error("what the command was given is out of date; look it up again")]
     Stale,
     #[error("other commands keep changing what this one needs; try again")]

@@ -91,6 +91,10 @@ impl Cache {
         self.entries.remove(stream);
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     fn get(&mut self, stream: &StreamId) -> Option<&mut Entry> {
         self.tick += 1;
         let tick = self.tick;

@@ -235,7 +235,8 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up { shop, port, demo } => {
-            crate::up::run(crate::up::Options { data_dir: std::path::absolute(&shop.data_dir)?, port, demo }).await?;
+            let options = crate::up::Options { data_dir: std::path::absolute(&shop.data_dir)?, port, demo };
+            Box::pin(crate::up::run(options)).await?;
         }
         Command::Serve { roles, config } => serve(&roles.into_iter().collect(), config.as_deref()).await?,
         Command::Migrate { shop } => crate::migrate::run(&Shop::find(&shop.data_dir)?.config).await?,
@@ -268,9 +269,17 @@ async fn serve(roles: &BTreeSet<roles::Role>, file: Option<&std::path::Path>) ->
     anyhow::ensure!(!config.nats_url.is_empty(), "set NATS_URL to the shop's NATS");
     let metrics_url = crate::observe::serve_metrics(config.http.metrics_listen.parse()?)?;
     let stop = infra::task::CancellationToken::new();
-    let running = roles::start(config, roles, None, &stop).await?;
+    let mut running = roles::start(config.clone(), roles, None, &stop).await?;
     eprintln!("serving on http://{}, metrics on {metrics_url}", running.address);
-    crate::until_signal().await?;
+    let mut signal = std::pin::pin!(crate::until_signal());
+    loop {
+        tokio::select! {
+            signal = &mut signal => break signal?,
+            () = running.until_history_changes() => {}
+        }
+        running.shut_down().await;
+        running = roles::start(config.clone(), roles, None, &stop).await?;
+    }
     stop.cancel();
     running.shut_down().await;
     Ok(())

@@ -15,11 +15,13 @@ use commands::writer::{Limits, Writer};
 use infra::config::Config;
 use infra::event_store::EventStore;
 use infra::feed::{self, Feed};
+use infra::leadership::{self, Leading};
 use infra::sealing::{MasterKey, Sealer};
 use infra::task::{CancellationToken, TaskGroup};
-use infra::{postgres, relay, stream};
+use infra::{event_log, history, postgres, relay, stream};
 use projections::replica::SearchReplica;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::auth::Tokens;
@@ -52,6 +54,8 @@ pub const ALL: [Role; 6] = [Role::Gateway, Role::Commands, Role::Relay, Role::Pr
 pub struct Running {
     pub app: Arc<App>,
     pub address: SocketAddr,
+    /// The log's epoch when the roles were started.
+    epoch: i32,
     /// Answer requests; stopped first.
     outside: TaskGroup,
     /// The writer; stopped when nobody can send to it any more.
@@ -92,6 +96,11 @@ pub async fn start(
         .context("can't connect to Postgres; check DATABASE_URL")?;
     let nats = stream::connect(&config.nats_url).await.context("can't connect to NATS; check NATS_URL")?;
     let master = MasterKey::parse(&config.master_key).context("master_key")?;
+    // Before anything is appended: positions that the stream has seen must not be given again.
+    if let Err(error) = history::reconcile(&pool, &async_nats::jetstream::new(nats.clone())).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the stream can't be held against the log; the relay will");
+    }
+    let epoch = event_log::head(&pool).await?.epoch;
     let sealer = Sealer::new(pool.clone(), master.clone());
     let loader = Loader::new(pool.clone(), sealer.clone());
     let feed = Feed::new(pool.clone());
@@ -111,7 +120,11 @@ pub async fn start(
     }
     let mut writing = TaskGroup::under(&CancellationToken::new());
     let store = EventStore::new(pool.clone(), infra::clock::new_id());
-    let (writer, task) = Writer::new(loader.clone(), store, Some(nats.clone()), Limits::from(&config.writer));
+    let (leads, active) = watch::channel(false);
+    if roles.contains(&Role::Commands) {
+        writing.spawn("leadership", leadership::run(pool.clone(), Leading::Writer, leads, writing.stop_signal()));
+    }
+    let (writer, task) = Writer::new(loader.clone(), store, Some(nats.clone()), Limits::from(&config.writer), active);
     writing.spawn("writer", commands::writer::run_until(task, writing.stop_signal()));
     let provider = if config.payments.sandbox {
         let timeout = Duration::from_millis(config.payments.provider_timeout_ms);
@@ -152,7 +165,7 @@ pub async fn start(
         let bounds = server::Bounds::from(&app.config.http);
         outside.spawn("http", server::serve(listener, http::router(&app), bounds, outside.stop_signal()));
     }
-    Ok(Running { app, address, outside, writing, following })
+    Ok(Running { app, address, epoch, outside, writing, following })
 }
 
 /// Binds a listener; a taken port is met with its fix.
@@ -172,7 +185,7 @@ impl Running {
     /// Waits, bounded, until every read model and the index have seen the log's present head.
     pub async fn until_caught_up(&self) -> anyhow::Result<()> {
         let pool = &self.app.pool;
-        let head = infra::event_log::head(pool).await?.position;
+        let head = event_log::head(pool).await?.position;
         let until = tokio::time::Instant::now() + CATCH_UP_WAIT;
         loop {
             let behind: i64 = sqlx::query_scalar("SELECT count(*) FROM checkpoint WHERE position < $1 AND status <> 'paused'")
@@ -189,6 +202,12 @@ impl Running {
             }
             tokio::time::sleep(CATCH_UP_POLL).await;
         }
+    }
+
+    /// Completes when the log has gone into another epoch: what this process has in memory may be of a lost future, so its
+    /// roles must be shut down and started again.
+    pub async fn until_history_changes(&self) {
+        history::until_changed(&self.app.pool, self.epoch).await;
     }
 
     /// Answers what was asked, lands what was taken, applies what landed.

@@ -66,7 +66,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
     });
     migrate::run(&config).await?;
-    let running = roles::start(config, &roles::ALL.into(), Some(listener), &stop).await?;
+    let mut running = roles::start(config.clone(), &roles::ALL.into(), Some(listener), &stop).await?;
     if options.demo {
         demo::seed(&running.app).await?;
     }
@@ -82,10 +82,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         nats_pid: None,
     };
     let pids = servers.pids();
-    let ended = tokio::select! {
-        signal = crate::until_signal() => signal,
-        () = servers.supervise(&stop) => Ok(()),
-        written = keep_run_file(run, pids, &options.data_dir, &url, &metrics_url) => written,
+    let ended = {
+        let mut watched = std::pin::pin!(async {
+            tokio::select! {
+                signal = crate::until_signal() => signal,
+                () = servers.supervise(&stop) => Ok(()),
+                written = keep_run_file(run, pids, &options.data_dir, &url, &metrics_url) => written,
+            }
+        });
+        loop {
+            tokio::select! {
+                ended = &mut watched => break ended,
+                () = running.until_history_changes() => {}
+            }
+            running.shut_down().await;
+            running = roles::start(config.clone(), &roles::ALL.into(), None, &stop).await?;
+        }
     };
     shut_down(running, side, servers, &stop).await?;
     ended
@@ -119,6 +131,7 @@ fn configure(config: &mut Config, options: &Options, servers: &ChildServers, sec
     config.master_key.clone_from(&secrets.master_key);
     config.token_key.clone_from(&secrets.token_key);
     config.search_dir = options.data_dir.join("search");
+    url.trim_start_matches("http://").clone_into(&mut config.http.listen);
     url.clone_into(&mut config.http.public_url);
     config.rate.exempt_loopback = true;
     config.payments.sandbox = true;

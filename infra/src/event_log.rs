@@ -63,6 +63,28 @@ pub fn epoch_at(epochs: &[Epoch], position: i64) -> i32 {
     epochs.iter().rev().find(|e| e.first_position <= position).map_or(1, |e| e.epoch)
 }
 
+/// A commit with events, and its link of the hash chain in hex.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Batch {
+    pub batch: i64,
+    pub first_position: i64,
+    pub last_position: i64,
+    pub chain: String,
+    pub epoch: i32,
+}
+
+/// The commits that the positions from `first` to `last` came in, in order.
+pub async fn batches(pool: &PgPool, first: i64, last: i64) -> Result<Vec<Batch>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT batch, first_position, last_position, encode(chain, 'hex') AS chain, epoch
+         FROM event_batch WHERE last_position >= $1 AND first_position <= $2 AND last_position >= first_position ORDER BY last_position",
+    )
+    .bind(first)
+    .bind(last)
+    .fetch_all(pool)
+    .await
+}
+
 /// The events after `after`, at most `limit` and never past `until`, in position order.
 pub async fn page(pool: &PgPool, after: i64, until: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     sqlx::query_as(

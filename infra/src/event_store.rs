@@ -12,6 +12,8 @@ use sqlx::postgres::PgDatabaseError;
 use sqlx::{Connection, PgConnection, PgPool, Row};
 use uuid::Uuid;
 
+use crate::history;
+
 /// Longest wait for the log's lock inside the append, in milliseconds; past it nothing was written.
 pub const APPEND_LOCK_TIMEOUT_MS: u64 = 3_000;
 /// Longest wait for the append's answer; past it the outcome is unknown and must be resolved.
@@ -120,6 +122,10 @@ pub enum AppendError {
     /// Nothing was written; trying later may help.
     #[error("the log can't be written now")]
     Unavailable(#[source] sqlx::Error),
+    /// Nothing was written: the log has lost what this writer knows to have landed. A new epoch is open; whatever is in
+    /// memory may be of the lost future.
+    #[error("the log was set back; epoch {epoch} begins")]
+    SetBack { epoch: i32 },
     /// Nothing was written; the same batch will fail again.
     #[error("the database refuses the batch")]
     Refused(#[source] sqlx::Error),
@@ -132,23 +138,41 @@ pub struct EventStore {
     connection: Option<PgConnection>,
     writer_id: Uuid,
     batch_no: i64,
+    /// The newest batch that is known to have landed.
+    landed: Option<Landed>,
+    /// The epoch that was opened since the log had lost it; whoever sends the next batch is told.
+    set_back: Option<i32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Landed {
+    epoch: i32,
+    batch: i64,
+    batch_no: i64,
 }
 
 impl EventStore {
     #[must_use]
     pub fn new(pool: PgPool, writer_id: Uuid) -> Self {
-        Self { pool, connection: None, writer_id, batch_no: 0 }
+        Self { pool, connection: None, writer_id, batch_no: 0, landed: None, set_back: None }
     }
 
     /// Lands a batch: one round trip, one commit.
-    pub async fn append(&mut self, commands: &[AppendCommand]) -> Result<Appended, AppendError> {
+    pub async fn append(&mut self, commands: impl IntoIterator<Item = &AppendCommand>) -> Result<Appended, AppendError> {
         self.batch_no += 1;
         let batch = Columns::of(commands);
         let (writer_id, batch_no) = (self.writer_id, self.batch_no);
+        self.connect().await.map_err(AppendError::Unavailable)?;
+        if let Some(epoch) = self.set_back.take() {
+            return Err(AppendError::SetBack { epoch });
+        }
         let connection = self.connect().await.map_err(AppendError::Unavailable)?;
         let answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, batch.send(connection, writer_id, batch_no)).await;
         let error = match answer {
-            Ok(Ok(appended)) => return Ok(appended),
+            Ok(Ok(appended)) => {
+                self.landed = Some(Landed { epoch: appended.epoch, batch: appended.batch, batch_no });
+                return Ok(appended);
+            }
             Ok(Err(error)) => Some(error),
             Err(_elapsed) => None,
         };
@@ -191,9 +215,27 @@ impl EventStore {
             let mut connection =
                 tokio::time::timeout(APPEND_ANSWER_TIMEOUT, connect).await.map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
             sqlx::query(&format!("SET lock_timeout = {APPEND_LOCK_TIMEOUT_MS}")).execute(&mut connection).await?;
+            self.check_landed(&mut connection).await?;
             self.connection = Some(connection);
         }
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// The server that answers now must have what the one before had acknowledged; if not, a new epoch is opened.
+    async fn check_landed(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let Some(Landed { epoch, batch, batch_no }) = self.landed else { return Ok(()) };
+        let known: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM event_batch WHERE batch = $1 AND writer_id = $2 AND batch_no = $3)")
+                .bind(batch)
+                .bind(self.writer_id)
+                .bind(batch_no)
+                .fetch_one(connection)
+                .await?;
+        if !known {
+            self.set_back = Some(history::open(&self.pool, epoch, "a writer's last batch is not in the log").await?.epoch);
+            self.landed = None;
+        }
+        Ok(())
     }
 }
 
@@ -285,9 +327,9 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a batch is bounded far below i32")]
-    fn of(commands: &'a [AppendCommand]) -> Self {
+    fn of(commands: impl IntoIterator<Item = &'a AppendCommand>) -> Self {
         let mut columns = Self::default();
-        for (command, number) in commands.iter().zip(1_i32..) {
+        for (command, number) in commands.into_iter().zip(1_i32..) {
             columns.push_command(command);
             for at in &command.decided_on {
                 columns.at_cmd.push(number);

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::cloud_event;
 use crate::event_log::{self, PAGE_EVENTS_MAX, StoredEvent};
-use crate::stream::{self, METADATA_HEADER, PARTITION_HEADER};
+use crate::stream::{self, CLAIM_CHECK_HEADER, METADATA_HEADER, PARTITION_HEADER};
 use crate::task::CancellationToken;
 
 /// Batches that wait for a slow reader; one that falls further behind reads Postgres.
@@ -121,7 +121,7 @@ pub async fn run(feed: Feed, client: async_nats::Client, stop: CancellationToken
 
 async fn follow(feed: &Feed, client: &async_nats::Client) -> Result<(), String> {
     let context = jetstream::new(client.clone());
-    let stream = stream::ensure(&context).await.map_err(|e| e.to_string())?;
+    let stream = stream::ensure(&context, 1).await.map_err(|e| e.to_string())?;
     let epoch = event_log::head(&feed.pool).await.map_err(|e| e.to_string())?.epoch;
     let config = OrderedConfig { deliver_policy: DeliverPolicy::New, ..OrderedConfig::default() };
     let consumer = stream.create_consumer(config).await.map_err(|e| e.to_string())?;
@@ -138,6 +138,11 @@ async fn follow(feed: &Feed, client: &async_nats::Client) -> Result<(), String> 
                 return Err(format!("sequence {sequence} came instead of {}", expected.unwrap_or(0)));
             }
             expected = Some(sequence + 1);
+            if message.headers.as_ref().is_some_and(|headers| headers.get(CLAIM_CHECK_HEADER).is_some()) {
+                // Readers find the hole and fill it from Postgres.
+                hand_on(feed, &mut batch);
+                continue;
+            }
             let (message_epoch, event) = read(&message).map_err(|e| e.to_string())?;
             if message_epoch != epoch {
                 return Err(format!("a message of epoch {message_epoch} came in epoch {epoch}"));

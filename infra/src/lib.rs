@@ -8,6 +8,8 @@ pub mod config;
 pub mod event_log;
 pub mod event_store;
 pub mod feed;
+pub mod history;
+pub mod leadership;
 pub mod postgres;
 pub mod relay;
 pub mod sealing;

@@ -2,18 +2,21 @@
 //!
 //! Stream sequence = position. Every message expects its predecessor as the stream's last, so a duplicate, a gap or a
 //! second relay is refused by the server. The relay keeps no state: it resumes at the stream's own tail, which also heals
-//! a stream that lost messages or was deleted.
+//! a stream that lost messages or was deleted. Each page that it reads must join the last batch that it published.
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, message::PublishMessage};
+use async_nats::jetstream::{self, message::PublishMessage, stream::Stream};
 use futures::StreamExt;
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::cloud_event;
-use crate::event_log::{self, StoredEvent};
-use crate::stream::{self, METADATA_HEADER, PARTITION_HEADER, WAKE_SUBJECT};
+use crate::event_log::{self, Batch, StoredEvent};
+use crate::history::{self, HistoryError, Seen};
+use crate::leadership::{self, Leading};
+use crate::stream::{self, BATCH_HEADER, CHAIN_HEADER, CLAIM_CHECK_HEADER, EPOCH_HEADER, METADATA_HEADER, PARTITION_HEADER, WAKE_SUBJECT};
 use crate::task::CancellationToken;
 
 /// Messages in flight before the first acknowledgement is awaited.
@@ -22,18 +25,20 @@ pub const PUBLISH_WINDOW: i64 = 500;
 pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest wait for one acknowledgement.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an idle relay looks whether the stream still ends where it left it.
+/// How often an idle relay looks whether stream and log are still as it left them.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Wait after a failure; doubled up to [`RETRY_MAX`].
 pub const RETRY_MIN: Duration = Duration::from_millis(50);
 pub const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Room for a message's headers and subject within the server's largest payload, in bytes.
+const HEADERS_BYTES: usize = 4_096;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     #[error("the log can't be read")]
     Log(#[from] sqlx::Error),
     #[error(transparent)]
-    Stream(#[from] stream::StreamError),
+    History(#[from] HistoryError),
     #[error("the stream refused a message or did not acknowledge it")]
     Publish(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("an event can't be written as CloudEvent")]
@@ -42,18 +47,27 @@ pub enum RelayError {
     Changed { stream: i64, left: i64 },
     #[error("the stream can't be looked at")]
     Look(#[from] jetstream::context::RequestError),
-    #[error("the stream is at {stream}, ahead of the log at {log}: the log was restored from an older state")]
-    StreamAhead { stream: i64, log: i64 },
+    #[error("the log does not have what was published up to {position}")]
+    Lost { position: i64 },
 }
 
-/// Runs until `stop`; failures are logged once, waited out with bounded back-off, and resumed from the stream's tail.
+/// Runs until `stop`, once this process is the active one; failures are logged once, waited out with bounded back-off, and
+/// resumed from the stream's tail.
 pub async fn run(pool: PgPool, client: async_nats::Client, stop: CancellationToken) {
+    let (sender, mut active) = watch::channel(false);
+    let leading = leadership::run(pool.clone(), Leading::Relay, sender, stop.clone());
+    tokio::select! { () = leading => {}, () = publish(&pool, &client, &mut active, &stop) => {} }
+}
+
+async fn publish(pool: &PgPool, client: &async_nats::Client, active: &mut watch::Receiver<bool>, stop: &CancellationToken) {
     let mut wait = RETRY_MIN;
     let mut failing = false;
     while !stop.is_cancelled() {
+        tokio::select! { () = stop.cancelled() => return, _ = active.wait_for(|active| *active) => {} }
         let ended = tokio::select! {
             () = stop.cancelled() => return,
-            ended = publish_from_tail(&pool, &client, &mut wait, &mut failing) => ended,
+            _ = active.wait_for(|active| !*active) => continue,
+            ended = publish_from_tail(pool, client, &mut wait, &mut failing) => ended,
         };
         if let Err(error) = ended {
             if !failing {
@@ -68,46 +82,64 @@ pub async fn run(pool: PgPool, client: async_nats::Client, stop: CancellationTok
 
 async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mut Duration, failing: &mut bool) -> Result<(), RelayError> {
     let context = jetstream::context::ContextBuilder::new().ack_timeout(ACK_TIMEOUT).build(client.clone());
-    let stream = stream::ensure(&context).await?;
+    let stream = history::reconcile(pool, &context).await?;
     let mut tail = last_sequence(stream.cached_info());
-    let head = event_log::head(pool).await?;
-    if tail > head.position {
-        return Err(RelayError::StreamAhead { stream: tail, log: head.position });
-    }
-    let epochs = event_log::epochs(pool).await?;
+    let mut published = event_log::batches(pool, tail, tail).await?.pop();
     let publish_error = |e| RelayError::Publish(Box::new(e));
     let mut wake = client.subscribe(WAKE_SUBJECT).await.map_err(|e| RelayError::Publish(Box::new(e)))?;
+    let payload_max = client.server_info().max_payload.saturating_sub(HEADERS_BYTES);
     tracing::info!(position = tail, "the relay publishes from the stream's tail");
     let mut checked = Instant::now();
     loop {
         let events = event_log::following(pool, tail, PUBLISH_WINDOW).await?;
-        if events.is_empty() {
+        let Some(last) = events.last() else {
             let _woken = timeout(POLL_INTERVAL, wake.next()).await;
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
-                // A stream that was lost or cut off is healed at once, and not with the next event.
-                let found = last_sequence(&stream.get_info().await?);
-                if found < tail {
-                    return Err(RelayError::Changed { stream: found, left: tail });
-                }
+                check(pool, &stream, tail, published.as_ref()).await?;
             }
             continue;
+        };
+        let batches = event_log::batches(pool, tail.max(1), last.position).await?;
+        if published.as_ref().is_some_and(|published| batches.first() != Some(published)) {
+            return Err(RelayError::Lost { position: tail });
         }
         let mut acknowledgements = Vec::with_capacity(events.len());
+        let mut of = batches.iter().peekable();
         for event in &events {
-            let epoch = event_log::epoch_at(&epochs, event.position);
-            acknowledgements.push(context.send_publish(subject_of(event, epoch), message(event, epoch)?).await.map_err(publish_error)?);
+            while of.peek().is_some_and(|batch| batch.last_position < event.position) {
+                of.next();
+            }
+            let Some(batch) = of.peek() else { return Err(RelayError::Lost { position: event.position }) };
+            let message = message(event, batch, payload_max)?;
+            acknowledgements.push(context.send_publish(subject_of(event, batch.epoch), message).await.map_err(publish_error)?);
         }
         for acknowledgement in acknowledgements {
             let stored = acknowledgement.await.map_err(publish_error)?;
             tail = i64::try_from(stored.sequence).unwrap_or(i64::MAX);
         }
+        published = batches.into_iter().next_back();
         metrics::gauge!("daybook_relay_position").set(position_metric(tail));
         *wait = RETRY_MIN;
         if std::mem::take(failing) {
             tracing::info!(position = tail, "the relay publishes again");
         }
     }
+}
+
+/// A stream that was lost or cut off is healed at once, and not with the next event; a log that was set back is noticed.
+async fn check(pool: &PgPool, stream: &Stream, tail: i64, published: Option<&Batch>) -> Result<(), RelayError> {
+    let found = last_sequence(&stream.get_info().await?);
+    if found < tail {
+        return Err(RelayError::Changed { stream: found, left: tail });
+    }
+    if let Some(batch) = published {
+        let seen = Seen { batch: batch.batch, chain: batch.chain.clone(), epoch: batch.epoch };
+        if !history::has(pool, &seen).await? {
+            return Err(RelayError::Lost { position: tail });
+        }
+    }
+    Ok(())
 }
 
 fn last_sequence(info: &jetstream::stream::Info) -> i64 {
@@ -118,15 +150,21 @@ fn subject_of(event: &StoredEvent, epoch: i32) -> String {
     stream::subject(epoch, event.partition, cloud_event::context_of(&event.aggregate_type), &event.event_type)
 }
 
-fn message(event: &StoredEvent, epoch: i32) -> Result<PublishMessage, serde_json::Error> {
-    let body = cloud_event::to_json(event, epoch)?;
+/// The event as a message; one that the server would refuse for its size goes as a claim check, so that it blocks nobody.
+fn message(event: &StoredEvent, batch: &Batch, payload_max: usize) -> Result<PublishMessage, serde_json::Error> {
+    let body = cloud_event::to_json(event, batch.epoch)?;
     let previous = u64::try_from(event.position - 1).unwrap_or(0);
-    Ok(PublishMessage::build()
-        .payload(body.into())
+    let message = PublishMessage::build()
         .expected_last_sequence(previous)
         .header("Nats-Msg-Id", event.event_id.to_string())
         .header(PARTITION_HEADER, event.partition.to_string())
-        .header(METADATA_HEADER, event.metadata.as_str()))
+        .header(EPOCH_HEADER, batch.epoch.to_string())
+        .header(BATCH_HEADER, batch.batch.to_string())
+        .header(CHAIN_HEADER, batch.chain.as_str());
+    if body.len() + event.metadata.len() > payload_max {
+        return Ok(message.header(CLAIM_CHECK_HEADER, event.event_id.to_string()));
+    }
+    Ok(message.header(METADATA_HEADER, event.metadata.as_str()).payload(body.into()))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge; positions stay below 2^53")]

@@ -13,6 +13,12 @@ pub const SERVER_VERSION_MIN: (u64, u64) = (2, 10);
 pub const PARTITION_HEADER: &str = "Daybook-Partition";
 /// Header with the event's metadata as JSON.
 pub const METADATA_HEADER: &str = "Daybook-Metadata";
+/// Headers with the commit that the event came in: its epoch, its number, and its link of the hash chain in hex.
+pub const EPOCH_HEADER: &str = "Daybook-Epoch";
+pub const BATCH_HEADER: &str = "Daybook-Batch";
+pub const CHAIN_HEADER: &str = "Daybook-Chain";
+/// Header of a claim check: the event is too large for this server and is read from Postgres; the body is empty.
+pub const CLAIM_CHECK_HEADER: &str = "Daybook-Claim-Check";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -44,8 +50,8 @@ pub async fn connect(url: &str) -> Result<async_nats::Client, StreamError> {
     Ok(client)
 }
 
-/// The stream, made when it is not there.
-pub async fn ensure(context: &jetstream::Context) -> Result<stream::Stream, StreamError> {
+/// The stream, made when it is not there; its first message will then be the event at `first_position`.
+pub async fn ensure(context: &jetstream::Context, first_position: u64) -> Result<stream::Stream, StreamError> {
     let config = stream::Config {
         name: STREAM.to_owned(),
         subjects: vec!["events.>".to_owned()],
@@ -54,6 +60,7 @@ pub async fn ensure(context: &jetstream::Context) -> Result<stream::Stream, Stre
         deny_delete: true,
         deny_purge: true,
         allow_direct: true,
+        first_sequence: (first_position > 1).then_some(first_position),
         ..stream::Config::default()
     };
     Ok(context.get_or_create_stream(config).await?)

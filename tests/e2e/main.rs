@@ -2,10 +2,12 @@
 
 mod crash;
 mod durability;
+mod history;
 mod log_store;
 mod personal;
 mod races;
 mod sale;
 mod shop;
+mod stress;
 mod tidy;
 mod verify;

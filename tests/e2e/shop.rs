@@ -264,7 +264,7 @@ fn spawn(dir: &Path, flags: &[&str]) -> Child {
 }
 
 /// By the shell's own `kill`: a bare Debian has no other. That the process is gone already is all right.
-fn send_signal(name: &str, pid: u64) {
+pub fn send_signal(name: &str, pid: u64) {
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid} 2>/dev/null || ! test -e /proc/{pid}")]).status();
     assert!(status.unwrap().success(), "can't send {name} to {pid}");
 }

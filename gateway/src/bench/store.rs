@@ -177,7 +177,7 @@ async fn writer(options: &PgConnectOptions) -> anyhow::Result<(Writer, TaskGroup
     let loader = Loader::new(connections.clone(), sealer);
     let store = EventStore::new(connections, infra::clock::new_id());
     let limits = Limits::from(&infra::config::Config::default().writer);
-    let (writer, task) = Writer::new(loader, store, None, limits);
+    let (writer, task) = Writer::new(loader, store, None, limits, infra::leadership::alone());
     let mut tasks = TaskGroup::under(&infra::task::CancellationToken::new());
     let stop = tasks.stop_signal();
     tasks.spawn("writer", commands::writer::run_until(task, stop));
@@ -196,9 +196,9 @@ async fn batch_row(server: &mut Server, shape: Shape, size: usize, rounds: usize
     let mut measured: [Vec<Measured>; 3] = Default::default();
     for round in 0..rounds {
         for turn in 0..3 {
-            let side = (round + turn) % 3;
-            let batches = (0..BATCHES).map(|_| made[side].next(size)).collect();
-            measured[side].push(match side {
+            let who = (round + turn) % 3;
+            let batches = (0..BATCHES).map(|_| made[who].next(size)).collect();
+            measured[who].push(match who {
                 0 => append(&mut store, batches).await?,
                 1 => all.insert(batches, Rows::All).await?,
                 _ => only.insert(batches, Rows::Events).await?,

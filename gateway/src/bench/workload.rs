@@ -163,7 +163,9 @@ impl Commands {
                     let mut events = Vec::new();
                     for command in [Self::open(), this.receive(u64::MAX - number, PLENTY)] {
                         let more = item.decide(command).map_err(|e| refused(&e))?;
-                        more.iter().for_each(|event| item.apply(event));
+                        for event in &more {
+                            item.apply(event);
+                        }
                         events.extend(more);
                     }
                     streams.emit::<StockItem>(&id, events, None)

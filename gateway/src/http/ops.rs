@@ -367,6 +367,9 @@ async fn not_ready(app: &App) -> Vec<Value> {
         Ok(Err(error)) if is_missing_table(&error) => lacks("schema", "the log's schema is not there: run `daybook migrate`".to_owned()),
         Ok(Err(_)) | Err(_) => lacks("database", "Postgres does not answer: check it and DATABASE_URL".to_owned()),
     }
+    if !app.writer.is_active() {
+        lacks("writer", "another process writes and this one stands by: it takes over when that one ends".to_owned());
+    }
     let connected = app.nats.as_ref().is_some_and(|nats| nats.connection_state() == async_nats::connection::State::Connected);
     if !connected {
         lacks("nats", "NATS does not answer: check it and NATS_URL".to_owned());

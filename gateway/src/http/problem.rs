@@ -155,6 +155,7 @@ impl From<CommandError> for Problem {
             }
             CommandError::Overloaded => Self::new("overloaded", "too many commands wait; repeat shortly"),
             CommandError::Unavailable => Self::new("unavailable", "the log can't be written now; repeat with the same Idempotency-Key"),
+            CommandError::Standby => Self::new("unavailable", "another process writes, this one stands by; repeat shortly"),
             CommandError::Contended | CommandError::Stale => Self::new("conflict", "other commands kept changing the same object; repeat"),
             CommandError::Internal(failure) => failure.into(),
         }

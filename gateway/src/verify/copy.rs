@@ -8,7 +8,7 @@ use async_nats::jetstream::{self, Message};
 use futures::StreamExt;
 use infra::cloud_event;
 use infra::event_log::{self, Epoch, StoredEvent};
-use infra::stream::{METADATA_HEADER, PARTITION_HEADER, STREAM};
+use infra::stream::{CLAIM_CHECK_HEADER, METADATA_HEADER, PARTITION_HEADER, STREAM};
 use sqlx::PgPool;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -138,6 +138,9 @@ impl Copy {
     /// What a message says otherwise than the log.
     fn difference(&self, event: &StoredEvent, message: &Message) -> Option<String> {
         let header = |name: &str| message.headers.as_ref()?.get(name).map(|value| value.as_str().to_owned());
+        if let Some(claimed) = header(CLAIM_CHECK_HEADER) {
+            return (claimed != event.event_id.to_string()).then(|| format!("the message stands for the event {claimed}"));
+        }
         let (Some(partition), Some(metadata)) = (header(PARTITION_HEADER).and_then(|p| p.parse().ok()), header(METADATA_HEADER)) else {
             return Some("the message lacks the headers of an event".to_owned());
         };

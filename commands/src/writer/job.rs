@@ -1,0 +1,93 @@
+//! A command on its way: decided, perhaps more than once, and answered once.
+
+use tokio::sync::oneshot;
+
+use crate::answer::{CommandError, Done, Failure, Position, Refusal};
+use crate::streams::{Cache, Decided, Stop, Streams};
+
+use super::Idempotency;
+
+/// A waiting command, its output type erased.
+pub(super) trait Job: Send {
+    fn decide(&mut self, cache: &mut Cache) -> Result<Decided, Stop>;
+    fn idempotency(&self) -> Option<Idempotency>;
+    /// The refusal that the decision ended in, if it did.
+    fn refusal(&self) -> Option<&Refusal>;
+    /// Counts one more attempt.
+    fn again(&mut self) -> u32;
+    fn succeed(self: Box<Self>, position: Position);
+    fn fail(self: Box<Self>, error: CommandError);
+}
+
+pub(super) struct Decision<T, F> {
+    decide: F,
+    metadata: String,
+    idempotency: Option<Idempotency>,
+    output: Option<Result<T, Box<Refusal>>>,
+    reply: Option<Reply<T>>,
+    attempts: u32,
+}
+
+type Reply<T> = oneshot::Sender<Result<Done<T>, CommandError>>;
+
+impl<T, F> Decision<T, F> {
+    pub(super) fn new(decide: F, metadata: String, idempotency: Option<Idempotency>, reply: Reply<T>) -> Self {
+        Self { decide, metadata, idempotency, output: None, reply: Some(reply), attempts: 0 }
+    }
+}
+
+impl<T, F> Job for Decision<T, F>
+where
+    T: Send + 'static,
+    F: Fn(&mut Streams<'_>) -> Result<T, Stop> + Send + 'static,
+{
+    fn decide(&mut self, cache: &mut Cache) -> Result<Decided, Stop> {
+        let mut streams = Streams::new(cache, infra::clock::now(), &self.metadata, self.attempts > 0);
+        match (self.decide)(&mut streams) {
+            Ok(output) => {
+                self.output = Some(Ok(output));
+                Ok(streams.finish())
+            }
+            Err(Stop::Refused(refusal)) => {
+                self.output = Some(Err(refusal));
+                Ok(streams.finish().only_read())
+            }
+            Err(stop) => Err(stop),
+        }
+    }
+
+    fn idempotency(&self) -> Option<Idempotency> {
+        self.idempotency
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.output.as_ref().and_then(|output| output.as_ref().err()).map(AsRef::as_ref)
+    }
+
+    fn again(&mut self) -> u32 {
+        self.attempts += 1;
+        self.attempts
+    }
+
+    fn succeed(mut self: Box<Self>, position: Position) {
+        let answer = match self.output.take() {
+            Some(Ok(output)) => Ok(Done { output, position }),
+            Some(Err(refusal)) => Err(CommandError::Refused(refusal, position)),
+            None => Err(CommandError::Internal(Failure::Stopped)),
+        };
+        self.send(answer);
+    }
+
+    fn fail(mut self: Box<Self>, error: CommandError) {
+        self.send(Err(error));
+    }
+}
+
+impl<T, F> Decision<T, F> {
+    fn send(&mut self, answer: Result<Done<T>, CommandError>) {
+        if let Some(reply) = self.reply.take() {
+            // The caller may have given up; what landed has landed all the same.
+            let _gone = reply.send(answer);
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The task behind the writer: it decides on cached aggregates while the batch before is being committed.
+//!
+//! What is decided meanwhile stands on the assumption that the batch in flight lands as a whole. Where it does not, every
+//! stream that it touched is forgotten, and what was decided meanwhile is decided anew, refusals too. Nothing is sent before
+//! the batch before it is known to have landed, and nothing is answered before it has landed itself.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use infra::event_store::{AppendCommand, AppendError, Appended, EventStore, IdempotencyRecord, Outcome, StreamVersion};
+use infra::sealing::PERSONAL_MARK;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::answer::{CommandError, Failure, Position, Recorded, Refusal};
+use crate::loader::Loader;
+use crate::streams::{Cache, Decided, Load, Stop};
+
+use super::job::Job;
+use super::{Idempotency, Limits};
+
+/// Wait between two attempts to learn what became of a batch.
+const RESOLVE_RETRY: Duration = Duration::from_millis(200);
+/// Most attempts to learn it before the commands are answered 503; the writer goes on asking before its next batch.
+const RESOLVE_ATTEMPTS_MAX: u32 = 50;
+/// Rounds of loading that one decision may need.
+const LOAD_ROUNDS_MAX: u32 = 64;
+
+pub(super) type Waiting = mpsc::Receiver<Box<dyn Job>>;
+
+/// A command, decided.
+struct Ready {
+    job: Box<dyn Job>,
+    append: AppendCommand,
+}
+
+/// Decided commands that are sent together.
+#[derive(Default)]
+struct Batch {
+    ready: Vec<Ready>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.ready.len() < limits.batch_commands_max && self.events < limits.batch_events_max && self.bytes < limits.batch_bytes_max
+    }
+
+    fn push(&mut self, ready: Ready) {
+        self.events += ready.append.events.len();
+        self.bytes += ready.append.events.iter().map(|event| event.payload.len()).sum::<usize>();
+        self.ready.push(ready);
+    }
+}
+
+/// What became of a batch that was sent.
+enum Sent {
+    Appended(Appended),
+    /// It did not land and never will.
+    Void,
+    /// Nothing was written, or nobody can say now.
+    Unavailable,
+    /// The log is not the one that the commands were decided on.
+    SetBack,
+    Refused(sqlx::Error),
+}
+
+/// A batch that was sent.
+struct InFlight {
+    jobs: Vec<Box<dyn Job>>,
+    /// The store, what it was given, and what became of it come back together.
+    sending: JoinHandle<Ended>,
+    /// Set as soon as `sending` has come to its end.
+    ended: Option<Result<Ended, JoinError>>,
+}
+
+type Ended = (Store, Vec<AppendCommand>, Sent);
+
+impl InFlight {
+    /// Waits for the end; may be asked again, and dropping the future loses nothing.
+    async fn ended(&mut self) {
+        if self.ended.is_none() {
+            self.ended = Some((&mut self.sending).await);
+        }
+    }
+}
+
+/// The one sender of batches.
+struct Store {
+    events: EventStore,
+    /// The newest batch's outcome is not known yet: nothing may be sent before it is.
+    unresolved: bool,
+}
+
+pub(super) struct Task {
+    loader: Loader,
+    store: Option<Store>,
+    /// Told after each batch with events.
+    landed: Arc<Notify>,
+    limits: Limits,
+    cache: Cache,
+    /// To be decided before anything that is new, in this order.
+    again: VecDeque<Box<dyn Job>>,
+}
+
+impl Task {
+    pub(super) fn new(loader: Loader, events: EventStore, landed: Arc<Notify>, limits: Limits) -> Self {
+        let store = Some(Store { events, unresolved: false });
+        Self { loader, store, landed, limits, cache: Cache::new(limits.cache_aggregates_max), again: VecDeque::new() }
+    }
+
+    /// Runs until every sender is gone and all that was taken is answered.
+    pub(super) async fn run(mut self, mut queue: Waiting) {
+        let mut next = Batch::default();
+        let mut in_flight: Option<InFlight> = None;
+        let mut open = true;
+        loop {
+            self.fill(&mut next, &mut queue).await;
+            if in_flight.is_none() && !next.ready.is_empty() {
+                in_flight = self.send(std::mem::take(&mut next).ready);
+                // The answers before are on their way, and with them the next commands.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let more = open && next.has_room(&self.limits);
+            tokio::select! {
+                () = async { if let Some(sent) = &mut in_flight { sent.ended().await } }, if in_flight.is_some() => {
+                    if let Some(in_flight) = in_flight.take() {
+                        self.settle(in_flight, &mut next).await;
+                    }
+                }
+                job = queue.recv(), if more => match job {
+                    Some(job) => self.again.push_back(job),
+                    None => open = false,
+                },
+                else => return,
+            }
+        }
+    }
+
+    /// Decides what waits, as long as there is room.
+    async fn fill(&mut self, next: &mut Batch, queue: &mut Waiting) {
+        while next.has_room(&self.limits) {
+            let Some(job) = self.again.pop_front().or_else(|| queue.try_recv().ok()) else { return };
+            if let Some(ready) = self.decide(job).await {
+                next.push(ready);
+            }
+        }
+    }
+
+    fn send(&mut self, batch: Vec<Ready>) -> Option<InFlight> {
+        metrics::histogram!("daybook_writer_batch_commands").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        let mut store = self.store.take()?;
+        let (jobs, commands) = batch.into_iter().map(|ready| (ready.job, ready.append)).unzip();
+        let sending = infra::task::spawn(async move {
+            let commands: Vec<AppendCommand> = commands;
+            let sent = store.append(&commands).await;
+            (store, commands, sent)
+        });
+        Some(InFlight { jobs, sending, ended: None })
+    }
+
+    /// Answers a batch, or sees to it that its commands are decided again.
+    async fn settle(&mut self, mut in_flight: InFlight, next: &mut Batch) {
+        in_flight.ended().await;
+        let Some(Ok((store, commands, sent))) = in_flight.ended else {
+            tracing::error!("sending a batch ended by a panic; the process can't go on writing");
+            std::process::abort();
+        };
+        let batch: Vec<Ready> = in_flight.jobs.into_iter().zip(commands).map(|(job, append)| Ready { job, append }).collect();
+        self.store = Some(store);
+        if let Sent::Appended(appended) = &sent
+            && appended.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Landed | Outcome::Confirmed))
+        {
+            return self.answer(batch, appended);
+        }
+        // What was decided meanwhile may stand on what has not happened.
+        let meanwhile = std::mem::take(next).ready;
+        self.forget(&meanwhile);
+        let decided_meanwhile: Vec<Box<dyn Job>> = meanwhile.into_iter().map(|ready| ready.job).collect();
+        match sent {
+            Sent::Appended(appended) => self.answer(batch, &appended),
+            Sent::Void => {
+                self.forget(&batch);
+                self.again.extend(batch.into_iter().map(|ready| ready.job));
+            }
+            Sent::Unavailable => {
+                self.forget(&batch);
+                refuse(batch);
+            }
+            Sent::SetBack => {
+                self.cache.clear();
+                refuse(batch);
+            }
+            Sent::Refused(cause) => self.bisect(batch, &cause).await,
+        }
+        self.again.extend(decided_meanwhile);
+    }
+
+    /// A batch that the database refuses is halved until the command that it refuses stands alone.
+    async fn bisect(&mut self, mut batch: Vec<Ready>, cause: &sqlx::Error) {
+        self.forget(&batch);
+        if batch.len() == 1 {
+            for ready in batch {
+                tracing::error!(error = cause as &dyn std::error::Error, "the database refuses a command");
+                ready.job.fail(CommandError::Internal(Failure::Poison(cause.to_string())));
+            }
+            return;
+        }
+        let second = batch.split_off(batch.len() / 2);
+        for half in [batch, second] {
+            // A later half was decided on states that are gone; conflicts among them are decided again.
+            if let Some(in_flight) = self.send(half) {
+                Box::pin(self.settle(in_flight, &mut Batch::default())).await;
+            }
+        }
+    }
+
+    fn answer(&mut self, batch: Vec<Ready>, appended: &Appended) {
+        if appended.last_position >= appended.first_position {
+            self.landed.notify_one();
+        }
+        let mut position = appended.first_position - 1;
+        for (mut ready, outcome) in batch.into_iter().zip(&appended.outcomes) {
+            match outcome {
+                Outcome::Landed | Outcome::Confirmed => {
+                    position += i64::try_from(ready.append.events.len()).unwrap_or(0);
+                    ready.job.succeed(Position { epoch: appended.epoch, position });
+                    continue;
+                }
+                Outcome::Replayed => ready.job.fail(CommandError::Replayed(Box::new(Recorded {
+                    running: false,
+                    status: 0,
+                    refusal: None,
+                    aggregate: None,
+                    position: Position { epoch: appended.epoch, position },
+                }))),
+                Outcome::KeyReused => ready.job.fail(CommandError::KeyReused),
+                Outcome::Conflict => {
+                    metrics::counter!("daybook_writer_conflicts_total").increment(1);
+                    if ready.job.again() > self.limits.conflict_retries_max {
+                        ready.job.fail(CommandError::Contended);
+                    } else {
+                        self.again.push_back(ready.job);
+                    }
+                }
+            }
+            forget(&mut self.cache, &ready.append.decided_on);
+        }
+    }
+
+    /// Runs one decision, loading what it lacks; answers it at once where it can't be appended.
+    async fn decide(&mut self, mut job: Box<dyn Job>) -> Option<Ready> {
+        for _ in 0..LOAD_ROUNDS_MAX {
+            // A decision only reads the cache; what it was about to do goes with the panic.
+            let cache = &mut self.cache;
+            let decided = catch_unwind(AssertUnwindSafe(|| job.decide(cache)));
+            match decided.unwrap_or(Err(Stop::Failed(Failure::Panicked))) {
+                Ok(decided) => return self.prepare(job, decided).await,
+                Err(Stop::Missing(loads)) => {
+                    if let Err(failure) = self.load(loads).await {
+                        return failed(job, failure);
+                    }
+                }
+                Err(Stop::Failed(failure)) => return failed(job, failure),
+                Err(Stop::Stale) => {
+                    job.fail(CommandError::Stale);
+                    return None;
+                }
+                Err(Stop::Refused(_)) => return failed(job, Failure::Stopped),
+            }
+        }
+        failed(job, Failure::Repository("a decision asks for more and more streams".to_owned()))
+    }
+
+    async fn load(&mut self, loads: Vec<Load>) -> Result<(), Failure> {
+        let loading = loads.into_iter().map(|wanted| {
+            let loader = self.loader.clone();
+            async move {
+                let entry = (wanted.load)(loader, wanted.stream.aggregate_id.clone()).await?;
+                Ok::<_, Failure>((wanted.stream, entry))
+            }
+        });
+        for (stream, entry) in try_join_all(loading).await? {
+            self.cache.insert(stream, entry);
+        }
+        Ok(())
+    }
+
+    /// Seals and bounds a decision's events, then lets them take effect on the cache.
+    async fn prepare(&mut self, job: Box<dyn Job>, mut decided: Decided) -> Option<Ready> {
+        for pending in &mut decided.events {
+            if pending.event.payload.contains(PERSONAL_MARK) {
+                let Some(scope) = pending.scope else {
+                    return failed(job, Failure::Poison(format!("{} has personal data of nobody", pending.event.event_type)));
+                };
+                let key = match self.loader.sealer().key_for(scope).await {
+                    Ok(key) => key,
+                    Err(error) => return failed(job, error.into()),
+                };
+                let stream = pending.event.stream.to_string();
+                match self.loader.sealer().seal(&pending.event.payload, &key, &stream, pending.event.sequence) {
+                    Ok(sealed) => pending.event.payload = sealed,
+                    Err(error) => return failed(job, error.into()),
+                }
+            }
+            if pending.event.payload.len() > self.limits.event_bytes_max {
+                let detail = format!("an event would be {} bytes; shorten the texts", pending.event.payload.len());
+                job.fail(CommandError::Refused(Box::new(Refusal::new("too_large", detail)), Position { epoch: 1, position: 0 }));
+                return None;
+            }
+            if pending.event.payload.contains("\\u0000") {
+                let refusal = Refusal::new("invalid_text", "texts must not contain the character U+0000; remove it");
+                job.fail(CommandError::Refused(Box::new(refusal), Position { epoch: 1, position: 0 }));
+                return None;
+            }
+        }
+        let idempotency = job.idempotency().map(|key| record(key, job.refusal(), &decided));
+        decided.take_effect(&mut self.cache);
+        let append = AppendCommand {
+            decided_on: decided.rests_on,
+            events: decided.events.into_iter().map(|pending| pending.event).collect(),
+            idempotency,
+            completes: decided.completes,
+            deadlines: decided.deadlines,
+        };
+        Some(Ready { job, append })
+    }
+
+    fn forget(&mut self, batch: &[Ready]) {
+        for ready in batch {
+            forget(&mut self.cache, &ready.append.decided_on);
+        }
+    }
+}
+
+impl Store {
+    /// Sends a batch and learns what became of it.
+    async fn append(&mut self, batch: &[AppendCommand]) -> Sent {
+        if self.unresolved && self.resolve().await.is_err() {
+            return Sent::Unavailable;
+        }
+        match self.events.append(batch).await {
+            Ok(appended) => Sent::Appended(appended),
+            Err(AppendError::Unknown(cause)) => {
+                tracing::warn!(error = ?cause, commands = batch.len(), "the outcome of a batch is unknown; asking for it");
+                self.unresolved = true;
+                match self.resolve().await {
+                    Ok(Some(appended)) => Sent::Appended(appended),
+                    Ok(None) => Sent::Void,
+                    Err(()) => Sent::Unavailable,
+                }
+            }
+            Err(AppendError::Unavailable(cause)) => {
+                tracing::error!(error = &cause as &dyn std::error::Error, "the log can't be written");
+                Sent::Unavailable
+            }
+            Err(AppendError::SetBack { epoch }) => {
+                tracing::error!(epoch, "the log was set back; what the writer knew is forgotten");
+                Sent::SetBack
+            }
+            Err(AppendError::Refused(cause)) => Sent::Refused(cause),
+        }
+    }
+
+    /// What became of the newest batch: `None` when it never landed. `Err` while nobody can say.
+    async fn resolve(&mut self) -> Result<Option<Appended>, ()> {
+        for attempt in 1..=RESOLVE_ATTEMPTS_MAX {
+            match self.events.resolve().await {
+                Ok(found) => {
+                    self.unresolved = false;
+                    return Ok(found);
+                }
+                Err(error) if attempt == RESOLVE_ATTEMPTS_MAX => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "can't learn what became of a batch");
+                }
+                Err(_) => tokio::time::sleep(RESOLVE_RETRY).await,
+            }
+        }
+        Err(())
+    }
+}
+
+fn forget(cache: &mut Cache, streams: &[StreamVersion]) {
+    for at in streams {
+        cache.remove(&at.stream);
+    }
+}
+
+fn refuse(batch: Vec<Ready>) {
+    for ready in batch {
+        ready.job.fail(CommandError::Unavailable);
+    }
+}
+
+fn failed(job: Box<dyn Job>, failure: Failure) -> Option<Ready> {
+    tracing::error!(error = &failure as &dyn std::error::Error, "a command failed");
+    job.fail(match failure {
+        Failure::Database(_) | Failure::Repository(_) => CommandError::Unavailable,
+        failure => CommandError::Internal(failure),
+    });
+    None
+}
+
+fn record(idempotency: Idempotency, refusal: Option<&Refusal>, decided: &Decided) -> IdempotencyRecord {
+    let answer = decided.answer.as_ref();
+    IdempotencyRecord {
+        key: idempotency.key,
+        fingerprint: idempotency.fingerprint,
+        running: idempotency.running && refusal.is_none(),
+        status: answer.map_or(0, |(status, _)| *status),
+        problem: refusal.and_then(|refusal| serde_json::to_string(refusal).ok()),
+        aggregate: answer.map(|(_, stream)| StreamVersion { stream: stream.clone(), version: decided.version_after(stream) }),
+    }
+}
