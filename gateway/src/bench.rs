@@ -3,6 +3,7 @@
 //! Every figure is a median of rounds in which the sides take turns, so that a machine that warms up or slows down does so
 //! for all of them. Nothing is measured on a server that could lose what it acknowledged.
 
+mod log;
 mod measure;
 mod raw;
 mod report;
@@ -17,12 +18,14 @@ use infra::config;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 
+pub use log::{Options as LogOptions, run as run_log};
 pub use store::{Options as StoreOptions, run as run_store};
 
 /// A server to measure on, and the databases that were made there.
 pub struct Server {
     /// Without a database's name.
     options: PgConnectOptions,
+    nats_url: String,
     /// The server that was started for this; `None` when `DATABASE_URL` names one.
     child: Option<ChildServers>,
     /// Its data.
@@ -47,8 +50,9 @@ const SETTINGS_SHOWN: [&str; 10] = [
 ];
 
 impl Server {
-    /// The server that `DATABASE_URL` names, or a private one in a folder of its own. Refuses one that is not durable.
-    pub async fn start() -> anyhow::Result<Self> {
+    /// The servers that `DATABASE_URL` and `NATS_URL` name, or private ones in a folder of their own. Refuses a Postgres that
+    /// is not durable.
+    pub async fn start(with_nats: bool) -> anyhow::Result<Self> {
         let config = config::load(None)?;
         let mut server = if config.database_url.is_empty() {
             let folder = std::env::temp_dir().join(format!("daybook-bench-{}", infra::clock::new_id().simple()));
@@ -57,13 +61,15 @@ impl Server {
                 postgres_bin_dir: config::variable("DAYBOOK_PG_BIN_DIR").map(PathBuf::from),
                 nats_server: config::variable("DAYBOOK_NATS_SERVER").map(PathBuf::from),
             };
-            let theirs = child_server::Running { database_url: None, nats_url: Some(String::new()) };
+            let theirs = child_server::Running { database_url: None, nats_url: (!with_nats).then(String::new) };
             let child = ChildServers::start(&folder, &tools, &theirs, |step| eprintln!("  {step}")).await?;
             let options = child.database_url.parse()?;
-            Self { options, child: Some(child), folder: Some(folder), databases: Vec::new(), settings: Vec::new() }
+            let nats_url = child.nats_url.clone();
+            Self { options, nats_url, child: Some(child), folder: Some(folder), databases: Vec::new(), settings: Vec::new() }
         } else {
             let options = config.database_url.parse()?;
-            Self { options, child: None, folder: None, databases: Vec::new(), settings: Vec::new() }
+            anyhow::ensure!(!with_nats || !config.nats_url.is_empty(), "DATABASE_URL is set: set NATS_URL too, to an empty server");
+            Self { options, nats_url: config.nats_url, child: None, folder: None, databases: Vec::new(), settings: Vec::new() }
         };
         if let Err(error) = server.look().await {
             server.stop().await?;
@@ -85,6 +91,12 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Where NATS is.
+    pub fn nats_url(&self) -> anyhow::Result<&str> {
+        anyhow::ensure!(!self.nats_url.is_empty(), "NATS is needed");
+        Ok(&self.nats_url)
     }
 
     /// An empty database; its name begins with `prefix`.

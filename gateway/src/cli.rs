@@ -157,6 +157,15 @@ enum Import {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// Events a second of writer, relay and projections, alone and together; and how soon a commit is seen.
+    #[command(after_help = "Example:\n  daybook bench log --seconds 10")]
+    Log {
+        /// How long is written.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        #[arg(long)]
+        json: bool,
+    },
     /// Commands a second of our writer, of the stock postgres-es, and of plain inserts of the same rows.
     ///
     /// On a private Postgres, or on the server that DATABASE_URL names, in databases of its own that are dropped afterwards.
@@ -254,6 +263,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor { shop, json } => return crate::doctor::run(&shop.data_dir, json).await,
         Command::Bench { what: Bench::Store { rounds, seconds, clients, json } } => {
             crate::bench::run_store(&crate::bench::StoreOptions { rounds, seconds, clients, json }).await?;
+        }
+        Command::Bench { what: Bench::Log { seconds, json } } => {
+            Box::pin(crate::bench::run_log(crate::bench::LogOptions { seconds, json })).await?;
         }
         Command::SandboxPsp { port, data_dir, webhook_url, webhook_secret } => {
             sandbox_psp(port, data_dir, webhook_url, webhook_secret).await?;

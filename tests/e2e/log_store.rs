@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::shop::Shop;
 
 /// A database of its own on the shop's server, with an empty log.
-async fn empty_log(shop: &Shop) -> PgPool {
+pub async fn empty_log(shop: &Shop) -> PgPool {
     let url = shop.run_file()["database_url"].as_str().unwrap().to_owned();
     let name = format!("log_{}", Uuid::new_v4().simple());
     let mut admin = sqlx::PgConnection::connect(&url).await.unwrap();

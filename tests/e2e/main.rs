@@ -11,3 +11,4 @@ mod shop;
 mod stress;
 mod tidy;
 mod verify;
+mod writer;

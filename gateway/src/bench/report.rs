@@ -2,8 +2,33 @@
 
 use std::fmt::Write as _;
 
+use super::log;
 use super::measure::Summary;
 use super::store::Report;
+
+/// The report of `bench log`.
+pub fn log(report: &log::Report) -> String {
+    let settings: Vec<String> = report.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut text = format!("Postgres: {}\n{} events, of orders of four streams each\n\n", settings.join(" "), report.events);
+    let speeds = [
+        ("writer alone", report.writer),
+        ("relay alone", report.relay),
+        ("rebuild of stock", report.rebuild_stock),
+        ("rebuild of order", report.rebuild_order),
+        ("rebuild of both at once", report.rebuild_both),
+        ("writer, with all others running", report.together_writer),
+        ("all, to the last checkpoint", report.together_all),
+    ];
+    for (name, speed) in speeds {
+        // Writing to a string does not fail.
+        let _written = writeln!(text, "{name:<34}{speed:>9.0} events/s");
+    }
+    let seen = &report.seen;
+    text + &format!(
+        "\ncommit to reader at {} events/s: p50 {} µs, p99 {} µs ({} events)\n",
+        report.pace, seen.p50_us, seen.p99_us, seen.count
+    )
+}
 
 /// The report of `bench store`.
 pub fn store(report: &Report) -> String {

@@ -80,7 +80,7 @@ pub struct Single {
 
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     anyhow::ensure!(options.rounds >= 5, "--rounds must be at least 5: a median of fewer says little");
-    let mut server = Server::start().await?;
+    let mut server = Server::start(false).await?;
     let measured = measure(&mut server, options).await;
     server.stop().await?;
     let report = measured?;

@@ -30,8 +30,20 @@ pub(super) struct Place {
     pub data_dir: PathBuf,
     pub server_dir: PathBuf,
     pub account: Account,
-    /// Released by the kernel whenever and however this process ends.
-    _locks: Vec<File>,
+    _locks: Vec<Lock>,
+}
+
+/// Released by the kernel whenever and however this process ends.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Said, and not left to the closing of the file: a child that is being started has a copy of it until its `exec`.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "a lock is released only when this process ends");
+        }
+    }
 }
 
 /// The process that has `data_dir` now, for `down` and `doctor`; `None` when nobody has.
@@ -124,7 +136,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ChildServerEr
     write().map_err(ChildServerError::at("write", path))
 }
 
-async fn lock(dir: &Path) -> Result<File, ChildServerError> {
+async fn lock(dir: &Path) -> Result<Lock, ChildServerError> {
     let path = dir.join("lock");
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
     let mut file = file.map_err(ChildServerError::at("open", dir))?;
@@ -148,7 +160,7 @@ async fn lock(dir: &Path) -> Result<File, ChildServerError> {
         writeln!(file, "{}", std::process::id())
     };
     write(&mut file).map_err(ChildServerError::at("write", &path))?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// `None` too while the holder has not yet written it.
