@@ -15,11 +15,14 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest that a reader's statement may take, in milliseconds.
 const STATEMENT_TIMEOUT_MS: &str = "30000";
 
-/// Opens a pool; `search_path` names the schemas of the read models, the log's own comes last.
+/// Opens a pool; `search_path` names the schemas of the read models, the log's own comes last. Connections are called what
+/// the URL's `application_name` says, else `daybook`.
 pub async fn connect(url: &str, connections_max: u32, search_path: &[&str]) -> Result<PgPool, sqlx::Error> {
     let mut path: Vec<&str> = search_path.to_vec();
     path.push("public");
-    let options = PgConnectOptions::from_str(url)?.application_name("daybook").options([
+    let options = PgConnectOptions::from_str(url)?;
+    let name = options.get_application_name().unwrap_or("daybook").to_owned();
+    let options = options.application_name(&name).options([
         ("search_path", path.join(",").as_str()),
         ("statement_timeout", STATEMENT_TIMEOUT_MS),
         ("timezone", "UTC"),

@@ -20,6 +20,8 @@ use sqlx::PgPool;
 use crate::shop::{pause, send_signal, times};
 
 const WRITERS: usize = 2;
+/// What their connections are called.
+const WRITER: &str = "log-writer";
 /// Fixed, so that a failure can be had again; another one with `DAYBOOK_TEST_SEED`.
 const SEED: usize = 20_261_123;
 
@@ -52,7 +54,9 @@ impl Load {
     fn write(&mut self, n: usize) {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let mut command = Command::new(env!("CARGO_BIN_EXE_log-writer"));
-        command.arg(&self.servers.database_url).arg(self.acknowledged(n)).arg((self.seed >> 33).to_string());
+        let url = &self.servers.database_url;
+        let named = format!("{url}{}application_name={WRITER}", if url.contains('?') { '&' } else { '?' });
+        command.arg(named).arg(self.acknowledged(n)).arg((self.seed >> 33).to_string());
         self.writers.0[n] = Some(command.spawn().unwrap());
     }
 
@@ -62,6 +66,16 @@ impl Load {
 
     async fn head(&self) -> i64 {
         event_log::head(&self.pool).await.unwrap().position
+    }
+
+    /// Ends the writers and answers the head that they leave: what a killed process sent may still land after its end.
+    async fn end_of_writing(&mut self) -> i64 {
+        (0..WRITERS).for_each(|n| self.writers.kill(n));
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+        while sqlx::query_scalar::<_, i64>(left).bind(WRITER).fetch_one(&self.pool).await.unwrap() > 0 {
+            pause(Duration::from_millis(5)).await;
+        }
+        self.head().await
     }
 
     /// Ends the servers and removes their data; after a failure they stay to be looked at.
@@ -172,8 +186,7 @@ async fn readers_of_a_log_whose_writers_are_killed_miss_nothing_and_double_nothi
     while began.elapsed() < Duration::from_secs(seconds) || load.head().await < events_min {
         pause(Duration::from_millis(20)).await;
     }
-    (0..WRITERS).for_each(|n| load.writers.kill(n));
-    let head = load.head().await;
+    let head = load.end_of_writing().await;
     let elapsed = began.elapsed();
     until.store(head, Ordering::SeqCst);
     let mut all = Vec::new();
@@ -217,7 +230,7 @@ async fn the_stream_is_the_log_again_after_kills_loss_and_a_cut_off_tail() {
         }
     };
     println!("{head} events, {kills} kills of nats-server, its data deleted once and set back once");
-    load.writers.kill(0);
+    load.end_of_writing().await;
     the_stream_is_the_log(&load, &nats).await;
     copying.shut_down().await;
     load.end().await;
