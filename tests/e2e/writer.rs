@@ -131,6 +131,40 @@ async fn what_a_command_only_read_may_not_change_while_its_append_waits() {
     tasks.shut_down().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_to_look_again_finds_what_the_decision_saw() {
+    let shop = Shop::empty().await;
+    let pool = empty_log(&shop).await;
+    let mut tasks = TaskGroup::default();
+    let writer = writer(&pool, &pool, &mut tasks);
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOG_LOCK).execute(&mut *holder).await.unwrap();
+    let opening = infra::task::spawn({
+        let writer = writer.clone();
+        async move { execute(&writer, |streams| open(streams, "moka")).await }
+    });
+    until_waiting(&pool, 1).await;
+    // Decided on a stream that so far only the writer knows.
+    let mut looking = infra::task::spawn({
+        let (writer, pool) = (writer.clone(), pool.clone());
+        async move {
+            let answer = execute::<()>(&writer, |streams| {
+                assert_eq!(streams.version::<StockItem>("moka")?, 1);
+                Err(Stop::Stale)
+            });
+            (answer.await, events(&pool).await)
+        }
+    });
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut looking).await;
+    assert!(early.is_err(), "answered before the log had it: {early:?}");
+    holder.commit().await.unwrap();
+    let (answer, found) = looking.await.unwrap();
+    assert!(matches!(answer, Err(CommandError::Stale)) && found == 1, "{answer:?}, {found} events");
+    opening.await.unwrap().unwrap();
+    drop(writer);
+    tasks.shut_down().await;
+}
+
 /// Waits until so many appends stand in the queue for the log's lock.
 async fn until_waiting(pool: &PgPool, appends: i64) {
     loop {

@@ -23,16 +23,23 @@ pub(super) struct Decision<T, F> {
     decide: F,
     metadata: String,
     idempotency: Option<Idempotency>,
-    output: Option<Result<T, Box<Refusal>>>,
+    ending: Option<Ending<T>>,
     reply: Option<Reply<T>>,
     attempts: u32,
+}
+
+/// What a decision came to. It is answered when what it saw is known to have landed.
+enum Ending<T> {
+    Output(T),
+    Refused(Box<Refusal>),
+    Stale,
 }
 
 type Reply<T> = oneshot::Sender<Result<Done<T>, CommandError>>;
 
 impl<T, F> Decision<T, F> {
     pub(super) fn new(decide: F, metadata: String, idempotency: Option<Idempotency>, reply: Reply<T>) -> Self {
-        Self { decide, metadata, idempotency, output: None, reply: Some(reply), attempts: 0 }
+        Self { decide, metadata, idempotency, ending: None, reply: Some(reply), attempts: 0 }
     }
 }
 
@@ -45,11 +52,15 @@ where
         let mut streams = Streams::new(cache, infra::clock::now(), &self.metadata, self.attempts > 0);
         match (self.decide)(&mut streams) {
             Ok(output) => {
-                self.output = Some(Ok(output));
+                self.ending = Some(Ending::Output(output));
                 Ok(streams.finish())
             }
             Err(Stop::Refused(refusal)) => {
-                self.output = Some(Err(refusal));
+                self.ending = Some(Ending::Refused(refusal));
+                Ok(streams.finish().only_read())
+            }
+            Err(Stop::Stale) => {
+                self.ending = Some(Ending::Stale);
                 Ok(streams.finish().only_read())
             }
             Err(stop) => Err(stop),
@@ -57,11 +68,15 @@ where
     }
 
     fn idempotency(&self) -> Option<Idempotency> {
-        self.idempotency
+        // Who is told to look again comes again, with the same key.
+        self.idempotency.filter(|_| !matches!(self.ending, Some(Ending::Stale)))
     }
 
     fn refusal(&self) -> Option<&Refusal> {
-        self.output.as_ref().and_then(|output| output.as_ref().err()).map(AsRef::as_ref)
+        match &self.ending {
+            Some(Ending::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
     }
 
     fn again(&mut self) -> u32 {
@@ -70,9 +85,10 @@ where
     }
 
     fn succeed(mut self: Box<Self>, position: Position) {
-        let answer = match self.output.take() {
-            Some(Ok(output)) => Ok(Done { output, position }),
-            Some(Err(refusal)) => Err(CommandError::Refused(refusal, position)),
+        let answer = match self.ending.take() {
+            Some(Ending::Output(output)) => Ok(Done { output, position }),
+            Some(Ending::Refused(refusal)) => Err(CommandError::Refused(refusal, position)),
+            Some(Ending::Stale) => Err(CommandError::Stale),
             None => Err(CommandError::Internal(Failure::Stopped)),
         };
         self.send(answer);

@@ -267,11 +267,7 @@ impl Task {
                     }
                 }
                 Err(Stop::Failed(failure)) => return failed(job, failure),
-                Err(Stop::Stale) => {
-                    job.fail(CommandError::Stale);
-                    return None;
-                }
-                Err(Stop::Refused(_)) => return failed(job, Failure::Stopped),
+                Err(Stop::Refused(_) | Stop::Stale) => return failed(job, Failure::Stopped),
             }
         }
         failed(job, Failure::Repository("a decision asks for more and more streams".to_owned()))
