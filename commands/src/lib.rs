@@ -14,6 +14,7 @@ pub mod payment;
 pub mod provider;
 pub mod quote;
 pub mod reactor;
+pub mod snapshot;
 pub mod streams;
 pub mod terms;
 pub mod writer;

@@ -1,4 +1,4 @@
-//! Loading an aggregate: events from `PostgresEventRepository`, opened, upcast, folded.
+//! Loading an aggregate: the newest snapshot and the events after it, from `PostgresEventRepository`, opened, upcast, folded.
 
 use cqrs_es::persist::{PersistedEventRepository, SerializedEvent};
 use domain::event::{Event, Root};
@@ -8,6 +8,7 @@ use postgres_es::PostgresEventRepository;
 use sqlx::PgPool;
 
 use crate::answer::Failure;
+use crate::snapshot;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -34,26 +35,35 @@ impl Loader {
 
     /// The newest state and version; an absent stream is the default at version 0.
     pub async fn load<A: Root>(&self, id: &str) -> Result<(A, i64), Failure> {
-        let events = self.events::<A>(id).await?;
-        let version = i64::try_from(events.len()).unwrap_or(i64::MAX);
-        Ok((fold(events), version))
+        let (mut aggregate, kept): (A, i64) = snapshot::newest(&self.pool, id, i64::MAX).await?;
+        let events = self.events_after::<A>(id, kept).await?;
+        let version = kept + i64::try_from(events.len()).unwrap_or(i64::MAX);
+        fold(&mut aggregate, events);
+        Ok((aggregate, version))
     }
 
     /// The state as of a position of the log, and the version it had.
     pub async fn load_as_of<A: Root>(&self, id: &str, position: i64) -> Result<(A, i64), Failure> {
-        let mut stored = event_log::stream(&self.pool, (A::TYPE, id), 0, position).await?;
-        self.sealer.open_all(&mut stored).await?;
-        let version = stored.last().map_or(0, |e| e.sequence);
-        let events: Result<Vec<A::Event>, _> =
-            stored.iter().map(|e| A::Event::from_payload(&e.event_type, version_number(&e.event_version), &e.payload)).collect();
-        Ok((fold(events?), version))
+        let (mut aggregate, kept): (A, i64) = snapshot::newest(&self.pool, id, position).await?;
+        let stored = event_log::stream(&self.pool, (A::TYPE, id), kept, position).await?;
+        let version = stored.last().map_or(kept, |e| e.sequence);
+        fold(&mut aggregate, self.decode::<A>(stored).await?);
+        Ok((aggregate, version))
     }
 
     /// All events of a stream, opened and upcast.
     pub async fn events<A: Root>(&self, id: &str) -> Result<Vec<A::Event>, Failure> {
+        self.events_after::<A>(id, 0).await
+    }
+
+    async fn events_after<A: Root>(&self, id: &str, version: i64) -> Result<Vec<A::Event>, Failure> {
         let repository = PostgresEventRepository::new(self.pool.clone());
-        let serialized = repository.get_events::<A>(id).await.map_err(|error| Failure::Repository(error.to_string()))?;
-        let mut stored: Vec<StoredEvent> = serialized.into_iter().map(stored).collect();
+        let version = usize::try_from(version).unwrap_or(0);
+        let serialized = repository.get_last_events::<A>(id, version).await.map_err(|error| Failure::Repository(error.to_string()))?;
+        self.decode::<A>(serialized.into_iter().map(stored).collect()).await
+    }
+
+    async fn decode<A: Root>(&self, mut stored: Vec<StoredEvent>) -> Result<Vec<A::Event>, Failure> {
         self.sealer.open_all(&mut stored).await?;
         let decoded: Result<Vec<A::Event>, _> =
             stored.iter().map(|e| A::Event::from_payload(&e.event_type, version_number(&e.event_version), &e.payload)).collect();
@@ -67,12 +77,10 @@ pub fn version_number(text: &str) -> u16 {
     text.parse().unwrap_or(u16::MAX)
 }
 
-fn fold<A: Root>(events: Vec<A::Event>) -> A {
-    let mut aggregate = A::default();
+fn fold<A: Root>(aggregate: &mut A, events: Vec<A::Event>) {
     for event in events {
         aggregate.apply(event);
     }
-    aggregate
 }
 
 /// The repository knows no position; opening and folding need none.

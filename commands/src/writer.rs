@@ -6,9 +6,11 @@
 mod job;
 mod task;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use infra::event_store::EventStore;
 use infra::task::CancellationToken;
 use sqlx::Row;
@@ -17,6 +19,7 @@ use uuid::Uuid;
 
 use crate::answer::{CommandError, Done, Failure, Origin, Position, Recorded};
 use crate::loader::Loader;
+use crate::snapshot;
 use crate::streams::{Stop, Streams};
 use job::{Decision, Job};
 use task::Task;
@@ -86,12 +89,18 @@ impl Writer {
         let (queue, receiver) = mpsc::channel(limits.queue_max);
         let handle = Self { queue, loader: loader.clone(), active, timeout: limits.command_timeout };
         let landed = Arc::new(Notify::new());
-        let task = Task::new(loader, store, Arc::clone(&landed), limits);
+        let (due, snapshots) = snapshot::taking(loader.clone());
+        let task = Task::new(loader, store, Arc::clone(&landed), due, limits);
         let run = async move {
+            let snapshots = infra::task::spawn(snapshots);
             tokio::select! {
-                () = task.run(receiver) => {}
+                ended = AssertUnwindSafe(task.run(receiver)).catch_unwind() => if ended.is_err() {
+                    tracing::error!("the writer ended by a panic: this process ends, so that another one writes");
+                    std::process::abort();
+                },
                 () = wake_relay(nats, &landed) => {}
             }
+            let _taken = snapshots.await;
         };
         (handle, run)
     }

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::upcast;
 
+/// Changes with the source of this crate: a state that was folded under another fingerprint may have another shape or meaning.
+pub const FINGERPRINT: &str = env!("DOMAIN_FINGERPRINT");
+
 /// An event that can be written to the log and read back.
 pub trait Event: cqrs_es::DomainEvent {
     /// Every type of this aggregate with the version that is written today.
@@ -34,6 +37,9 @@ pub trait Event: cqrs_es::DomainEvent {
 pub trait Root: cqrs_es::Aggregate<Event: Event> + Clone + Debug {
     /// The context it belongs to: its subject on the stream and its module in every crate.
     const CONTEXT: &'static str;
+
+    /// Its streams grow for years, so its state is kept now and then. It holds nothing personal.
+    const LONG_LIVED: bool = false;
 
     /// What its events are ordered by on the stream; `id` is the aggregate's own. Aggregates that are
     /// read together share a key, so that a projection sees their events in order.

@@ -328,6 +328,7 @@ aggregate!(StockItem = "stock", StockCommand => StockEvent, StockRejection);
 
 impl Root for StockItem {
     const CONTEXT: &'static str = "inventory";
+    const LONG_LIVED: bool = true;
 }
 
 fn check_quantity(quantity: u32) -> Result<(), StockRejection> {

@@ -157,6 +157,26 @@ enum Import {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// Shoppers who search, fill a cart and pay: orders a second, each step's time, and what an order costs each process.
+    ///
+    /// On a shop of its own that is removed afterwards.
+    #[command(after_help = "Example:\n  daybook bench http --products products.csv --clients 1,8,32 --rates 50,100")]
+    Http {
+        /// A catalogue to sell (Shopify CSV); the demo catalogue unless given.
+        #[arg(long)]
+        products: Option<PathBuf>,
+        /// Length of each measurement.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+        /// Shoppers at once, each coming again when served.
+        #[arg(long, value_delimiter = ',', default_value = "1,8,32")]
+        clients: Vec<usize>,
+        /// Shoppers a second who come at an even pace, served or not.
+        #[arg(long, value_delimiter = ',', default_value = "50")]
+        rates: Vec<u32>,
+        #[arg(long)]
+        json: bool,
+    },
     /// Events a second of writer, relay and projections, alone and together; and how soon a commit is seen.
     #[command(after_help = "Example:\n  daybook bench log --seconds 10")]
     Log {
@@ -263,6 +283,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor { shop, json } => return crate::doctor::run(&shop.data_dir, json).await,
         Command::Bench { what: Bench::Store { rounds, seconds, clients, json } } => {
             crate::bench::run_store(&crate::bench::StoreOptions { rounds, seconds, clients, json }).await?;
+        }
+        Command::Bench { what: Bench::Http { products, seconds, clients, rates, json } } => {
+            Box::pin(crate::bench::run_http(crate::bench::HttpOptions { products, seconds, clients, rates, json })).await?;
         }
         Command::Bench { what: Bench::Log { seconds, json } } => {
             Box::pin(crate::bench::run_log(crate::bench::LogOptions { seconds, json })).await?;

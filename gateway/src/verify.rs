@@ -90,6 +90,8 @@ pub enum Check {
     Stream,
     /// `JetStream` against the log.
     Copy,
+    /// States that were kept of a stream, against its fold.
+    Snapshot,
     /// Rows against folds.
     ReadModel,
     /// The payment provider's ledger against ours.
@@ -250,6 +252,7 @@ impl Check {
             Self::Log => "log",
             Self::Stream => "stream",
             Self::Copy => "copy",
+            Self::Snapshot => "snapshot",
             Self::ReadModel => "read model",
             Self::Ledger => "ledger",
         }

@@ -1,8 +1,8 @@
 //! The append: the only way anything gets into the log.
 //!
-//! Relies on the functions `append` and `append_resolve` (`migrations/0002_append.sql`), which check every stream that a
-//! command was decided on and give positions in commit order. Promises: an outcome per command, or an error that says
-//! whether the batch may still land.
+//! Relies on the functions `append` (`migrations/0004_append.sql`) and `append_resolve` (`0002_append.sql`), which check
+//! every stream that a command was decided on and give positions in commit order. Promises: an outcome per command, or an
+//! error that says whether the batch may still land.
 
 use std::time::Duration;
 
@@ -259,6 +259,11 @@ pub fn event_digest(stream: (&str, &str), sequence: i64, event_id: Uuid, kind: (
     hash.finalize().into()
 }
 
+/// Whether a command writes the first event of a stream: should there be one already, it clashes by itself.
+fn begins(command: &AppendCommand, at: &StreamVersion) -> bool {
+    command.events.iter().any(|event| event.sequence == 1 && event.stream == at.stream)
+}
+
 fn is_answer(error: &sqlx::Error) -> bool {
     // Class 57 (operator intervention) and 08 come with a dying connection.
     matches!(error, sqlx::Error::Database(e) if e.code().is_some_and(|code| !code.starts_with("57") && !code.starts_with("08")))
@@ -331,7 +336,7 @@ impl<'a> Columns<'a> {
         let mut columns = Self::default();
         for (command, number) in commands.into_iter().zip(1_i32..) {
             columns.push_command(command);
-            for at in &command.decided_on {
+            for at in command.decided_on.iter().filter(|at| at.version > 0 || !begins(command, at)) {
                 columns.at_cmd.push(number);
                 columns.at_type.push(at.stream.aggregate_type);
                 columns.at_id.push(&at.stream.aggregate_id);

@@ -1,18 +1,23 @@
 //! The append and the stores above it, on a real database: outcomes, assertions, lost answers, two writers at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use commands::cqrs::CqrsEventStore;
 use commands::loader::Loader;
 use cqrs_es::CqrsFramework;
+use domain::event::Event;
 use domain::id::{LocationId, ReceiptId};
-use domain::inventory::{StockCommand, StockItem, StockPolicy};
+use domain::inventory::{StockCommand, StockEvent, StockItem, StockPolicy};
+use futures::future::join_all;
 use infra::event_store::{AppendCommand, EventStore, IdempotencyRecord, NewEvent, Outcome, StreamId, StreamVersion};
 use infra::sealing::{MasterKey, Sealer};
+use infra::task::TaskGroup;
 use sqlx::{Connection, PgPool};
 use uuid::Uuid;
 
-use crate::shop::Shop;
+use crate::shop::{Shop, pause};
+use crate::writer::{execute, open, receive, writer};
 
 /// A database of its own on the shop's server, with an empty log.
 pub async fn empty_log(shop: &Shop) -> PgPool {
@@ -173,4 +178,54 @@ async fn the_stock_cqrs_framework_works_over_our_store() {
         .decide(StockCommand::Receive { receipt_id: ReceiptId::new(Uuid::from_u128(8)), location_id, quantity: 1, unit_cost: None })
         .unwrap();
     assert!(theirs.commit(events, stale, std::collections::HashMap::new()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stream_is_loaded_from_its_snapshot_unless_other_rules_have_folded_it() {
+    let shop = Shop::empty().await;
+    let pool = empty_log(&shop).await;
+    let mut tasks = TaskGroup::default();
+    let writer = writer(&pool, &pool, &mut tasks);
+    execute(&writer, |streams| open(streams, "moka")).await.unwrap();
+    for snapshots in 1..=2 {
+        join_all((0..125).map(|_| execute(&writer, |streams| receive(streams, "moka")))).await.into_iter().for_each(|done| {
+            done.unwrap();
+        });
+        while kept(&pool).await.len() < snapshots {
+            pause(Duration::from_millis(5)).await;
+        }
+    }
+    let loader = writer.loader();
+    let folded = async |position| {
+        let (mut state, mut version) = (StockItem::default(), 0);
+        for event in infra::event_log::stream(&pool, ("stock", "moka"), 0, position).await.unwrap() {
+            state.apply(&StockEvent::from_payload(&event.event_type, 1, &event.payload).unwrap());
+            version = event.sequence;
+        }
+        (serde_json::to_value(state).unwrap(), version)
+    };
+    let loaded = async |position| {
+        let (state, version) = match position {
+            i64::MAX => loader.load::<StockItem>("moka").await.unwrap(),
+            position => loader.load_as_of::<StockItem>("moka", position).await.unwrap(),
+        };
+        (serde_json::to_value(state).unwrap(), version)
+    };
+    let versions = kept(&pool).await;
+    for position in [50, versions[0], versions[0] + 30, i64::MAX] {
+        assert_eq!(loaded(position).await, folded(position).await, "as of {position}, kept {versions:?}");
+    }
+    // That it is read at all shows in one that is wrong; that it is not believed any more, in the fold.
+    sqlx::raw_sql("UPDATE snapshot SET state = (SELECT state FROM snapshot ORDER BY version LIMIT 1)").execute(&pool).await.unwrap();
+    assert_ne!(loaded(i64::MAX).await, folded(i64::MAX).await);
+    sqlx::raw_sql("UPDATE snapshot SET fingerprint = 'other rules'").execute(&pool).await.unwrap();
+    assert_eq!(loaded(i64::MAX).await, folded(i64::MAX).await);
+    commands::snapshot::take::<StockItem>(loader, "moka").await.unwrap();
+    assert_eq!(kept(&pool).await, [251], "those of other rules are gone");
+    drop(writer);
+    tasks.shut_down().await;
+}
+
+async fn kept(pool: &PgPool) -> Vec<i64> {
+    sqlx::query_scalar("SELECT version FROM snapshot ORDER BY version").fetch_all(pool).await.unwrap()
 }

@@ -27,7 +27,7 @@ use crate::shop::{Shop, pause};
 const LOG_LOCK: i64 = 4_919_131_752_989_213_764;
 
 /// A writer over a log; `appends_by` is the way that its batches take.
-fn writer(pool: &PgPool, appends_by: &PgPool, tasks: &mut TaskGroup) -> Writer {
+pub fn writer(pool: &PgPool, appends_by: &PgPool, tasks: &mut TaskGroup) -> Writer {
     let sealer = Sealer::new(pool.clone(), MasterKey::parse(&MasterKey::generate().unwrap()).unwrap());
     let store = EventStore::new(appends_by.clone(), Uuid::new_v4());
     let limits = Limits::from(&infra::config::Config::default().writer);
@@ -37,7 +37,7 @@ fn writer(pool: &PgPool, appends_by: &PgPool, tasks: &mut TaskGroup) -> Writer {
     writer
 }
 
-async fn execute<T: Clone + Send + 'static>(
+pub async fn execute<T: Clone + Send + 'static>(
     writer: &Writer,
     decide: impl Fn(&mut Streams<'_>) -> Result<T, Stop> + Send + 'static,
 ) -> Result<Done<T>, CommandError> {
@@ -47,12 +47,12 @@ async fn execute<T: Clone + Send + 'static>(
     writer.execute(&origin, None, decide).await
 }
 
-fn open(streams: &mut Streams<'_>, id: &str) -> Result<(), Stop> {
+pub fn open(streams: &mut Streams<'_>, id: &str) -> Result<(), Stop> {
     let events = streams.create::<StockItem>(id)?.decide(StockCommand::Open { policy: StockPolicy::Deny, low_stock_threshold: None });
     streams.emit::<StockItem>(id, events.unwrap(), None)
 }
 
-fn receive(streams: &mut Streams<'_>, id: &str) -> Result<(), Stop> {
+pub fn receive(streams: &mut Streams<'_>, id: &str) -> Result<(), Stop> {
     let command = StockCommand::Receive {
         receipt_id: ReceiptId::new(Uuid::new_v4()),
         location_id: LocationId::new(Uuid::from_u128(1)),

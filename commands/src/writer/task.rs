@@ -1,11 +1,12 @@
 //! The task behind the writer: it decides on cached aggregates while the batch before is being committed.
 //!
-//! What is decided meanwhile stands on the assumption that the batch in flight lands as a whole. Where it does not, every
-//! stream that it touched is forgotten, and what was decided meanwhile is decided anew, refusals too. Nothing is sent before
-//! the batch before it is known to have landed, and nothing is answered before it has landed itself.
+//! What is decided meanwhile stands on the assumption that the batch under way lands as a whole. Where it does not, every
+//! stream that it touched is forgotten and what was decided meanwhile is decided anew, refusals too: nothing that stands on
+//! a batch is answered before that batch is known to have landed.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use futures::future::try_join_all;
 use infra::event_store::{AppendCommand, AppendError, Appended, EventStore, IdempotencyRecord, Outcome, StreamVersion};
 use infra::sealing::PERSONAL_MARK;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{JoinError, JoinHandle};
 
 use crate::answer::{CommandError, Failure, Position, Recorded, Refusal};
 use crate::loader::Loader;
+use crate::snapshot::Due;
 use crate::streams::{Cache, Decided, Load, Stop};
 
 use super::job::Job;
@@ -69,25 +70,14 @@ enum Sent {
     Refused(sqlx::Error),
 }
 
-/// A batch that was sent.
-struct InFlight {
+/// A batch that was sent. It is driven by the writer's own task: a task of its own would cost two wake-ups a batch.
+struct UnderWay {
     jobs: Vec<Box<dyn Job>>,
-    /// The store, what it was given, and what became of it come back together.
-    sending: JoinHandle<Ended>,
-    /// Set as soon as `sending` has come to its end.
-    ended: Option<Result<Ended, JoinError>>,
+    sending: Pin<Box<dyn Future<Output = Ended> + Send>>,
 }
 
+/// The store, what it was given, and what became of it come back together.
 type Ended = (Store, Vec<AppendCommand>, Sent);
-
-impl InFlight {
-    /// Waits for the end; may be asked again, and dropping the future loses nothing.
-    async fn ended(&mut self) {
-        if self.ended.is_none() {
-            self.ended = Some((&mut self.sending).await);
-        }
-    }
-}
 
 /// The one sender of batches.
 struct Store {
@@ -98,9 +88,12 @@ struct Store {
 
 pub(super) struct Task {
     loader: Loader,
+    /// Absent while a batch is under way. One at a time: a second one would wait at the log's lock behind the first, and the
+    /// commands that could have joined it with it.
     store: Option<Store>,
     /// Told after each batch with events.
     landed: Arc<Notify>,
+    snapshots: Due,
     limits: Limits,
     cache: Cache,
     /// To be decided before anything that is new, in this order.
@@ -108,30 +101,29 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(loader: Loader, events: EventStore, landed: Arc<Notify>, limits: Limits) -> Self {
+    pub(super) fn new(loader: Loader, events: EventStore, landed: Arc<Notify>, snapshots: Due, limits: Limits) -> Self {
         let store = Some(Store { events, unresolved: false });
-        Self { loader, store, landed, limits, cache: Cache::new(limits.cache_aggregates_max), again: VecDeque::new() }
+        let cache = Cache::new(limits.cache_aggregates_max);
+        Self { loader, store, landed, snapshots, limits, cache, again: VecDeque::new() }
     }
 
     /// Runs until every sender is gone and all that was taken is answered.
     pub(super) async fn run(mut self, mut queue: Waiting) {
         let mut next = Batch::default();
-        let mut in_flight: Option<InFlight> = None;
+        let mut under_way: Option<UnderWay> = None;
         let mut open = true;
         loop {
             self.fill(&mut next, &mut queue).await;
-            if in_flight.is_none() && !next.ready.is_empty() {
-                in_flight = self.send(std::mem::take(&mut next).ready);
-                // The answers before are on their way, and with them the next commands.
-                tokio::task::yield_now().await;
-                continue;
+            if under_way.is_none() && !next.ready.is_empty() {
+                under_way = self.send(std::mem::take(&mut next).ready);
             }
             let more = open && next.has_room(&self.limits);
             tokio::select! {
-                () = async { if let Some(sent) = &mut in_flight { sent.ended().await } }, if in_flight.is_some() => {
-                    if let Some(in_flight) = in_flight.take() {
-                        self.settle(in_flight, &mut next).await;
-                    }
+                // On its way before anything else is decided.
+                biased;
+                Some((jobs, ended)) = ended(&mut under_way) => {
+                    under_way = None;
+                    self.settle(jobs, ended, &mut next).await;
                 }
                 job = queue.recv(), if more => match job {
                     Some(job) => self.again.push_back(job),
@@ -152,26 +144,21 @@ impl Task {
         }
     }
 
-    fn send(&mut self, batch: Vec<Ready>) -> Option<InFlight> {
-        metrics::histogram!("daybook_writer_batch_commands").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+    /// Sends a batch, unless one is under way.
+    fn send(&mut self, batch: Vec<Ready>) -> Option<UnderWay> {
         let mut store = self.store.take()?;
-        let (jobs, commands) = batch.into_iter().map(|ready| (ready.job, ready.append)).unzip();
-        let sending = infra::task::spawn(async move {
-            let commands: Vec<AppendCommand> = commands;
+        metrics::histogram!("daybook_writer_batch_commands").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        let (jobs, commands): (_, Vec<AppendCommand>) = batch.into_iter().map(|ready| (ready.job, ready.append)).unzip();
+        let sending = Box::pin(async move {
             let sent = store.append(&commands).await;
             (store, commands, sent)
         });
-        Some(InFlight { jobs, sending, ended: None })
+        Some(UnderWay { jobs, sending })
     }
 
     /// Answers a batch, or sees to it that its commands are decided again.
-    async fn settle(&mut self, mut in_flight: InFlight, next: &mut Batch) {
-        in_flight.ended().await;
-        let Some(Ok((store, commands, sent))) = in_flight.ended else {
-            tracing::error!("sending a batch ended by a panic; the process can't go on writing");
-            std::process::abort();
-        };
-        let batch: Vec<Ready> = in_flight.jobs.into_iter().zip(commands).map(|(job, append)| Ready { job, append }).collect();
+    async fn settle(&mut self, jobs: Vec<Box<dyn Job>>, (store, commands, sent): Ended, next: &mut Batch) {
+        let batch: Vec<Ready> = jobs.into_iter().zip(commands).map(|(job, append)| Ready { job, append }).collect();
         self.store = Some(store);
         if let Sent::Appended(appended) = &sent
             && appended.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Landed | Outcome::Confirmed))
@@ -214,8 +201,9 @@ impl Task {
         let second = batch.split_off(batch.len() / 2);
         for half in [batch, second] {
             // A later half was decided on states that are gone; conflicts among them are decided again.
-            if let Some(in_flight) = self.send(half) {
-                Box::pin(self.settle(in_flight, &mut Batch::default())).await;
+            if let Some(UnderWay { jobs, sending }) = self.send(half) {
+                let ended = sending.await;
+                Box::pin(self.settle(jobs, ended, &mut Batch::default())).await;
             }
         }
     }
@@ -229,6 +217,7 @@ impl Task {
             match outcome {
                 Outcome::Landed | Outcome::Confirmed => {
                     position += i64::try_from(ready.append.events.len()).unwrap_or(0);
+                    self.snapshots.landed(&ready.append.events);
                     ready.job.succeed(Position { epoch: appended.epoch, position });
                     continue;
                 }
@@ -332,6 +321,13 @@ impl Task {
             forget(&mut self.cache, &ready.append.decided_on);
         }
     }
+}
+
+/// Drives the batch that is under way to its end; `None` when there is none.
+async fn ended(under_way: &mut Option<UnderWay>) -> Option<(Vec<Box<dyn Job>>, Ended)> {
+    let UnderWay { jobs, sending } = under_way.as_mut()?;
+    let ended = sending.as_mut().await;
+    Some((std::mem::take(jobs), ended))
 }
 
 impl Store {

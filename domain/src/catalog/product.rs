@@ -389,6 +389,7 @@ aggregate!(Product = "product", ProductCommand => ProductEvent, ProductRejection
 
 impl Root for Product {
     const CONTEXT: &'static str = "catalog";
+    const LONG_LIVED: bool = true;
 }
 
 impl Variant {

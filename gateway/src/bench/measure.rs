@@ -12,6 +12,7 @@ use tokio::time::Instant;
 pub struct Measured {
     pub per_second: f64,
     pub p50_us: u32,
+    pub p95_us: u32,
     pub p99_us: u32,
     pub count: u64,
     /// Attempts that had to be made again.
@@ -58,7 +59,14 @@ impl Measured {
     pub fn of(mut took: Vec<u32>, retries: u64, elapsed: Duration) -> Self {
         took.sort_unstable();
         let at = |percent: usize| took.get((took.len() * percent / 100).min(took.len().saturating_sub(1))).copied().unwrap_or(0);
-        Self { per_second: took.len() as f64 / elapsed.as_secs_f64(), p50_us: at(50), p99_us: at(99), count: took.len() as u64, retries }
+        Self {
+            per_second: took.len() as f64 / elapsed.as_secs_f64(),
+            p50_us: at(50),
+            p95_us: at(95),
+            p99_us: at(99),
+            count: took.len() as u64,
+            retries,
+        }
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_summary_takes_the_median_round_and_shows_the_spread() {
-        let round = |per_second: f64| Measured { per_second, p50_us: 1, p99_us: 2, count: 1, retries: 1 };
+        let round = |per_second: f64| Measured { per_second, p50_us: 1, p95_us: 2, p99_us: 2, count: 1, retries: 1 };
         let summary = Summary::of(&[round(30.0), round(10.0), round(20.0)]);
         assert_eq!((summary.per_second, summary.spread, summary.retries), (20.0, (10.0, 30.0), 3));
     }

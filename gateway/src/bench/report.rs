@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::log;
-use super::measure::Summary;
+use super::measure::{Measured, Summary};
 use super::store::Report;
+use super::{http, log};
 
 /// The report of `bench log`.
 pub fn log(report: &log::Report) -> String {
@@ -28,6 +28,55 @@ pub fn log(report: &log::Report) -> String {
         "\ncommit to reader at {} events/s: p50 {} µs, p99 {} µs ({} events)\n",
         report.pace, seen.p50_us, seen.p99_us, seen.count
     )
+}
+
+/// The report of `bench http`.
+pub fn http(report: &http::Report) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _written = write_http(&mut text, report);
+    text
+}
+
+fn write_http(text: &mut String, report: &http::Report) -> std::fmt::Result {
+    writeln!(
+        text,
+        "{} products; ready {:.1} s after the start on an empty folder, {:.1} s on its data",
+        report.products, report.start_empty_s, report.start_again_s
+    )?;
+    for load in report.closed.iter().chain(&report.open) {
+        let who = match (load.clients, load.rate) {
+            (Some(clients), _) => format!("{clients} shoppers at once"),
+            (None, rate) => format!("{} shoppers a second", rate.unwrap_or(0)),
+        };
+        writeln!(text, "\n{who}: {:.0} orders/s, {} turned away", load.flow.per_second, load.turned_away)?;
+        writeln!(text, "{:<24}{:>10}{:>10}{:>10}", "ms", "p50", "p95", "p99")?;
+        for (name, step) in load.steps.iter().chain([&("whole visit", load.flow)]) {
+            writeln!(text, "{name:<24}{}", times(step))?;
+        }
+        let cpu: Vec<String> = load.cpu_ms_per_order.iter().map(|(name, cpu)| format!("{name} {cpu:.2}")).collect();
+        writeln!(text, "processor time an order (ms): {}", cpu.join(", "))?;
+    }
+    writeln!(text, "\n{:<24}{:>10}{:>10}{:>10}{:>10}", "reads (ms)", "/s", "p50", "p95", "p99")?;
+    for reads in &report.reads {
+        for (what, read) in [("product", &reads.detail), ("search", &reads.search)] {
+            writeln!(text, "{:<24}{:>10.0}{}", format!("{what}, {} clients", reads.clients), read.per_second, times(read))?;
+        }
+    }
+    writeln!(text, "\n{:<24}{:>10}{:>10}{:>10}", "write answered to (ms)", "p50", "p95", "p99")?;
+    for (who, seen) in [("product page", &report.seen_by_read_model), ("search", &report.seen_by_search)] {
+        writeln!(text, "{who:<24}{}", times(seen))?;
+    }
+    writeln!(text, "\n{:<24}{:>10}{:>10}", "memory (MB)", "idle", "loaded")?;
+    for memory in &report.memory {
+        writeln!(text, "{:<24}{:>10.0}{:>10.0}", memory.process, memory.idle_mb, memory.loaded_mb)?;
+    }
+    Ok(())
+}
+
+fn times(measured: &Measured) -> String {
+    let ms = |us: u32| f64::from(us) / 1_000.0;
+    format!("{:>10.2}{:>10.2}{:>10.2}", ms(measured.p50_us), ms(measured.p95_us), ms(measured.p99_us))
 }
 
 /// The report of `bench store`.
@@ -68,7 +117,9 @@ fn write_store(text: &mut String, report: &Report, settings: &str) -> std::fmt::
             row.ratio
         )?;
     }
-    writeln!(text, "\nAn order is one append of ours; with postgres-es it is four commands, one after the other, that can fail apart.\n")?;
+    let (ours, theirs) = report.commands.iter().fold((0, 0), |sum, row| (sum.0 + row.ours.retries, sum.1 + row.postgres_es.retries));
+    writeln!(text, "\nbatches of ours with a conflict: {ours}; commands that postgres-es had to repeat for a conflict: {theirs}")?;
+    writeln!(text, "An order is one append of ours; with postgres-es it is four commands, one after the other, that can fail apart.\n")?;
     writeln!(
         text,
         "{:<10}{:>9} | {:>10} {:>17} {:>8} | {:>10} {:>17} {:>8} | {:>10} | {:>8} {:>14}",

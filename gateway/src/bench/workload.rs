@@ -7,7 +7,7 @@ use commands::streams::{Stop, Streams};
 use commands::writer::{Idempotency, Writer};
 use cqrs_es::{Aggregate, AggregateError};
 use domain::cart::{Address, ShipTo};
-use domain::id::{HoldId, LineId, LocationId, OrderId, ReceiptId, VariantId};
+use domain::id::{HoldId, LineId, LocationId, OrderId, ReceiptId, SubjectId, VariantId};
 use domain::inventory::{HoldOwner, Reserve, StockCommand, StockItem, StockPolicy};
 use domain::money::{Money, Rounding};
 use domain::order::{Order, OrderCommand, OrderItem, OrderLine, OrderPlaced, PREPAID, Tender};
@@ -116,6 +116,8 @@ impl Commands {
         let mut facts = Box::new((*self.facts).clone());
         facts.order_id = OrderId::new(self.id("order", number));
         facts.number = format!("{number:09}");
+        // A shopper of this run alone: each run has a master key of its own.
+        facts.subject_id = SubjectId::new(self.run);
         for (line, target) in facts.lines.iter_mut().zip(Self::targets(number)) {
             line.variant_id = Some(VariantId::new(self.id("stock", target)));
         }

@@ -12,7 +12,7 @@ use domain::cart::Cart;
 use domain::catalog::{Category, Product};
 use domain::claim::Claim;
 use domain::customer;
-use domain::event::{Event, Root};
+use domain::event::{Event, FINGERPRINT, Root};
 use domain::inventory::StockItem;
 use domain::order::Order;
 use domain::payment::Payment;
@@ -227,6 +227,7 @@ async fn fold<A: Root>(
     columns: Columns<A>,
     page: &mut Page,
 ) -> Result<BTreeMap<String, Folded>, VerifyError> {
+    let mut kept = kept(connection, A::TYPE, (after, last)).await?;
     let mut events = sqlx::query_as::<_, StoredEvent>(
         "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
                 payload::text AS payload, metadata::text AS metadata, recorded_at
@@ -244,7 +245,7 @@ async fn fold<A: Root>(
         page.events += chunk.len() as u64;
         for event in chunk {
             if current.as_ref().is_none_or(|stream| stream.id != event.aggregate_id)
-                && let Some(ended) = current.replace(Stream::new(&event.aggregate_id))
+                && let Some(ended) = current.replace(Stream::new(&event.aggregate_id, kept.remove(&event.aggregate_id)))
             {
                 ended.end(columns, &mut folded, page)?;
             }
@@ -254,13 +255,15 @@ async fn fold<A: Root>(
                         .fault
                         .get_or_insert_with(|| format!("personal data of the event at position {} can't be opened", event.position));
                 }
-                stream.take(&event, until);
+                stream.take(&event, until)?;
             }
         }
     }
     if let Some(ended) = current {
         ended.end(columns, &mut folded, page)?;
     }
+    page.discrepancies
+        .extend(kept.keys().map(|id| Discrepancy::new(Check::Snapshot, format!("{}/{id}", A::TYPE), "there is no such stream")));
     Ok(folded)
 }
 
@@ -295,20 +298,36 @@ struct Stream<A> {
     /// Units that its events gave to orders.
     sold: i64,
     fault: Option<String>,
+    /// Its snapshots by version, until they have been compared.
+    kept: Kept,
+    wrong: Vec<String>,
 }
 
+/// Snapshots of a stream: by version, the position and the state.
+type Kept = BTreeMap<i64, (i64, String)>;
+
 impl<A: Root> Stream<A> {
-    fn new(id: &str) -> Self {
-        Self { id: id.to_owned(), sequence: 0, position: 0, state: A::default(), folded: (0, 0), sold: 0, fault: None }
+    fn new(id: &str, kept: Option<Kept>) -> Self {
+        Self {
+            id: id.to_owned(),
+            sequence: 0,
+            position: 0,
+            state: A::default(),
+            folded: (0, 0),
+            sold: 0,
+            fault: None,
+            kept: kept.unwrap_or_default(),
+            wrong: Vec::new(),
+        }
     }
 
     /// Applies an event that is at or before `until`; after its first fault a stream is not folded on.
-    fn take(&mut self, event: &StoredEvent, until: i64) {
+    fn take(&mut self, event: &StoredEvent, until: i64) -> Result<(), serde_json::Error> {
         let StoredEvent { sequence, position, event_type, event_version, .. } = event;
         let (before, position_before) = (self.sequence, self.position);
         (self.sequence, self.position) = (*sequence, *position);
         if self.fault.is_some() {
-            return;
+            return Ok(());
         }
         if *sequence != before + 1 {
             self.fault = Some(format!("sequence {sequence} follows {before}"));
@@ -320,18 +339,43 @@ impl<A: Root> Stream<A> {
                     self.state.apply(decoded);
                     self.folded = (*sequence, *position);
                     self.sold += columns::units_allocated(event);
+                    self.compare_snapshot()?;
                 }
                 Err(error) => {
                     self.fault = Some(format!("the event at position {position} can't be read: {error}"));
                 }
             }
         }
+        Ok(())
+    }
+
+    /// What was kept of the version that the fold has come to.
+    fn compare_snapshot(&mut self) -> Result<(), serde_json::Error> {
+        let (version, position) = self.folded;
+        let Some((kept_position, kept)) = self.kept.remove(&version) else { return Ok(()) };
+        let mut fields = Vec::new();
+        match serde_json::from_str(&kept) {
+            Ok(kept) => differing(&kept, &serde_json::to_value(&self.state)?, &mut String::new(), &mut fields),
+            Err(_) => fields.push("/".to_owned()),
+        }
+        if kept_position != position {
+            fields.push("its position".to_owned());
+        }
+        if !fields.is_empty() {
+            self.wrong.push(format!("version {version} differs from the fold of its stream in {}", fields.join(", ")));
+        }
+        Ok(())
     }
 
     fn end(self, columns: Columns<A>, folded: &mut BTreeMap<String, Folded>, page: &mut Page) -> Result<(), VerifyError> {
         page.streams += 1;
+        let place = format!("{}/{}", A::TYPE, self.id);
+        let ahead = self.kept.keys().filter(|version| **version > self.sequence);
+        let ahead = ahead.map(|version| format!("the stream has no version {version}"));
+        page.discrepancies
+            .extend(self.wrong.into_iter().chain(ahead).map(|wrong| Discrepancy::new(Check::Snapshot, place.as_str(), wrong)));
         if let Some(fault) = self.fault {
-            page.discrepancies.push(Discrepancy::new(Check::Stream, format!("{}/{}", A::TYPE, self.id), fault));
+            page.discrepancies.push(Discrepancy::new(Check::Stream, place, fault));
         }
         let (version, position) = self.folded;
         let columns = columns(&self.state, self.sold);
@@ -416,6 +460,25 @@ async fn ids(connection: &mut PgConnection, kind: &str, standing: Option<&Standi
          ORDER BY id LIMIT $3"
     );
     sqlx::query_scalar(&ids).bind(kind).bind(after).bind(PAGE_STREAMS_MAX).fetch_all(connection).await
+}
+
+/// The snapshots that decisions may be made on.
+async fn kept(connection: &mut PgConnection, kind: &str, (after, last): (&str, &str)) -> Result<BTreeMap<String, Kept>, sqlx::Error> {
+    let found: Vec<(String, i64, i64, String)> = sqlx::query_as(
+        "SELECT aggregate_id, version, position, state::text FROM snapshot
+         WHERE aggregate_type = $1 AND aggregate_id > $2 AND aggregate_id <= $3 AND fingerprint = $4",
+    )
+    .bind(kind)
+    .bind(after)
+    .bind(last)
+    .bind(FINGERPRINT)
+    .fetch_all(connection)
+    .await?;
+    let mut kept: BTreeMap<String, Kept> = BTreeMap::new();
+    for (id, version, position, state) in found {
+        kept.entry(id).or_default().insert(version, (position, state));
+    }
+    Ok(kept)
 }
 
 async fn rows(connection: &mut PgConnection, table: &str, (after, last): (&str, &str)) -> Result<Vec<Row>, sqlx::Error> {
