@@ -1,76 +1,82 @@
 //! Snapshots: the state of a long-lived aggregate every so many events, so that loading it costs the same after years.
 //!
-//! Taken after the append and off its path, by a task that loads the aggregate as anybody does. Nothing relies on them: one
-//! that other rules have folded is not believed, one that is missing costs a longer replay, and `verify` compares each with
-//! the fold of its stream.
+//! The state is the one that the writer decides on, written down as it crosses a multiple of the interval and kept, off the
+//! append's path, once the events behind it have landed. Nothing relies on snapshots: one that other rules have folded is not
+//! believed, one that is missing costs a longer replay, and `verify` compares each with the fold of its stream.
 
-use domain::catalog::Product;
 use domain::event::{FINGERPRINT, Root};
-use domain::inventory::StockItem;
-use infra::event_store::{NewEvent, StreamId};
-use infra::sealing::PERSONAL_MARK;
+use infra::event_store::StreamId;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
 use crate::answer::Failure;
-use crate::loader::Loader;
 
-/// Events of a stream between two snapshots; a load reads at most so many and what came while the last one was taken.
+/// Events of a stream between two snapshots; a load reads at most so many and those of the last append.
 pub const INTERVAL_EVENTS: i64 = 100;
-/// Streams that wait for their snapshot; for more it is left to the next time.
+/// A longer state is not kept.
+pub const STATE_BYTES_MAX: usize = 1 << 20;
+/// Snapshots that wait to be kept; one that finds no place is left to the next time.
 const WAITING_MAX: usize = 1_024;
+/// Snapshots that are kept by one statement.
+const BATCH_MAX: usize = 64;
 
-/// Where the writer tells which streams have grown. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Due(mpsc::Sender<StreamId>);
-
-impl Due {
-    /// Notes streams that have come to a multiple of the interval.
-    pub(crate) fn landed(&self, events: &[NewEvent]) {
-        for event in events.iter().filter(|event| event.sequence % INTERVAL_EVENTS == 0) {
-            let _full = self.0.try_send(event.stream.clone());
-        }
-    }
+/// The state of an aggregate as of a version.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) stream: StreamId,
+    pub(crate) version: i64,
+    /// As JSON.
+    pub(crate) state: String,
 }
 
-/// The notice board, and the task that takes snapshots until every [`Due`] is gone.
-pub(crate) fn taking(loader: Loader) -> (Due, impl Future<Output = ()> + Send) {
-    let (sender, mut due) = mpsc::channel::<StreamId>(WAITING_MAX);
+/// Whether a stream that grew from one version to another is due for a snapshot.
+pub(crate) fn is_due(from: i64, to: i64) -> bool {
+    from / INTERVAL_EVENTS < to / INTERVAL_EVENTS
+}
+
+/// Where the writer hands over the snapshots of what has landed.
+pub(crate) type Landed = mpsc::Sender<Snapshot>;
+
+/// The hand-over, and the task that keeps what comes until [`Landed`] is dropped.
+pub(crate) fn keeping(pool: PgPool) -> (Landed, impl Future<Output = ()> + Send) {
+    let (sender, mut landed) = mpsc::channel::<Snapshot>(WAITING_MAX);
     let task = async move {
-        while let Some(stream) = due.recv().await {
-            let taken = match stream.aggregate_type {
-                <StockItem as cqrs_es::Aggregate>::TYPE => take::<StockItem>(&loader, &stream.aggregate_id).await,
-                <Product as cqrs_es::Aggregate>::TYPE => take::<Product>(&loader, &stream.aggregate_id).await,
-                _ => Ok(()),
-            };
-            if let Err(error) = taken {
-                tracing::warn!(error = &error as &dyn std::error::Error, stream = %stream, "a snapshot was not taken");
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        while landed.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            if let Err(error) = keep(&pool, &batch).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "{} snapshots were not kept", batch.len());
             }
+            batch.clear();
         }
     };
-    (Due(sender), task)
+    (sender, task)
 }
 
-/// Keeps an aggregate's newest state; those that other rules have folded go.
-pub async fn take<A: Root>(loader: &Loader, id: &str) -> Result<(), Failure> {
-    let (aggregate, version) = loader.load::<A>(id).await?;
-    let state = serde_json::to_string(&aggregate)?;
-    if state.contains(PERSONAL_MARK) {
-        return Err(Failure::Poison(format!("the state of a {} holds personal data, which is never kept unsealed", A::TYPE)));
-    }
+/// Those of the same streams that other rules have folded go.
+async fn keep(pool: &PgPool, batch: &[Snapshot]) -> Result<(), sqlx::Error> {
+    let types: Vec<&str> = batch.iter().map(|snapshot| snapshot.stream.aggregate_type).collect();
+    let ids: Vec<&str> = batch.iter().map(|snapshot| snapshot.stream.aggregate_id.as_str()).collect();
+    let versions: Vec<i64> = batch.iter().map(|snapshot| snapshot.version).collect();
+    let states: Vec<&str> = batch.iter().map(|snapshot| snapshot.state.as_str()).collect();
     sqlx::query(
-        "WITH outdated AS (
-             DELETE FROM snapshot WHERE aggregate_type = $1 AND aggregate_id = $2 AND fingerprint <> $4 AND version <> $3)
+        "WITH new AS (
+             SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS n(aggregate_type, aggregate_id, version, state)),
+         outdated AS (
+             DELETE FROM snapshot s USING new n
+             WHERE s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id
+               AND s.fingerprint <> $5 AND s.version <> n.version)
          INSERT INTO snapshot (aggregate_type, aggregate_id, version, position, fingerprint, state)
-         SELECT $1, $2, $3, position, $4, $5::json FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence = $3
+         SELECT aggregate_type, aggregate_id, version, e.position, $5, n.state::json
+         FROM new n JOIN events e USING (aggregate_type, aggregate_id)
+         WHERE e.sequence = n.version
          ON CONFLICT ON CONSTRAINT snapshot_pk DO UPDATE SET fingerprint = EXCLUDED.fingerprint, state = EXCLUDED.state",
     )
-    .bind(A::TYPE)
-    .bind(id)
-    .bind(version)
+    .bind(types)
+    .bind(ids)
+    .bind(versions)
+    .bind(states)
     .bind(FINGERPRINT)
-    .bind(state)
-    .execute(loader.pool())
+    .execute(pool)
     .await?;
     Ok(())
 }

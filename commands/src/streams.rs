@@ -11,11 +11,12 @@ use std::pin::Pin;
 use chrono::{DateTime, Utc};
 use domain::event::{Event, Root};
 use infra::event_store::{NewDeadline, NewEvent, StreamId, StreamVersion, partition_of};
-use infra::sealing::KeyScope;
+use infra::sealing::{KeyScope, PERSONAL_MARK};
 use uuid::Uuid;
 
 use crate::answer::{Failure, Refusal};
 use crate::loader::Loader;
+use crate::snapshot::{self, Snapshot};
 
 /// Why a decision ended early.
 #[derive(Debug)]
@@ -115,6 +116,8 @@ trait Effect: Send + Sync {
     fn stream(&self) -> &StreamId;
     fn apply(&self, aggregate: &mut (dyn Any + Send + Sync));
     fn count(&self) -> i64;
+    /// The aggregate's state, where it is of a kind that snapshots are kept of.
+    fn state(&self, aggregate: &(dyn Any + Send + Sync)) -> Option<String>;
 }
 
 struct Applied<A: Root> {
@@ -138,6 +141,12 @@ impl<A: Root + 'static> Effect for Applied<A> {
     fn count(&self) -> i64 {
         i64::try_from(self.events.len()).unwrap_or(0)
     }
+
+    fn state(&self, aggregate: &(dyn Any + Send + Sync)) -> Option<String> {
+        let aggregate = aggregate.downcast_ref::<A>().filter(|_| A::LONG_LIVED)?;
+        // What is personal is never kept unsealed.
+        serde_json::to_string(aggregate).ok().filter(|state| state.len() <= snapshot::STATE_BYTES_MAX && !state.contains(PERSONAL_MARK))
+    }
 }
 
 /// What one run of a decision produced.
@@ -153,14 +162,21 @@ pub(crate) struct Decided {
 }
 
 impl Decided {
-    /// Applies the events to the cached aggregates.
-    pub(crate) fn take_effect(&mut self, cache: &mut Cache) {
+    /// Applies the events to the cached aggregates; returns the snapshots that are to be kept if the events land.
+    pub(crate) fn take_effect(&mut self, cache: &mut Cache) -> Vec<Snapshot> {
+        let mut snapshots = Vec::new();
         for effect in self.effects.drain(..) {
-            if let Some(entry) = cache.get(effect.stream()) {
-                entry.version += effect.count();
-                effect.apply(entry.aggregate.as_mut());
+            let Some(entry) = cache.get(effect.stream()) else { continue };
+            let before = entry.version;
+            entry.version += effect.count();
+            effect.apply(entry.aggregate.as_mut());
+            if snapshot::is_due(before, entry.version)
+                && let Some(state) = effect.state(entry.aggregate.as_ref())
+            {
+                snapshots.push(Snapshot { stream: effect.stream().clone(), version: entry.version, state });
             }
         }
+        snapshots
     }
 
     /// What remains of a decision that ended in a refusal: what it rests on.

@@ -89,8 +89,8 @@ impl Writer {
         let (queue, receiver) = mpsc::channel(limits.queue_max);
         let handle = Self { queue, loader: loader.clone(), active, timeout: limits.command_timeout };
         let landed = Arc::new(Notify::new());
-        let (due, snapshots) = snapshot::taking(loader.clone());
-        let task = Task::new(loader, store, Arc::clone(&landed), due, limits);
+        let (to_keep, snapshots) = snapshot::keeping(loader.pool().clone());
+        let task = Task::new(loader, store, Arc::clone(&landed), to_keep, limits);
         let run = async move {
             let snapshots = infra::task::spawn(snapshots);
             tokio::select! {
@@ -100,7 +100,7 @@ impl Writer {
                 },
                 () = wake_relay(nats, &landed) => {}
             }
-            let _taken = snapshots.await;
+            let _kept = snapshots.await;
         };
         (handle, run)
     }

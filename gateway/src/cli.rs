@@ -13,6 +13,7 @@ use crate::roles;
 use crate::shop::{self, Shop};
 
 mod events;
+mod parked;
 mod projections;
 mod tokens;
 
@@ -93,6 +94,20 @@ enum Command {
     Projections {
         #[command(flatten)]
         shop: ShopArgs,
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the events that read models could not apply; try one again, or pass it over.
+    #[command(after_help = "Examples:\n  daybook parked\n  daybook parked --retry order:1712\n  daybook parked --discard order:1712")]
+    Parked {
+        #[command(flatten)]
+        shop: ShopArgs,
+        /// Apply this event and those of its stream behind it, after what it failed on was mended.
+        #[arg(long, value_name = "ID", conflicts_with = "discard")]
+        retry: Option<String>,
+        /// Pass this event over and apply those behind it; `verify` then names the row, and a rebuild tries it again.
+        #[arg(long, value_name = "ID")]
+        discard: Option<String>,
         #[arg(long)]
         json: bool,
     },
@@ -276,6 +291,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             return crate::verify::run(&Shop::find(&shop.data_dir)?, json).await;
         }
         Command::Projections { shop, json } => projections::show(&Shop::find(&shop.data_dir)?, json).await?,
+        Command::Parked { shop, retry, discard, json } => {
+            let shop = Shop::find(&shop.data_dir)?;
+            match (retry, discard) {
+                (Some(id), _) => parked::act(&shop, &id, "retry", json).await?,
+                (None, Some(id)) => parked::act(&shop, &id, "discard", json).await?,
+                (None, None) => parked::list(&shop, json).await?,
+            }
+        }
         Command::Rebuild { shop, projection, watch } => {
             projections::rebuild(&Shop::find(&shop.data_dir)?, &projection, watch).await?;
         }

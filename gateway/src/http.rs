@@ -91,7 +91,8 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         // Operators
         .routes(routes!(ops::status))
         .routes(routes!(ops::act))
-        .routes(routes!(ops::parked))
+        .routes(routes!(ops::parked::list))
+        .routes(routes!(ops::parked::act))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

@@ -4,6 +4,7 @@
 //! every stream that a command was decided on and give positions in commit order. Promises: an outcome per command, or an
 //! error that says whether the batch may still land.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,6 +19,9 @@ use crate::history;
 pub const APPEND_LOCK_TIMEOUT_MS: u64 = 3_000;
 /// Longest wait for the append's answer; past it the outcome is unknown and must be resolved.
 pub const APPEND_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Streams whose version is known to have landed; more than that are forgotten.
+const LANDED_STREAMS_MAX: usize = 65_536;
 
 /// A stream: `aggregate_type/aggregate_id`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,6 +118,14 @@ pub struct Appended {
     pub outcomes: Vec<Outcome>,
 }
 
+impl Appended {
+    /// Whether every command of the batch landed, or had nothing to land.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Landed | Outcome::Confirmed))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// The batch may have landed, or may land yet: call [`EventStore::resolve`] before anything else.
@@ -140,6 +152,9 @@ pub struct EventStore {
     batch_no: i64,
     /// The newest batch that is known to have landed.
     landed: Option<Landed>,
+    /// The newest versions that landed over this connection. They are not lost while it lasts, so that the append need not
+    /// look for them: should another writer have added to the stream meanwhile, the next event clashes by itself.
+    streams: HashMap<StreamId, i64>,
     /// The epoch that was opened since the log had lost it; whoever sends the next batch is told.
     set_back: Option<i32>,
 }
@@ -154,23 +169,24 @@ struct Landed {
 impl EventStore {
     #[must_use]
     pub fn new(pool: PgPool, writer_id: Uuid) -> Self {
-        Self { pool, connection: None, writer_id, batch_no: 0, landed: None, set_back: None }
+        Self { pool, connection: None, writer_id, batch_no: 0, landed: None, streams: HashMap::new(), set_back: None }
     }
 
     /// Lands a batch: one round trip, one commit.
-    pub async fn append(&mut self, commands: impl IntoIterator<Item = &AppendCommand>) -> Result<Appended, AppendError> {
+    pub async fn append(&mut self, commands: &[AppendCommand]) -> Result<Appended, AppendError> {
         self.batch_no += 1;
-        let batch = Columns::of(commands);
         let (writer_id, batch_no) = (self.writer_id, self.batch_no);
         self.connect().await.map_err(AppendError::Unavailable)?;
         if let Some(epoch) = self.set_back.take() {
             return Err(AppendError::SetBack { epoch });
         }
+        let batch = Columns::of(commands, &self.streams);
         let connection = self.connect().await.map_err(AppendError::Unavailable)?;
         let answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, batch.send(connection, writer_id, batch_no)).await;
         let error = match answer {
             Ok(Ok(appended)) => {
                 self.landed = Some(Landed { epoch: appended.epoch, batch: appended.batch, batch_no });
+                self.remember(commands, &appended);
                 return Ok(appended);
             }
             Ok(Err(error)) => Some(error),
@@ -185,6 +201,21 @@ impl EventStore {
                 AppendError::Unknown(error)
             }
         })
+    }
+
+    fn remember(&mut self, commands: &[AppendCommand], appended: &Appended) {
+        if self.streams.len() > LANDED_STREAMS_MAX {
+            self.streams.clear();
+        }
+        let landed = commands.iter().zip(&appended.outcomes).filter(|(_, outcome)| **outcome == Outcome::Landed);
+        for event in landed.flat_map(|(command, _)| &command.events) {
+            match self.streams.get_mut(&event.stream) {
+                Some(version) => *version = event.sequence,
+                None => {
+                    self.streams.insert(event.stream.clone(), event.sequence);
+                }
+            }
+        }
     }
 
     /// What became of the newest batch; `None` when it did not land and now never will.
@@ -216,6 +247,7 @@ impl EventStore {
                 tokio::time::timeout(APPEND_ANSWER_TIMEOUT, connect).await.map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
             sqlx::query(&format!("SET lock_timeout = {APPEND_LOCK_TIMEOUT_MS}")).execute(&mut connection).await?;
             self.check_landed(&mut connection).await?;
+            self.streams.clear();
             self.connection = Some(connection);
         }
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
@@ -259,9 +291,11 @@ pub fn event_digest(stream: (&str, &str), sequence: i64, event_id: Uuid, kind: (
     hash.finalize().into()
 }
 
-/// Whether a command writes the first event of a stream: should there be one already, it clashes by itself.
-fn begins(command: &AppendCommand, at: &StreamVersion) -> bool {
-    command.events.iter().any(|event| event.sequence == 1 && event.stream == at.stream)
+/// Whether the next event of a stream, which the command writes, says all that there is to check: it clashes where another
+/// writer was faster, and what it follows on is there.
+fn checks_itself(command: &AppendCommand, at: &StreamVersion, landed: &HashMap<StreamId, i64>) -> bool {
+    command.events.iter().any(|event| event.sequence == at.version + 1 && event.stream == at.stream)
+        && (at.version == 0 || landed.get(&at.stream) == Some(&at.version))
 }
 
 fn is_answer(error: &sqlx::Error) -> bool {
@@ -332,11 +366,11 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a batch is bounded far below i32")]
-    fn of(commands: impl IntoIterator<Item = &'a AppendCommand>) -> Self {
+    fn of(commands: &'a [AppendCommand], landed: &HashMap<StreamId, i64>) -> Self {
         let mut columns = Self::default();
-        for (command, number) in commands.into_iter().zip(1_i32..) {
+        for (command, number) in commands.iter().zip(1_i32..) {
             columns.push_command(command);
-            for at in command.decided_on.iter().filter(|at| at.version > 0 || !begins(command, at)) {
+            for at in command.decided_on.iter().filter(|at| !checks_itself(command, at, landed)) {
                 columns.at_cmd.push(number);
                 columns.at_type.push(at.stream.aggregate_type);
                 columns.at_id.push(&at.stream.aggregate_id);

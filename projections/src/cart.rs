@@ -16,6 +16,7 @@ impl Projection for CartProjection {
     const NAME: &'static str = "cart";
     const VERSION: i32 = 1;
     const DDL: &'static str = include_str!("cart.sql");
+    const TABLES: &'static [(&'static str, &'static str)] = &[(Cart::TYPE, "cart")];
 
     fn takes(aggregate_type: &str) -> bool {
         matches!(aggregate_type, "cart" | "subject")

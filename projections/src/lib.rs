@@ -4,6 +4,9 @@
 /// Follows the log and applies it, exactly once.
 pub mod projector;
 
+/// What could not be applied, and how it is after all.
+pub mod parked;
+
 /// Tables that keep the aggregate itself.
 pub mod state;
 
@@ -32,6 +35,7 @@ use sqlx::PgPool;
 
 use crate::cart::CartProjection;
 use crate::order::OrderProjection;
+use crate::parked::{Action, ParkedError, Released};
 use crate::product::ProductProjection;
 use crate::projector::{Projection, Projector};
 use crate::stock::StockProjection;
@@ -80,6 +84,17 @@ pub async fn rebuild(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// Applies a projection's parked stream after all, from the event at `position` on.
+pub async fn release(pool: &PgPool, sealer: &Sealer, name: &str, position: i64, action: Action) -> Result<Released, ParkedError> {
+    match name {
+        ProductProjection::NAME => parked::release(&ProductProjection, pool, sealer, position, action).await,
+        StockProjection::NAME => parked::release(&StockProjection, pool, sealer, position, action).await,
+        CartProjection::NAME => parked::release(&CartProjection, pool, sealer, position, action).await,
+        OrderProjection::NAME => parked::release(&OrderProjection, pool, sealer, position, action).await,
+        _ => Err(ParkedError::NotParked),
+    }
 }
 
 fn spawn<P: Projection>(group: &mut TaskGroup, projection: P, pool: &PgPool, feed: &Feed, sealer: &Sealer) {

@@ -20,6 +20,7 @@ impl Projection for OrderProjection {
     const NAME: &'static str = "order";
     const VERSION: i32 = 1;
     const DDL: &'static str = include_str!("order.sql");
+    const TABLES: &'static [(&'static str, &'static str)] = &[(Order::TYPE, "\"order\""), (Payment::TYPE, "payment")];
 
     fn takes(aggregate_type: &str) -> bool {
         matches!(aggregate_type, "order" | "payment" | "subject")

@@ -31,6 +31,7 @@ impl Projection for ProductProjection {
     const NAME: &'static str = "product";
     const VERSION: i32 = 1;
     const DDL: &'static str = include_str!("product.sql");
+    const TABLES: &'static [(&'static str, &'static str)] = &[(Product::TYPE, "product"), (Category::TYPE, "category")];
 
     fn takes(aggregate_type: &str) -> bool {
         [Product::TYPE, Category::TYPE].contains(&aggregate_type)

@@ -14,6 +14,8 @@ use infra::sealing::{SealError, Sealer};
 use infra::task::CancellationToken;
 use sqlx::{PgConnection, PgPool};
 
+use crate::parked;
+
 /// Wait after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -30,6 +32,9 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: i32;
     /// Its tables, created in its schema.
     const DDL: &'static str;
+
+    /// Its tables that keep an aggregate's fold, by aggregate type.
+    const TABLES: &'static [(&'static str, &'static str)];
 
     /// Whether it wants events of this aggregate type; others only move its checkpoint.
     fn takes(aggregate_type: &str) -> bool;
@@ -51,6 +56,37 @@ pub enum ApplyError {
     /// Another projector moved the checkpoint.
     #[error("another projector has the checkpoint at {0}")]
     Fenced(i64),
+}
+
+impl ApplyError {
+    /// Why the event can't be applied by this program, ever; the error itself where trying again may help. Never the
+    /// database's own text, nor that of a decoder: both quote values, which may be personal.
+    pub(crate) fn poison(self) -> Result<String, Self> {
+        match self {
+            Self::Poison { reason, .. } => Ok(reason),
+            Self::Seal(SealError::Broken) => Ok(SealError::Broken.to_string()),
+            Self::Seal(SealError::Payload(error)) => Ok(format!("the payload is not JSON: {:?}", error.classify())),
+            Self::Database(sqlx::Error::Database(error)) if error.code().is_some_and(|code| is_of_the_data(&code)) => {
+                let code = error.code().unwrap_or_default().into_owned();
+                let constraint = error.constraint().map_or_else(String::new, |name| format!(", constraint {name}"));
+                Ok(format!("the read model's table refuses it: SQLSTATE {code}{constraint}"))
+            }
+            error => Err(error),
+        }
+    }
+}
+
+/// Data exceptions and violated constraints come again with the same rows.
+fn is_of_the_data(sqlstate: &str) -> bool {
+    sqlstate.starts_with("22") || sqlstate.starts_with("23")
+}
+
+/// Where a projector goes on from.
+struct Place {
+    tail: Tail,
+    /// What is parked, as of this revision of the checkpoint.
+    parked: HashSet<(String, String)>,
+    revision: i64,
 }
 
 /// Runs one projection.
@@ -81,6 +117,7 @@ pub async fn migrate<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
     if !known {
         sqlx::raw_sql(&format!("CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}; {}", P::DDL)).execute(&mut *transaction).await?;
         sqlx::query("DELETE FROM public.checkpoint WHERE projection = $1").bind(P::NAME).execute(&mut *transaction).await?;
+        sqlx::query("DELETE FROM public.parked_event WHERE projection = $1").bind(P::NAME).execute(&mut *transaction).await?;
     }
     sqlx::query("INSERT INTO public.checkpoint (projection, version, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING")
         .bind(P::NAME)
@@ -103,7 +140,7 @@ impl<P: Projection> Projector<P> {
                 Ok(()) => {}
                 Err(ApplyError::Poison { position, reason }) => {
                     tracing::error!(projection = P::NAME, position, reason, "a stream is parked");
-                    if let Err(error) = self.park(position, &reason).await {
+                    if let Err(error) = parked::park::<P>(&self.pool, position, &reason).await {
                         tracing::error!(projection = P::NAME, error = &error as &dyn std::error::Error, "parking failed");
                     }
                 }
@@ -121,24 +158,23 @@ impl<P: Projection> Projector<P> {
     }
 
     async fn follow(&self, stop: &CancellationToken, wait: &mut Duration) -> Result<(), ApplyError> {
-        let Some((mut tail, parked)) = self.begin(stop).await? else {
+        let Some(mut place) = self.begin(stop).await? else {
             return Ok(());
         };
         loop {
-            let before = tail.position();
+            let before = place.tail.position();
             let next = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                next = tokio::time::timeout(CHECK_INTERVAL, tail.next()) => next,
+                next = tokio::time::timeout(CHECK_INTERVAL, place.tail.next()) => next,
             };
             let Ok(events) = next else {
-                // Nothing new: somebody may have paused this projection or set it back meanwhile.
-                if self.checkpoint().await? == (before, false) {
+                // Nothing new: somebody may have paused this projection, set it back or released a stream meanwhile.
+                if self.checkpoint().await? == (before, place.revision, false) {
                     continue;
                 }
                 return Ok(());
             };
-            let events = events?;
-            if !self.apply(&events, before, &parked).await? {
+            if !self.apply_or_find(&events?, before, &place).await? {
                 return Ok(());
             }
             *wait = RETRY_MIN;
@@ -146,24 +182,27 @@ impl<P: Projection> Projector<P> {
     }
 
     /// The place to go on from, and the streams that are parked. `None`: asked to stop while paused.
-    async fn begin(&self, stop: &CancellationToken) -> Result<Option<(Tail, HashSet<(String, String)>)>, ApplyError> {
+    async fn begin(&self, stop: &CancellationToken) -> Result<Option<Place>, ApplyError> {
         self.until_resumed(stop).await?;
         if stop.is_cancelled() {
             return Ok(None);
         }
-        let position: i64 =
-            sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1").bind(P::NAME).fetch_one(&self.pool).await?;
+        // The revision first: what is parked later than it is noticed by the next batch.
+        let (position, revision, _paused) = self.checkpoint().await?;
         let parked: Vec<(String, String)> =
             sqlx::query_as("SELECT DISTINCT aggregate_type, aggregate_id FROM parked_event WHERE projection = $1")
                 .bind(P::NAME)
                 .fetch_all(&self.pool)
                 .await?;
-        Ok(Some((self.feed.tail(position), parked.into_iter().collect())))
+        Ok(Some(Place { tail: self.feed.tail(position), parked: parked.into_iter().collect(), revision }))
     }
 
-    /// Where the checkpoint stands, and whether the projection is paused.
-    async fn checkpoint(&self) -> Result<(i64, bool), sqlx::Error> {
-        sqlx::query_as("SELECT position, status = 'paused' FROM checkpoint WHERE projection = $1").bind(P::NAME).fetch_one(&self.pool).await
+    /// Where the checkpoint stands, its revision, and whether the projection is paused.
+    async fn checkpoint(&self) -> Result<(i64, i64, bool), sqlx::Error> {
+        sqlx::query_as("SELECT position, revision, status = 'paused' FROM checkpoint WHERE projection = $1")
+            .bind(P::NAME)
+            .fetch_one(&self.pool)
+            .await
     }
 
     async fn until_resumed(&self, stop: &CancellationToken) -> Result<(), sqlx::Error> {
@@ -178,8 +217,26 @@ impl<P: Projection> Projector<P> {
         Ok(())
     }
 
+    /// Applies a batch; where it holds something that can't be applied, event by event up to that one, which is named.
+    async fn apply_or_find(&self, batch: &[StoredEvent], mut before: i64, place: &Place) -> Result<bool, ApplyError> {
+        match self.apply(batch, before, place).await.map_err(ApplyError::poison) {
+            Ok(applied) => return Ok(applied),
+            Err(Err(error)) => return Err(error),
+            Err(Ok(_reason)) => {}
+        }
+        for event in batch {
+            match self.apply(std::slice::from_ref(event), before, place).await.map_err(ApplyError::poison) {
+                Ok(true) => before = event.position,
+                Ok(false) => return Ok(false),
+                Err(Ok(reason)) => return Err(ApplyError::Poison { position: event.position, reason }),
+                Err(Err(error)) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     /// Applies a batch and moves the checkpoint. `false`: the projection was paused or set back, begin anew.
-    async fn apply(&self, batch: &[StoredEvent], before: i64, parked: &HashSet<(String, String)>) -> Result<bool, ApplyError> {
+    async fn apply(&self, batch: &[StoredEvent], before: i64, place: &Place) -> Result<bool, ApplyError> {
         let Some(last) = batch.last() else {
             return Ok(true);
         };
@@ -187,26 +244,27 @@ impl<P: Projection> Projector<P> {
             .iter()
             .filter(|e| P::takes(&e.aggregate_type))
             .cloned()
-            .partition(|e| parked.is_empty() || !parked.contains(&(e.aggregate_type.clone(), e.aggregate_id.clone())));
+            .partition(|e| place.parked.is_empty() || !place.parked.contains(&(e.aggregate_type.clone(), e.aggregate_id.clone())));
         self.sealer.open_all(&mut wanted).await?;
         let mut transaction = self.pool.begin().await?;
         let moved = sqlx::query(
             "UPDATE checkpoint SET position = $2, updated_at = $4,
                                    status = CASE WHEN $2 >= (SELECT last_position FROM event_batch ORDER BY batch DESC LIMIT 1)
                                                  THEN 'live' ELSE status END
-             WHERE projection = $1 AND position = $3 AND status <> 'paused'",
+             WHERE projection = $1 AND position = $3 AND revision = $5 AND status <> 'paused'",
         )
         .bind(P::NAME)
         .bind(last.position)
         .bind(before)
         .bind(infra::clock::now())
+        .bind(place.revision)
         .execute(&mut *transaction)
         .await?;
         if moved.rows_affected() == 0 {
             return Ok(false);
         }
         for event in &waiting {
-            insert_parked(&mut transaction, P::NAME, event, "waits behind a parked event of its stream").await?;
+            parked::insert(&mut transaction, P::NAME, event, "waits behind a parked event of its stream").await?;
         }
         if !wanted.is_empty() {
             self.projection.apply(&wanted, &mut transaction).await?;
@@ -215,37 +273,13 @@ impl<P: Projection> Projector<P> {
         metrics::gauge!("daybook_projection_position", "projection" => P::NAME).set(position_metric(last.position));
         Ok(true)
     }
-
-    async fn park(&self, position: i64, reason: &str) -> Result<(), sqlx::Error> {
-        let events = infra::event_log::page(&self.pool, position - 1, position, 1).await?;
-        let mut connection = self.pool.acquire().await?;
-        for event in &events {
-            insert_parked(&mut connection, P::NAME, event, reason).await?;
-        }
-        Ok(())
-    }
-}
-
-async fn insert_parked(connection: &mut PgConnection, projection: &str, event: &StoredEvent, error: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO parked_event (projection, aggregate_type, aggregate_id, position, error) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT ON CONSTRAINT parked_event_pk DO NOTHING",
-    )
-    .bind(projection)
-    .bind(&event.aggregate_type)
-    .bind(&event.aggregate_id)
-    .bind(event.position)
-    .bind(error)
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Empties a projection and sets it back to the log's beginning; its projector then reads the whole log anew.
 pub async fn rebuild<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
     sqlx::query(
-        "UPDATE checkpoint SET position = 0,
+        "UPDATE checkpoint SET position = 0, revision = revision + 1,
                                status = CASE WHEN EXISTS (SELECT FROM events) THEN 'rebuilding' ELSE 'live' END
          WHERE projection = $1",
     )

@@ -20,6 +20,7 @@ impl Projection for StockProjection {
     const NAME: &'static str = "stock";
     const VERSION: i32 = 1;
     const DDL: &'static str = include_str!("stock.sql");
+    const TABLES: &'static [(&'static str, &'static str)] = &[(StockItem::TYPE, "stock")];
 
     fn takes(aggregate_type: &str) -> bool {
         aggregate_type == StockItem::TYPE

@@ -220,8 +220,12 @@ async fn a_long_stream_is_loaded_from_its_snapshot_unless_other_rules_have_folde
     assert_ne!(loaded(i64::MAX).await, folded(i64::MAX).await);
     sqlx::raw_sql("UPDATE snapshot SET fingerprint = 'other rules'").execute(&pool).await.unwrap();
     assert_eq!(loaded(i64::MAX).await, folded(i64::MAX).await);
-    commands::snapshot::take::<StockItem>(loader, "moka").await.unwrap();
-    assert_eq!(kept(&pool).await, [251], "those of other rules are gone");
+    for _ in 0..50 {
+        execute(&writer, |streams| receive(streams, "moka")).await.unwrap();
+    }
+    while kept(&pool).await != [300] {
+        pause(Duration::from_millis(5)).await;
+    }
     drop(writer);
     tasks.shut_down().await;
 }

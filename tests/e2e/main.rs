@@ -4,6 +4,7 @@ mod crash;
 mod durability;
 mod history;
 mod log_store;
+mod parked;
 mod personal;
 mod races;
 mod sale;

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::try_join_all;
 use infra::event_store::{AppendCommand, AppendError, Appended, EventStore, IdempotencyRecord, Outcome, StreamVersion};
 use infra::sealing::PERSONAL_MARK;
@@ -17,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::answer::{CommandError, Failure, Position, Recorded, Refusal};
 use crate::loader::Loader;
-use crate::snapshot::Due;
+use crate::snapshot::{Landed, Snapshot};
 use crate::streams::{Cache, Decided, Load, Stop};
 
 use super::job::Job;
@@ -27,6 +28,8 @@ use super::{Idempotency, Limits};
 const RESOLVE_RETRY: Duration = Duration::from_millis(200);
 /// Most attempts to learn it before the commands are answered 503; the writer goes on asking before its next batch.
 const RESOLVE_ATTEMPTS_MAX: u32 = 50;
+/// Commands that are decided between two looks at the batch under way.
+const DECIDED_AT_ONCE_MAX: u32 = 16;
 /// Rounds of loading that one decision may need.
 const LOAD_ROUNDS_MAX: u32 = 64;
 
@@ -36,6 +39,8 @@ pub(super) type Waiting = mpsc::Receiver<Box<dyn Job>>;
 struct Ready {
     job: Box<dyn Job>,
     append: AppendCommand,
+    /// To be kept when it has landed.
+    snapshots: Vec<Snapshot>,
 }
 
 /// Decided commands that are sent together.
@@ -72,9 +77,14 @@ enum Sent {
 
 /// A batch that was sent. It is driven by the writer's own task: a task of its own would cost two wake-ups a batch.
 struct UnderWay {
-    jobs: Vec<Box<dyn Job>>,
+    jobs: Vec<Waits>,
     sending: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    /// Set when the end came with the first step.
+    ended: Option<Ended>,
 }
+
+/// A command without what was sent of it.
+type Waits = (Box<dyn Job>, Vec<Snapshot>);
 
 /// The store, what it was given, and what became of it come back together.
 type Ended = (Store, Vec<AppendCommand>, Sent);
@@ -93,7 +103,7 @@ pub(super) struct Task {
     store: Option<Store>,
     /// Told after each batch with events.
     landed: Arc<Notify>,
-    snapshots: Due,
+    snapshots: Landed,
     limits: Limits,
     cache: Cache,
     /// To be decided before anything that is new, in this order.
@@ -101,7 +111,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(loader: Loader, events: EventStore, landed: Arc<Notify>, snapshots: Due, limits: Limits) -> Self {
+    pub(super) fn new(loader: Loader, events: EventStore, landed: Arc<Notify>, snapshots: Landed, limits: Limits) -> Self {
         let store = Some(Store { events, unresolved: false });
         let cache = Cache::new(limits.cache_aggregates_max);
         Self { loader, store, landed, snapshots, limits, cache, again: VecDeque::new() }
@@ -114,16 +124,23 @@ impl Task {
         let mut open = true;
         loop {
             self.fill(&mut next, &mut queue).await;
-            if under_way.is_none() && !next.ready.is_empty() {
-                under_way = self.send(std::mem::take(&mut next).ready);
+            if under_way.is_none() {
+                under_way = self.send(&mut next);
             }
             let more = open && next.has_room(&self.limits);
             tokio::select! {
-                // On its way before anything else is decided.
                 biased;
-                Some((jobs, ended)) = ended(&mut under_way) => {
+                Some((batch, store, sent)) = ended(&mut under_way) => {
+                    self.store = Some(store);
                     under_way = None;
-                    self.settle(jobs, ended, &mut next).await;
+                    match sent {
+                        Sent::Appended(appended) if appended.is_whole() => {
+                            // What was decided meanwhile stands: it is on its way before anybody is answered.
+                            under_way = self.send(&mut next);
+                            self.answer(batch, &appended);
+                        }
+                        sent => self.settle(batch, sent, &mut next).await,
+                    }
                 }
                 job = queue.recv(), if more => match job {
                     Some(job) => self.again.push_back(job),
@@ -134,9 +151,12 @@ impl Task {
         }
     }
 
-    /// Decides what waits, as long as there is room.
+    /// Decides what waits, as long as there is room; not so much that the end of the batch under way goes unnoticed.
     async fn fill(&mut self, next: &mut Batch, queue: &mut Waiting) {
-        while next.has_room(&self.limits) {
+        for _ in 0..DECIDED_AT_ONCE_MAX {
+            if !next.has_room(&self.limits) {
+                return;
+            }
             let Some(job) = self.again.pop_front().or_else(|| queue.try_recv().ok()) else { return };
             if let Some(ready) = self.decide(job).await {
                 next.push(ready);
@@ -144,27 +164,25 @@ impl Task {
         }
     }
 
-    /// Sends a batch, unless one is under way.
-    fn send(&mut self, batch: Vec<Ready>) -> Option<UnderWay> {
+    /// Puts what was decided on its way, unless there is nothing or a batch is under way.
+    fn send(&mut self, next: &mut Batch) -> Option<UnderWay> {
+        if next.ready.is_empty() {
+            return None;
+        }
         let mut store = self.store.take()?;
-        metrics::histogram!("daybook_writer_batch_commands").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
-        let (jobs, commands): (_, Vec<AppendCommand>) = batch.into_iter().map(|ready| (ready.job, ready.append)).unzip();
-        let sending = Box::pin(async move {
+        let ready = std::mem::take(next).ready;
+        metrics::histogram!("daybook_writer_batch_commands").record(u32::try_from(ready.len()).unwrap_or(u32::MAX));
+        let (jobs, commands): (_, Vec<AppendCommand>) = ready.into_iter().map(|ready| ((ready.job, ready.snapshots), ready.append)).unzip();
+        let mut sending: Pin<Box<dyn Future<Output = Ended> + Send>> = Box::pin(async move {
             let sent = store.append(&commands).await;
             (store, commands, sent)
         });
-        Some(UnderWay { jobs, sending })
+        let ended = (&mut sending).now_or_never();
+        Some(UnderWay { jobs, sending, ended })
     }
 
-    /// Answers a batch, or sees to it that its commands are decided again.
-    async fn settle(&mut self, jobs: Vec<Box<dyn Job>>, (store, commands, sent): Ended, next: &mut Batch) {
-        let batch: Vec<Ready> = jobs.into_iter().zip(commands).map(|(job, append)| Ready { job, append }).collect();
-        self.store = Some(store);
-        if let Sent::Appended(appended) = &sent
-            && appended.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Landed | Outcome::Confirmed))
-        {
-            return self.answer(batch, appended);
-        }
+    /// Of a batch that did not land as a whole, answers what can be answered, and sees to it that the rest is decided again.
+    async fn settle(&mut self, batch: Vec<Ready>, sent: Sent, next: &mut Batch) {
         // What was decided meanwhile may stand on what has not happened.
         let meanwhile = std::mem::take(next).ready;
         self.forget(&meanwhile);
@@ -201,9 +219,10 @@ impl Task {
         let second = batch.split_off(batch.len() / 2);
         for half in [batch, second] {
             // A later half was decided on states that are gone; conflicts among them are decided again.
-            if let Some(UnderWay { jobs, sending }) = self.send(half) {
-                let ended = sending.await;
-                Box::pin(self.settle(jobs, ended, &mut Batch::default())).await;
+            let mut under_way = self.send(&mut Batch { ready: half, ..Batch::default() });
+            if let Some((batch, store, sent)) = ended(&mut under_way).await {
+                self.store = Some(store);
+                Box::pin(self.settle(batch, sent, &mut Batch::default())).await;
             }
         }
     }
@@ -217,7 +236,9 @@ impl Task {
             match outcome {
                 Outcome::Landed | Outcome::Confirmed => {
                     position += i64::try_from(ready.append.events.len()).unwrap_or(0);
-                    self.snapshots.landed(&ready.append.events);
+                    for snapshot in ready.snapshots {
+                        let _no_place = self.snapshots.try_send(snapshot);
+                    }
                     ready.job.succeed(Position { epoch: appended.epoch, position });
                     continue;
                 }
@@ -305,7 +326,7 @@ impl Task {
             }
         }
         let idempotency = job.idempotency().map(|key| record(key, job.refusal(), &decided));
-        decided.take_effect(&mut self.cache);
+        let snapshots = decided.take_effect(&mut self.cache);
         let append = AppendCommand {
             decided_on: decided.rests_on,
             events: decided.events.into_iter().map(|pending| pending.event).collect(),
@@ -313,7 +334,7 @@ impl Task {
             completes: decided.completes,
             deadlines: decided.deadlines,
         };
-        Some(Ready { job, append })
+        Some(Ready { job, append, snapshots })
     }
 
     fn forget(&mut self, batch: &[Ready]) {
@@ -324,10 +345,14 @@ impl Task {
 }
 
 /// Drives the batch that is under way to its end; `None` when there is none.
-async fn ended(under_way: &mut Option<UnderWay>) -> Option<(Vec<Box<dyn Job>>, Ended)> {
-    let UnderWay { jobs, sending } = under_way.as_mut()?;
-    let ended = sending.as_mut().await;
-    Some((std::mem::take(jobs), ended))
+async fn ended(under_way: &mut Option<UnderWay>) -> Option<(Vec<Ready>, Store, Sent)> {
+    let UnderWay { jobs, sending, ended } = under_way.as_mut()?;
+    let (store, commands, sent) = match ended.take() {
+        Some(ended) => ended,
+        None => sending.as_mut().await,
+    };
+    let batch = std::mem::take(jobs).into_iter().zip(commands);
+    Some((batch.map(|((job, snapshots), append)| Ready { job, append, snapshots }).collect(), store, sent))
 }
 
 impl Store {

@@ -72,11 +72,11 @@ async fn status(shop: &Shop) -> anyhow::Result<StatusBody> {
     answer(shop, client()?.get(format!("{}/v1/ops/status", shop.url))).await
 }
 
-fn client() -> anyhow::Result<reqwest::Client> {
+pub(super) fn client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().timeout(ANSWER_TIMEOUT).build()?)
 }
 
-async fn answer<T: DeserializeOwned>(shop: &Shop, request: reqwest::RequestBuilder) -> anyhow::Result<T> {
+pub(super) async fn answer<T: DeserializeOwned>(shop: &Shop, request: reqwest::RequestBuilder) -> anyhow::Result<T> {
     let response = request.bearer_auth(shop.token(Role::Operator)?).send().await;
     let response = response.with_context(|| format!("the shop at {} does not answer", shop.url))?;
     if response.status().is_success() {

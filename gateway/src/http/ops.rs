@@ -3,6 +3,8 @@
 //! The status is read from the checkpoints in one statement, so that its numbers belong together. What NATS can't say in
 //! time is `null`, never a guess.
 
+pub mod parked;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use commands::answer::Position;
 use infra::event_log;
 use infra::postgres::MIGRATOR;
@@ -20,9 +21,8 @@ use serde_json::{Value, json};
 use sqlx::{FromRow, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use super::body::Query;
 use super::caller::Caller;
 use super::problem::{Problem, RETRY_AFTER_S};
 use super::reading::Read;
@@ -41,9 +41,6 @@ const SPEED_SAMPLE: Duration = Duration::from_millis(100);
 /// Longest wait for the search replica to begin a rebuild; a small log may be read anew between two looks.
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(500);
 const BEGIN_POLL: Duration = Duration::from_millis(2);
-/// Parked events on one page, unless asked for less or more, and at most.
-const PAGE_DEFAULT: i64 = 50;
-const PAGE_MAX: i64 = 200;
 /// Verifications at the same time: each reads the whole log.
 static VERIFYING: Semaphore = Semaphore::const_new(1);
 
@@ -96,37 +93,6 @@ pub struct ActionBody {
     pub name: String,
     pub status: String,
     pub head_position: i64,
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ParkedQuery {
-    /// Only of this projection.
-    projection: Option<String>,
-    /// 1 to 200; 50 unless given.
-    limit: Option<i64>,
-    /// `next_cursor` of the previous answer.
-    cursor: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ParkedBody {
-    items: Vec<ParkedEvent>,
-    next_cursor: Option<String>,
-}
-
-/// An event that a projection could not apply, or that waits behind such a one.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ParkedEvent {
-    /// `⟨projection⟩:⟨position⟩`
-    id: String,
-    projection: String,
-    position: i64,
-    /// `⟨aggregate_type⟩/⟨aggregate_id⟩`
-    stream: String,
-    error: String,
-    parked_at: DateTime<Utc>,
 }
 
 /// The process answers.
@@ -208,56 +174,6 @@ pub async fn act(
     };
     tracing::info!(projection = name, status, "an operator changed a projection");
     Ok((StatusCode::ACCEPTED, Json(ActionBody { name, status, head_position: head.position })))
-}
-
-/// The events that projections could not apply.
-#[utoipa::path(
-    get, path = "/ops/parked", operation_id = "list_parked", tag = "operators",
-    params(ParkedQuery),
-    responses(
-        (status = 200, body = ParkedBody),
-        (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
-    ),
-    security(("bearer" = [])),
-)]
-pub async fn parked(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ParkedQuery>) -> Result<Json<ParkedBody>, Problem> {
-    caller.require(Role::operates)?;
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new("invalid_parameter", format!("limit must be 1 to {PAGE_MAX}")));
-    }
-    let (after_projection, after_position) = match query.cursor.as_deref() {
-        None => ("", 0),
-        Some(cursor) => {
-            parse_parked_id(cursor).ok_or_else(|| Problem::new("invalid_cursor", "use next_cursor of the previous answer as it is"))?
-        }
-    };
-    let rows: Vec<(String, i64, String, String, DateTime<Utc>)> = sqlx::query_as(
-        r#"SELECT projection, position, aggregate_type || '/' || aggregate_id, error, parked_at FROM parked_event
-           WHERE (projection COLLATE "C", position) > ($1, $2) AND ($3::text IS NULL OR projection = $3)
-           ORDER BY projection COLLATE "C", position LIMIT $4"#,
-    )
-    .bind(after_projection)
-    .bind(after_position)
-    .bind(query.projection.as_deref())
-    .bind(limit + 1)
-    .fetch_all(&app.pool)
-    .await?;
-    let more = i64::try_from(rows.len()).is_ok_and(|length| length > limit);
-    let mut items: Vec<ParkedEvent> = rows
-        .into_iter()
-        .map(|(projection, position, stream, error, parked_at)| {
-            let id = format!("{projection}:{position}");
-            ParkedEvent { id, projection, position, stream, error, parked_at }
-        })
-        .collect();
-    if more {
-        items.pop();
-    }
-    let next_cursor = items.last().filter(|_| more).map(|last| last.id.clone());
-    Ok(Json(ParkedBody { items, next_cursor }))
 }
 
 /// Checks that the log is whole, the stream its copy, every read model its fold, the provider's ledger ours.
@@ -345,11 +261,6 @@ async fn resume(pool: &PgPool, name: &str) -> Result<String, Problem> {
     status.ok_or_else(|| Problem::new("invalid_state", "the projection is not paused"))
 }
 
-fn parse_parked_id(text: &str) -> Option<(&str, i64)> {
-    let (projection, position) = text.rsplit_once(':')?;
-    Some((projection, position.parse().ok()?))
-}
-
 /// What keeps this process from working, each with its fix.
 async fn not_ready(app: &App) -> Vec<Value> {
     let mut missing = Vec::new();
@@ -396,11 +307,5 @@ mod tests {
         assert_eq!(per_second(250, Duration::from_millis(100)), 2_500);
         assert_eq!(per_second(-250, Duration::from_millis(100)), 0);
         assert_eq!(per_second(1, Duration::ZERO), 1_000);
-    }
-
-    #[test]
-    fn a_parked_event_is_named_by_projection_and_position() {
-        assert_eq!(parse_parked_id("order:17"), Some(("order", 17)));
-        assert_eq!(parse_parked_id("order"), None);
     }
 }

@@ -31,7 +31,7 @@ const ORPHANS_POLL: Duration = Duration::from_millis(200);
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Given on the command line, which no edit of `postgresql.conf` and no `ALTER SYSTEM` overrules.
-const SETTINGS: [(&str, &str); 21] = [
+const SETTINGS: [(&str, &str); 22] = [
     // What makes an acknowledged event durable.
     ("fsync", "on"),
     ("full_page_writes", "on"),
@@ -42,6 +42,8 @@ const SETTINGS: [(&str, &str); 21] = [
     ("max_connections", "200"),
     ("shared_buffers", "256MB"),
     ("max_wal_size", "4GB"),
+    // Segments that are kept for the next burst: to make one, 16 MB of zeros and an fsync, holds up the commit that needs it.
+    ("min_wal_size", "1GB"),
     ("cluster_name", "daybook"),
     ("timezone", "UTC"),
     // The log goes to our file and has no value of any row: no statement, no parameter, no detail, and not the text of an
