@@ -388,15 +388,17 @@ impl Reactor {
         sweep_tokens(&self.pool, now - chrono::Duration::hours(TOKEN_ORPHANED_H)).await
     }
 
-    /// Expires orders whose payment is overdue; a deadline is deleted after its consequence has landed.
+    /// Expires orders whose payment is overdue; a deadline is deleted after its consequence has landed. It is due when this
+    /// clock and the database's say so: one that jumps ahead takes nobody's time.
     async fn fire_deadlines(&self) -> Result<(), sqlx::Error> {
         let now = infra::clock::now();
-        let due: Vec<(Uuid, String, String)> =
-            sqlx::query_as("SELECT deadline_id, kind, aggregate_id FROM deadline WHERE due_at <= $1 ORDER BY due_at LIMIT $2")
-                .bind(now)
-                .bind(DEADLINES_MAX)
-                .fetch_all(&self.pool)
-                .await?;
+        let due: Vec<(Uuid, String, String)> = sqlx::query_as(
+            "SELECT deadline_id, kind, aggregate_id FROM deadline WHERE due_at <= least($1, clock_timestamp()) ORDER BY due_at LIMIT $2",
+        )
+        .bind(now)
+        .bind(DEADLINES_MAX)
+        .fetch_all(&self.pool)
+        .await?;
         for (deadline_id, kind, id) in due {
             if kind != PAYMENT_DEADLINE {
                 tracing::error!(kind, "a deadline of an unknown kind is due");

@@ -3,6 +3,7 @@
 //! Every figure is a median of rounds in which the sides take turns, so that a machine that warms up or slows down does so
 //! for all of them. Nothing is measured on a server that could lose what it acknowledged.
 
+mod growth;
 mod http;
 mod log;
 mod measure;
@@ -19,6 +20,7 @@ use infra::config;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 
+pub use growth::{Options as GrowthOptions, run as run_growth};
 pub use http::{Options as HttpOptions, run as run_http};
 pub use log::{Options as LogOptions, run as run_log};
 pub use store::{Options as StoreOptions, run as run_store};

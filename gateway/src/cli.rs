@@ -192,6 +192,20 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Whether the log stays as fast as it was: first appends, up to ten million events, and under an export's snapshot.
+    ///
+    /// Needs about 2 GB of disk for each million events.
+    #[command(after_help = "Example:\n  daybook bench growth --events 10000000 --minutes 10")]
+    Growth {
+        /// Size of the log at the end; measured at 0.1, 1, 2, 5 and 10 million.
+        #[arg(long, default_value_t = 10_000_000)]
+        events: i64,
+        /// How long a snapshot is held open while orders are placed.
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+        #[arg(long)]
+        json: bool,
+    },
     /// Events a second of writer, relay and projections, alone and together; and how soon a commit is seen.
     #[command(after_help = "Example:\n  daybook bench log --seconds 10")]
     Log {
@@ -309,6 +323,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bench { what: Bench::Http { products, seconds, clients, rates, json } } => {
             Box::pin(crate::bench::run_http(crate::bench::HttpOptions { products, seconds, clients, rates, json })).await?;
+        }
+        Command::Bench { what: Bench::Growth { events, minutes, json } } => {
+            Box::pin(crate::bench::run_growth(crate::bench::GrowthOptions { events, minutes, json })).await?;
         }
         Command::Bench { what: Bench::Log { seconds, json } } => {
             Box::pin(crate::bench::run_log(crate::bench::LogOptions { seconds, json })).await?;

@@ -38,23 +38,25 @@ BEGIN
         -- The event that a command was decided on must be there and the next one must not: two probes of one entry each. Where
         -- this batch writes the next one itself, the insertion is the second probe. (OFFSET and LIMIT: one probe, one time; the
         -- planner may neither split the condition nor read the whole table into a hash.)
-        IF cardinality(at_cmd) > 0 AND EXISTS (
-            SELECT FROM (
-                SELECT a.t, a.i, base, b.q AS next
-                FROM (SELECT t, i, min(v) AS base FROM unnest(at_type, at_id, at_version) AS x(t, i, v) GROUP BY t, i) a
-                LEFT JOIN unnest(ev_type, ev_id, ev_sequence) AS b(t, i, q) ON b.t = a.t AND b.i = a.i AND b.q = base + 1
-                OFFSET 0) s
-            WHERE (base > 0
-                   AND (SELECT e.sequence FROM events e
-                        WHERE e.aggregate_type = s.t AND e.aggregate_id = s.i AND e.sequence = base LIMIT 1) IS NULL
-                   -- A stream that begins in this batch is asserted from its first event on.
-                   AND NOT EXISTS (SELECT FROM unnest(ev_type, ev_id, ev_sequence) AS c(t, i, q)
-                                   WHERE c.t = s.t AND c.i = s.i AND c.q = base))
-               OR (s.next IS NULL
-                   AND (SELECT e.sequence FROM events e
-                        WHERE e.aggregate_type = s.t AND e.aggregate_id = s.i AND e.sequence = base + 1 LIMIT 1) IS NOT NULL))
-        THEN
-            RAISE unique_violation;
+        IF cardinality(at_cmd) > 0 THEN
+            IF EXISTS (
+                SELECT FROM (
+                    SELECT a.t, a.i, base, b.q AS next
+                    FROM (SELECT t, i, min(v) AS base FROM unnest(at_type, at_id, at_version) AS x(t, i, v) GROUP BY t, i) a
+                    LEFT JOIN unnest(ev_type, ev_id, ev_sequence) AS b(t, i, q) ON b.t = a.t AND b.i = a.i AND b.q = base + 1
+                    OFFSET 0) s
+                WHERE (base > 0
+                       AND (SELECT e.sequence FROM events e
+                            WHERE e.aggregate_type = s.t AND e.aggregate_id = s.i AND e.sequence = base LIMIT 1) IS NULL
+                       -- A stream that begins in this batch is asserted from its first event on.
+                       AND NOT EXISTS (SELECT FROM unnest(ev_type, ev_id, ev_sequence) AS c(t, i, q)
+                                       WHERE c.t = s.t AND c.i = s.i AND c.q = base))
+                   OR (s.next IS NULL
+                       AND (SELECT e.sequence FROM events e
+                            WHERE e.aggregate_type = s.t AND e.aggregate_id = s.i AND e.sequence = base + 1 LIMIT 1) IS NOT NULL))
+            THEN
+                RAISE unique_violation;
+            END IF;
         END IF;
         IF cardinality(ev_cmd) > 0 THEN
             INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,

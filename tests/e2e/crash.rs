@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -15,6 +15,8 @@ use crate::shop::{Shop, pause, times};
 const SHOPPERS: usize = 16;
 /// Floors between two kills.
 const ACKNOWLEDGED_MIN: usize = 50;
+/// Longest that anything may stay undone after the last start.
+const STUCK_MAX: Duration = Duration::from_secs(60);
 
 fn kills() -> usize {
     times("DAYBOOK_TEST_KILLS", 4)
@@ -59,6 +61,7 @@ async fn every_acknowledged_command_survives_a_kill_exactly_once() {
         known.commands.load(Ordering::SeqCst)
     );
     assert!(in_flight_at_kill.iter().all(|&n| n >= 1));
+    nothing_is_stuck(&shop).await;
 
     for (cart, quantity) in known.lines.lock().await.iter() {
         let found = shop.get(&format!("/v1/carts/{cart}")).await.expect(200);
@@ -70,6 +73,25 @@ async fn every_acknowledged_command_survives_a_kill_exactly_once() {
     }
     let verified = shop.cli_code(&["verify"]);
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
+}
+
+/// What a killed program left undone is done by the next one: calls to the provider, answers that were promised, orders.
+async fn nothing_is_stuck(shop: &Shop) {
+    let (pool, until) = (shop.pool().await, Instant::now() + STUCK_MAX);
+    loop {
+        let left: (i64, i64, i64) = sqlx::query_as(
+            r#"SELECT (SELECT count(*) FROM effect), (SELECT count(*) FROM idempotency WHERE state = 'running'),
+                      (SELECT count(*) FROM order_v1."order" WHERE status <> 'confirmed')"#,
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        if left == (0, 0, 0) {
+            return;
+        }
+        assert!(Instant::now() < until, "after {STUCK_MAX:?}: {left:?} calls, answers, orders");
+        pause(Duration::from_millis(50)).await;
+    }
 }
 
 /// Buys one thing after the other; writes down what was acknowledged, nothing else.

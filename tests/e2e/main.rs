@@ -1,14 +1,17 @@
 //! End to end: the program that ships, real Postgres, real JetStream; and the rules of the house.
 
 mod crash;
+mod deadline;
 mod durability;
 mod history;
 mod log_store;
 mod parked;
 mod personal;
 mod races;
+mod restart;
 mod sale;
 mod shop;
+mod stream;
 mod stress;
 mod tidy;
 mod verify;

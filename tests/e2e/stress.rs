@@ -26,10 +26,10 @@ const WRITER: &str = "log-writer";
 const SEED: usize = 20_261_123;
 
 /// Private servers with an empty log, and the processes that write to it.
-struct Load {
+pub struct Load {
     dir: PathBuf,
-    servers: ChildServers,
-    pool: PgPool,
+    pub servers: ChildServers,
+    pub pool: PgPool,
     writers: Writers,
     seed: u64,
 }
@@ -38,7 +38,7 @@ struct Load {
 struct Writers([Option<Child>; WRITERS]);
 
 impl Load {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let seed = times("DAYBOOK_TEST_SEED", SEED) as u64;
         println!("seed {seed}: again with DAYBOOK_TEST_SEED={seed}");
         let dir = std::env::temp_dir().join(format!("daybook-stress-{}", infra::clock::new_id().simple()));
@@ -79,7 +79,7 @@ impl Load {
     }
 
     /// Ends the servers and removes their data; after a failure they stay to be looked at.
-    async fn end(self) {
+    pub async fn end(self) {
         self.pool.close().await;
         self.servers.stop().await.unwrap();
         std::fs::remove_dir_all(&self.dir).unwrap();

@@ -1,11 +1,9 @@
 //! Sabotage: whatever is changed behind the engine's back, `verify` finds it, names it and exits with 3.
 
-use std::time::Duration;
-
-use async_nats::jetstream::{self, stream};
 use sqlx::PgPool;
 
-use crate::shop::{Shop, pause};
+use crate::shop::Shop;
+use crate::stream::undefended;
 
 /// One thing done to a shop's data, what undoes it, and the words by which `verify` names it.
 struct Sabotage {
@@ -95,7 +93,7 @@ async fn whatever_is_changed_behind_the_engine_is_found_and_named() {
     named(&shop, "a snapshot has one unit more", &["snapshot   stock/", "differs from the fold of its stream in /"]);
     run(&pool, "DELETE FROM snapshot").await;
 
-    lose_a_message(&shop).await;
+    undefended(&shop).await.delete_message(5).await.unwrap();
     named(&shop, "a message of the stream is missing", &["copy       position 5", "the stream has lost the message"]);
 
     let ledger = shop.dir.join("sandbox-psp/ledger.jsonl");
@@ -108,20 +106,6 @@ async fn whatever_is_changed_behind_the_engine_is_found_and_named() {
     std::fs::write(&ledger, format!("{}{}{}", &entries[..captured], cents + 1, &entries[captured + digits..])).unwrap();
     shop.restart().await;
     named(&shop, "a cent in the provider's ledger", &["ledger     payment/", "captured"]);
-}
-
-/// The stream forbids it, so it is made anew without that; the relay fills it, and then one message goes.
-async fn lose_a_message(shop: &Shop) {
-    let client = infra::stream::connect(shop.run_file()["nats_url"].as_str().unwrap()).await.unwrap();
-    let context = jetstream::new(client);
-    let config = context.get_stream(infra::stream::STREAM).await.unwrap().cached_info().config.clone();
-    let last = context.get_stream(infra::stream::STREAM).await.unwrap().cached_info().state.last_sequence;
-    context.delete_stream(infra::stream::STREAM).await.unwrap();
-    let stream = context.create_stream(stream::Config { deny_delete: false, deny_purge: false, ..config }).await.unwrap();
-    while stream.get_info().await.unwrap().state.last_sequence < last {
-        pause(Duration::from_millis(20)).await;
-    }
-    stream.delete_message(5).await.unwrap();
 }
 
 async fn run(pool: &PgPool, sql: &str) {

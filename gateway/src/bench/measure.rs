@@ -26,6 +26,15 @@ where
     F: Fn(usize, u64) -> A + Send + Sync + 'static,
     A: Future<Output = anyhow::Result<u64>> + Send,
 {
+    drive_with_pauses(clients, duration, Duration::ZERO, command).await
+}
+
+/// The same with clients who wait a while before their next command; the wait is not measured.
+pub async fn drive_with_pauses<F, A>(clients: usize, duration: Duration, pause: Duration, command: F) -> anyhow::Result<Measured>
+where
+    F: Fn(usize, u64) -> A + Send + Sync + 'static,
+    A: Future<Output = anyhow::Result<u64>> + Send,
+{
     let command = Arc::new(command);
     let numbers = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
@@ -39,6 +48,9 @@ where
                 let sent = Instant::now();
                 retries += command(client, numbers.fetch_add(1, Ordering::Relaxed)).await?;
                 took.push(u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX));
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
             }
             Ok::<_, anyhow::Error>((took, retries))
         }));

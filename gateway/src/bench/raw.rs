@@ -250,7 +250,7 @@ async fn records(connection: &mut PgConnection, batch: &[AppendCommand], last: i
     Ok(())
 }
 
-fn micros(elapsed: Duration) -> u32 {
+pub fn micros(elapsed: Duration) -> u32 {
     u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX)
 }
 

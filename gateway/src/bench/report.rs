@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::measure::{Measured, Summary};
 use super::store::Report;
-use super::{http, log};
+use super::{growth, http, log};
 
 /// The report of `bench log`.
 pub fn log(report: &log::Report) -> String {
@@ -28,6 +28,43 @@ pub fn log(report: &log::Report) -> String {
         "\ncommit to reader at {} events/s: p50 {} µs, p99 {} µs ({} events)\n",
         report.pace, seen.p50_us, seen.p99_us, seen.count
     )
+}
+
+/// The report of `bench growth`.
+pub fn growth(report: &growth::Report) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _written = write_growth(&mut text, report);
+    text
+}
+
+fn write_growth(text: &mut String, report: &growth::Report) -> std::fmt::Result {
+    let settings: Vec<String> = report.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    writeln!(text, "Postgres: {}\n", settings.join(" "))?;
+    writeln!(text, "{:<34}{:>9}{:>9}{:>9}", "single appends (µs)", "p50", "p95", "p99")?;
+    for (number, chunk) in report.first.iter().enumerate() {
+        let until = (number + 1) * report.first_chunk;
+        writeln!(text, "{:<34}{:>9}{:>9}{:>9}", format!("up to the {until}th"), chunk.p50_us, chunk.p95_us, chunk.p99_us)?;
+    }
+    writeln!(
+        text,
+        "\n{:>10} {:>10} | {:>18} {:>18} {:>18} {:>18}",
+        "events", "growing /s", "append p50/p99 µs", "64 of them", "read a stream", "read 500 events"
+    )?;
+    for mark in &report.marks {
+        let [append, batch, stream, page] = [mark.append, mark.append_64, mark.read_stream, mark.read_page].map(|m| pair(&m));
+        writeln!(text, "{:>10} {:>10.0} | {append:>18} {batch:>18} {stream:>18} {page:>18}", mark.events, mark.growing)?;
+    }
+    writeln!(text, "\n{:<34}{:>9}{:>9}{:>9}{:>9}", "orders, snapshot open (µs)", "/s", "p50", "p95", "p99")?;
+    for (minute, measured) in report.export.iter().enumerate() {
+        let which = if minute == 0 { "before".to_owned() } else { format!("minute {minute}") };
+        writeln!(text, "{which:<34}{:>9.0}{:>9}{:>9}{:>9}", measured.per_second, measured.p50_us, measured.p95_us, measured.p99_us)?;
+    }
+    Ok(())
+}
+
+fn pair(measured: &Measured) -> String {
+    format!("{}/{}", measured.p50_us, measured.p99_us)
 }
 
 /// The report of `bench http`.

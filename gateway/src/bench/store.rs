@@ -118,7 +118,7 @@ async fn measure(server: &mut Server, options: &Options) -> anyhow::Result<Repor
     Ok(Report { settings: server.settings.clone(), rounds: options.rounds, seconds: options.seconds, commands, batches, single })
 }
 
-async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
+pub async fn migrate(options: &PgConnectOptions) -> anyhow::Result<()> {
     let connection = pool(options, 1).await?;
     infra::postgres::MIGRATOR.run(&connection).await?;
     connection.close().await;
@@ -177,7 +177,7 @@ async fn their_round(options: &PgConnectOptions, kind: Kind, clients: usize, dur
     measured
 }
 
-async fn writer(options: &PgConnectOptions) -> anyhow::Result<(Writer, TaskGroup)> {
+pub async fn writer(options: &PgConnectOptions) -> anyhow::Result<(Writer, TaskGroup)> {
     let connections = pool(options, LOADING_CONNECTIONS).await?;
     let sealer = Sealer::new(connections.clone(), MasterKey::parse(&MasterKey::generate()?)?);
     let loader = Loader::new(connections.clone(), sealer);

@@ -1,0 +1,151 @@
+//! The copy in JetStream, hurt in ways that the server lets happen: no reader of the log notices.
+
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, stream};
+use infra::event_store::{AppendCommand, EventStore, NewEvent, StreamId, StreamVersion};
+use infra::feed::{self, Feed};
+use infra::stream::{CLAIM_CHECK_HEADER, STREAM};
+use infra::task::{CancellationToken, TaskGroup};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::shop::{Shop, pause};
+use crate::stress::Load;
+
+/// The largest message that the server of the first test takes.
+const PAYLOAD_MAX: usize = 8_192;
+
+/// The stream that forbids neither deletion nor purge, filled by the relay up to where it was.
+pub async fn undefended(shop: &Shop) -> stream::Stream {
+    let client = infra::stream::connect(shop.run_file()["nats_url"].as_str().unwrap()).await.unwrap();
+    let context = jetstream::new(client);
+    let found = context.get_stream(STREAM).await.unwrap().cached_info().clone();
+    context.delete_stream(STREAM).await.unwrap();
+    let config = stream::Config { deny_delete: false, deny_purge: false, ..found.config };
+    let stream = loop {
+        // The relay may have made it again before us.
+        match context.create_stream(config.clone()).await {
+            Ok(stream) => break stream,
+            Err(_) => drop(context.delete_stream(STREAM).await),
+        }
+    };
+    while stream.get_info().await.unwrap().state.last_sequence < found.state.last_sequence {
+        pause(Duration::from_millis(20)).await;
+    }
+    stream
+}
+
+fn note(sequence: i64, text: &str) -> AppendCommand {
+    let stream = StreamId { aggregate_type: "stock", aggregate_id: "moka".to_owned() };
+    let event = NewEvent {
+        stream: stream.clone(),
+        sequence,
+        event_id: infra::clock::new_id(),
+        event_type: "Noted",
+        event_version: 1,
+        payload: json!({ "text": text }).to_string(),
+        metadata: "{}".to_owned(),
+        partition: 0,
+    };
+    AppendCommand { decided_on: vec![StreamVersion { stream, version: sequence - 1 }], events: vec![event], ..AppendCommand::default() }
+}
+
+/// A second server of the same program that takes no message beyond [`PAYLOAD_MAX`], and its address.
+fn small_server(load: &Load) -> (Child, String) {
+    let program = format!("/proc/{}/exe", load.servers.pids().borrow().nats.unwrap());
+    let folder = load.servers.server_dir.join("small");
+    std::fs::create_dir(&folder).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = format!("listen: 127.0.0.1:{port}\nmax_payload: {PAYLOAD_MAX}\njetstream {{ store_dir: \"{}\" }}\n", folder.display());
+    let file = folder.join("nats-server.conf");
+    std::fs::write(&file, config).unwrap();
+    let log = folder.join("log");
+    let server = Command::new(std::fs::read_link(program).unwrap()).arg("--config").arg(file).arg("--log").arg(log).spawn().unwrap();
+    (server, format!("nats://127.0.0.1:{port}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_server_takes_no_message_for_is_read_from_the_log() {
+    let load = Load::start().await;
+    let (mut server, url) = small_server(&load);
+    let nats = loop {
+        match infra::stream::connect(&url).await {
+            Ok(nats) => break nats,
+            Err(_) => pause(Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!(nats.server_info().max_payload, PAYLOAD_MAX);
+    let mut tasks = TaskGroup::under(&CancellationToken::new());
+    let feed = Feed::new(load.pool.clone());
+    tasks.spawn("relay", infra::relay::run(load.pool.clone(), nats.clone(), tasks.stop_signal()));
+    tasks.spawn("feed", feed::run(feed.clone(), nats.clone(), tasks.stop_signal()));
+    let mut store = EventStore::new(load.pool.clone(), infra::clock::new_id());
+    let mut tail = feed.tail(0);
+    for (sequence, length) in (1..).zip([10, 3 * PAYLOAD_MAX, 10]) {
+        let text = "x".repeat(length);
+        store.append(&[note(sequence, &text)]).await.unwrap();
+        let batch = tail.next().await.unwrap();
+        assert_eq!((batch.len(), batch[0].position), (1, sequence));
+        assert!(batch[0].payload.contains(&text), "the whole event reaches its reader");
+    }
+    let stream = jetstream::new(nats).get_stream(STREAM).await.unwrap();
+    while stream.get_info().await.unwrap().state.last_sequence < 3 {
+        pause(Duration::from_millis(10)).await;
+    }
+    for (sequence, is_claim_check) in [(1, false), (2, true), (3, false)] {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        assert_eq!(message.headers.get(CLAIM_CHECK_HEADER).is_some(), is_claim_check, "message {sequence}");
+        assert_eq!(message.payload.is_empty(), is_claim_check, "message {sequence}");
+    }
+    tasks.shut_down().await;
+    server.kill().unwrap();
+    server.wait().unwrap();
+    load.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_and_deletions_in_the_stream_reach_no_read_model() {
+    let shop = Arc::new(Shop::empty().await);
+    shop.product("MOKA-3", "12.00", 0).await;
+    let stream = undefended(&shop).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let receiving = infra::task::spawn({
+        let (shop, stop) = (Arc::clone(&shop), Arc::clone(&stop));
+        async move {
+            let (mut received, mut token) = (0, String::new());
+            while !stop.load(Ordering::SeqCst) {
+                let body = Some(json!({ "quantity": 1 }));
+                let answer = shop.staff(Method::POST, "/v1/admin/stock/MOKA-3/receive", body).await.expect(200);
+                (received, token) = (received + 1, answer.token.unwrap());
+            }
+            (received, token)
+        }
+    });
+    let last = async || stream.get_info().await.unwrap().state.last_sequence;
+    let grown = async |by: u64| {
+        let from = last().await;
+        while last().await < from + by {
+            pause(Duration::from_millis(5)).await;
+        }
+    };
+    for _ in 0..5 {
+        grown(20).await;
+        let newest = last().await;
+        for sequence in [newest - 7, newest - 1, newest] {
+            stream.delete_message(sequence).await.unwrap();
+        }
+    }
+    stream.purge().await.unwrap();
+    grown(20).await;
+    stop.store(true, Ordering::SeqCst);
+    let (received, token) = receiving.await.unwrap();
+    let stock = shop.staff_after("/v1/admin/stock/MOKA-3", &token).await.expect(200);
+    assert_eq!(stock.int("/on_hand"), received, "every one was applied, once");
+    // What a purge takes away is not missing: a stream keeps what it keeps, readers of older events have the log.
+    shop.cli(&["verify"]);
+}
