@@ -34,6 +34,24 @@ impl Role {
         self != Self::Shopper
     }
 
+    /// Acts for shoppers: cancels and pays their orders.
+    #[must_use]
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Support | Self::Manager | Self::Owner)
+    }
+
+    /// Reads personal data in the log and in read models.
+    #[must_use]
+    pub fn opens_personal(self) -> bool {
+        self.serves()
+    }
+
+    /// Reads where an order goes.
+    #[must_use]
+    pub fn sees_contact(self) -> bool {
+        self.opens_personal() || self == Self::Fulfilment
+    }
+
     /// Changes catalogue and stock.
     #[must_use]
     pub fn manages(self) -> bool {

@@ -385,6 +385,7 @@ async fn sandbox_psp(port: u16, data_dir: PathBuf, webhook_url: String, webhook_
 
 fn show_config(file: Option<&std::path::Path>, check: bool) -> anyhow::Result<()> {
     let mut config = infra::config::load(file)?;
+    crate::settings::Settings::try_from(&config)?;
     if check {
         println!("the configuration is valid");
         return Ok(());

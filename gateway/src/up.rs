@@ -3,18 +3,25 @@
 //! Private Postgres and NATS servers are child processes; they are started and watched from the main thread, because the
 //! signal that ends them with us is tied to the thread that made them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use infra::child_server::{self, ChildServers, Tools};
 use infra::config::{self, Config};
 use infra::task::{CancellationToken, TaskGroup};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::roles::{self, Running};
 use crate::sandbox_psp::{self, SandboxConfig};
+use crate::settings::Settings;
 use crate::shop::{RunFile, SecretsFile};
 use crate::{demo, migrate};
+
+/// Longest wait for a killed program of this shop to let go of its port.
+const DYING_WAIT: Duration = Duration::from_secs(2);
+const DYING_POLL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -23,20 +30,28 @@ pub struct Options {
     pub demo: bool,
 }
 
+/// The port; one that a program of this shop has which was just killed is waited for.
+async fn own_port(options: &Options) -> anyhow::Result<TcpListener> {
+    let until = Instant::now() + DYING_WAIT;
+    loop {
+        let error = match roles::bind(([127, 0, 0, 1], options.port).into()).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        let Some(run) = RunFile::read(&options.data_dir).ok().filter(|run| Path::new(&format!("/proc/{}", run.pid)).exists()) else {
+            return Err(error);
+        };
+        anyhow::ensure!(Instant::now() < until, "this shop runs already as process {}: {}", run.pid, run.url);
+        tokio::time::sleep(DYING_POLL).await;
+    }
+}
+
 /// Runs until SIGINT or SIGTERM.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut config = config::load(None)?;
+    Settings::try_from(&config)?;
     // The port first: a taken one is said before anything is started.
-    let listener = roles::bind(([127, 0, 0, 1], options.port).into()).await;
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => match RunFile::read(&options.data_dir) {
-            Ok(run) if std::path::Path::new(&format!("/proc/{}", run.pid)).exists() => {
-                anyhow::bail!("this shop runs already as process {}: {}", run.pid, run.url)
-            }
-            _ => return Err(error),
-        },
-    };
+    let listener = own_port(&options).await?;
     let stop = CancellationToken::new();
     let tools = Tools {
         postgres_bin_dir: config::variable("DAYBOOK_PG_BIN_DIR").map(PathBuf::from),

@@ -286,9 +286,9 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
             errors.push(format!("{}: {}", file.unwrap_or(Path::new("daybook.toml")).display(), error.message()));
             Table::new()
         }),
-        (None, Err(_)) => Table::new(),
-        (Some(path), Err(error)) => {
-            errors.push(format!("{}: {error}", path.display()));
+        (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Table::new(),
+        (path, Err(error)) => {
+            errors.push(format!("{}: {error}", path.unwrap_or(Path::new("daybook.toml")).display()));
             Table::new()
         }
     };
@@ -297,6 +297,7 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
     }
     let known = Table::try_from(Config::default()).unwrap_or_default();
     unknown_keys(&table, &known, "", &mut errors);
+    drop_wrong_types(&mut table, &known, &mut errors);
     let config = table.try_into::<Config>().map_err(|error| errors.push(error.message().to_owned())).unwrap_or_default();
     check(&config, &mut errors);
     if errors.is_empty() { Ok(config) } else { Err(ConfigError(errors)) }
@@ -365,6 +366,27 @@ fn unknown_keys(table: &Table, known: &Table, prefix: &str, errors: &mut Vec<Str
     }
 }
 
+/// Takes out each setting whose value is of the wrong type, and says which and why; the default stands for it meanwhile.
+fn drop_wrong_types(table: &mut Table, known: &Table, errors: &mut Vec<String>) {
+    let why = |alone: Table| alone.try_into::<Config>().err().map(|error| error.message().trim().to_owned());
+    table.retain(|section, value| match (value, known.get(section)) {
+        (Value::Table(settings), Some(Value::Table(_))) => {
+            settings.retain(|key, value| {
+                let alone = Table::from_iter([(key.to_owned(), value.clone())]);
+                let wrong = why(Table::from_iter([(section.to_owned(), Value::Table(alone))]));
+                errors.extend(wrong.iter().map(|why| format!("`{section}.{key}`: {why}")));
+                wrong.is_none()
+            });
+            true
+        }
+        (value, _) => {
+            let wrong = why(Table::from_iter([(section.to_owned(), value.clone())]));
+            errors.extend(wrong.iter().map(|why| format!("`{section}`: {why}")));
+            wrong.is_none()
+        }
+    });
+}
+
 /// Levenshtein distance.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -391,6 +413,10 @@ fn check(config: &Config, errors: &mut Vec<String>) {
     must(matches!(config.store.rounding.as_str(), "half_up" | "half_even"), "`store.rounding` must be `half_up` or `half_even`");
     must(config.writer.batch_commands_max > 0, "`writer.batch_commands_max` must be at least 1");
     must(config.writer.queue_max > 0, "`writer.queue_max` must be at least 1");
+    must(config.http.request_timeout_ms > 0, "`http.request_timeout_ms` must be at least 1");
+    must(config.http.header_timeout_ms > 0, "`http.header_timeout_ms` must be at least 1");
+    must(config.http.connections_max > 0, "`http.connections_max` must be at least 1");
+    must(config.postgres.connections_max > 0, "`postgres.connections_max` must be at least 1");
     must(config.http.listen.parse::<std::net::SocketAddr>().is_ok(), "`http.listen` must be an address and port like `127.0.0.1:8080`");
     must(
         config.http.metrics_listen.parse::<std::net::SocketAddr>().is_ok(),
@@ -410,6 +436,16 @@ mod tests {
         let mut errors = Vec::new();
         unknown_keys(&table, &Table::try_from(Config::default()).unwrap(), "", &mut errors);
         assert_eq!(errors, ["`http.listn` is not a setting; did you mean `http.listen`?"]);
+    }
+
+    #[test]
+    fn each_value_of_a_wrong_type_is_named() {
+        let mut table: Table = "[http]\nlisten = \"x\"\nconnections_max = \"many\"\n[store]\nname = 3".parse().unwrap();
+        let mut errors = Vec::new();
+        drop_wrong_types(&mut table, &Table::try_from(Config::default()).unwrap(), &mut errors);
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("`http.connections_max`: invalid type") && errors[1].starts_with("`store.name`: "), "{errors:?}");
+        assert!(table["http"].get("listen").is_some() && table["http"].get("connections_max").is_none());
     }
 
     #[test]

@@ -80,6 +80,8 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         (shop.post(&lines, json!({ "sku": "MUG-1", "quantity": 0 })).await, 422, "validation_failed"),
         (shop.post(&lines, json!({ "sku": "MUG-1", "quantity": 1000 })).await, 422, "validation_failed"),
         (shop.post(&lines, json!({ "sku": 7 })).await, 422, "validation_failed"),
+        (shop.get_after("/v1/products", "1.-1").await, 400, "invalid_parameter"),
+        (shop.put(&format!("/v1/carts/{cart}/contact"), crate::shop::contact("mira@example.org", "Mi\0ra")).await, 422, "invalid_text"),
         (shop.post(&format!("/v1/carts/{cart}/checkout"), json!({})).await, 422, "cart_incomplete"),
         (shop.get("/v1/carts/unknown").await, 404, "not_found"),
         (shop.get("/v1/nowhere").await, 404, "not_found"),
@@ -95,6 +97,33 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert!(answer.body["request_id"].is_string(), "{}", answer.text);
         shop.get(&format!("/problems/{code}")).await.expect(200);
+    }
+    let negative = shop.post(&lines, json!({ "sku": "MUG-1", "quantity": -1 })).await.expect(422);
+    assert_eq!((negative.str("/errors/0/pointer"), negative.str("/errors/0/code")), ("/quantity".to_owned(), "invalid".to_owned()));
+    assert!(negative.str("/detail").ends_with("expected a whole number that is not negative"), "{}", negative.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_staff_those_who_serve_shoppers_change_orders_and_see_whose_they_are() {
+    let shop = Shop::empty().await;
+    shop.product("VASE-1", "30.00", 3).await;
+    let cart = shop.cart(&[("VASE-1", 1)]).await;
+    let order = shop.checkout(&cart, "tok_decline").await.expect(201);
+    let (id, written) = (order.str("/id"), order.token.clone().unwrap());
+    let payment = json!({ "provider": "sandbox", "token": "tok_approve" });
+    for (role, sees, changes) in [("analyst", false, 403), ("operator", false, 403), ("fulfilment", true, 403), ("support", true, 200)] {
+        let bearer = format!("Bearer {}", shop.cli(&["token", "--role", role]).trim());
+        let headers = [("authorization", bearer.as_str()), ("consistency-token", written.as_str()), ("prefer", "wait=15")];
+        for path in [format!("/v1/orders/{id}"), format!("/v1/orders/{id}?as_of={}", written.split_once('.').unwrap().1)] {
+            let shown = shop.send(Method::GET, &path, None, &headers).await.unwrap().expect(200);
+            assert_eq!(shown.body["contact"]["email"].is_string(), sees, "{role}: {}", shown.text);
+        }
+        let list = shop.send(Method::GET, "/v1/admin/orders", None, &headers).await.unwrap().expect(200);
+        assert_eq!(list.body["items"][0]["contact"]["email"].is_string(), sees, "{role}: {}", list.text);
+        if changes == 403 {
+            shop.send(Method::POST, &format!("/v1/orders/{id}/payments"), Some(payment.clone()), &headers).await.unwrap().expect(403);
+        }
+        shop.send(Method::POST, &format!("/v1/orders/{id}/cancel"), Some(json!({})), &headers).await.unwrap().expect(changes);
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Load {
     pub pool: PgPool,
     writers: Writers,
     seed: u64,
+    /// Between two commands of a writer's client: 0 is as fast as can be.
+    pause_ms: u64,
 }
 
 /// Killed at the end, also at that of a test that failed.
@@ -48,7 +50,7 @@ impl Load {
         let servers = ChildServers::start(&dir, &tools, &Running::default(), |_| ()).await.unwrap();
         let pool = infra::postgres::connect(&servers.database_url, 20, &[]).await.unwrap();
         infra::postgres::MIGRATOR.run(&pool).await.unwrap();
-        Self { dir, servers, pool, writers: Writers([None, None]), seed }
+        Self { dir, servers, pool, writers: Writers([None, None]), seed, pause_ms: 0 }
     }
 
     fn write(&mut self, n: usize) {
@@ -56,7 +58,7 @@ impl Load {
         let mut command = Command::new(env!("CARGO_BIN_EXE_log-writer"));
         let url = &self.servers.database_url;
         let named = format!("{url}{}application_name={WRITER}", if url.contains('?') { '&' } else { '?' });
-        command.arg(named).arg(self.acknowledged(n)).arg((self.seed >> 33).to_string());
+        command.arg(named).arg(self.acknowledged(n)).arg((self.seed >> 33).to_string()).arg(self.pause_ms.to_string());
         self.writers.0[n] = Some(command.spawn().unwrap());
     }
 
@@ -166,6 +168,8 @@ async fn readers_of_a_log_whose_writers_are_killed_miss_nothing_and_double_nothi
     let (seconds, kills) = (times("DAYBOOK_TEST_STRESS_S", 8) as u64, times("DAYBOOK_TEST_STRESS_KILLS", 4));
     let events_min = times("DAYBOOK_TEST_STRESS_EVENTS", 4_000) as i64;
     let mut load = Load::start().await;
+    // A load that the copy keeps up with: what is behind after each blow is the blow's doing.
+    load.pause_ms = 10;
     let stop = CancellationToken::new();
     let nats = infra::stream::connect(&load.servers.nats_url).await.unwrap();
     let feed = Feed::new(load.pool.clone());

@@ -300,6 +300,12 @@ impl Task {
     /// Seals and bounds a decision's events, then lets them take effect on the cache.
     async fn prepare(&mut self, job: Box<dyn Job>, mut decided: Decided) -> Option<Ready> {
         for pending in &mut decided.events {
+            // Looked for before it is sealed: a read model, where it stands open, can't hold it.
+            if pending.event.payload.contains("\\u0000") {
+                let refusal = Refusal::new("invalid_text", "texts must not contain the character U+0000; remove it");
+                job.fail(CommandError::Refused(Box::new(refusal), Position { epoch: 1, position: 0 }));
+                return None;
+            }
             if pending.event.payload.contains(PERSONAL_MARK) {
                 let Some(scope) = pending.scope else {
                     return failed(job, Failure::Poison(format!("{} has personal data of nobody", pending.event.event_type)));
@@ -317,11 +323,6 @@ impl Task {
             if pending.event.payload.len() > self.limits.event_bytes_max {
                 let detail = format!("an event would be {} bytes; shorten the texts", pending.event.payload.len());
                 job.fail(CommandError::Refused(Box::new(Refusal::new("too_large", detail)), Position { epoch: 1, position: 0 }));
-                return None;
-            }
-            if pending.event.payload.contains("\\u0000") {
-                let refusal = Refusal::new("invalid_text", "texts must not contain the character U+0000; remove it");
-                job.fail(CommandError::Refused(Box::new(refusal), Position { epoch: 1, position: 0 }));
                 return None;
             }
         }

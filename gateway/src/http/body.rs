@@ -28,14 +28,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             return Err(Problem::new("unsupported_media_type", "send the body as `Content-Type: application/json`"));
         }
         let text = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
-        serde_json::from_slice(text).map(Self).map_err(|error| {
-            let detail = format!("the body is not what this route takes: {error}");
-            match error.classify() {
-                serde_json::error::Category::Data => Problem::new("validation_failed", detail),
-                _ => Problem::new("invalid_json", detail),
-            }
-        })
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(error.path(), error.inner()))?;
+        reader.end().map(|()| Self(read)).map_err(|error| Problem::new("invalid_json", format!("the body is not JSON: {error}")))
     }
+}
+
+/// What is wrong with a body, and where; a value's type in the words of JSON.
+fn refused(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Problem {
+    if error.classify() != serde_json::error::Category::Data {
+        return Problem::new("invalid_json", format!("the body is not JSON: {error}"));
+    }
+    let text = error.to_string();
+    let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+    let what = match what.split_once(", expected ") {
+        Some((found, "u32" | "u64" | "usize")) => format!("{found}, expected a whole number that is not negative"),
+        Some((found, "i32" | "i64")) => format!("{found}, expected a whole number"),
+        Some((found, kind)) if kind.starts_with("struct ") => format!("{found}, expected an object"),
+        _ => what.to_owned(),
+    };
+    let pointer = path.iter().fold(String::new(), |pointer, segment| match segment {
+        serde_path_to_error::Segment::Seq { index } => format!("{pointer}/{index}"),
+        serde_path_to_error::Segment::Map { key } => format!("{pointer}/{key}"),
+        _ => pointer,
+    });
+    let code = if what.starts_with("missing field") { "required" } else { "invalid" };
+    Problem::new("validation_failed", format!("the body is not what this route takes: {what}")).error(&pointer, code, &what)
 }
 
 /// The query string.

@@ -257,7 +257,7 @@ pub async fn stream(
     let Some((mut state, version)) = state_of(&app.loader, &kind, &id, position).await? else {
         return Err(Problem::not_found("stream"));
     };
-    if !opens_personal(role) {
+    if !role.opens_personal() {
         seal_personal(&mut state);
     }
     let mut stored = event_log::stream(&app.pool, (&kind, &id), query.after.unwrap_or(0), position).await?;
@@ -343,10 +343,6 @@ fn format_of(accept: Option<&str>) -> Result<&'static str, Problem> {
         }
     }
     Ok(NDJSON)
-}
-
-fn opens_personal(role: Role) -> bool {
-    matches!(role, Role::Owner | Role::Manager | Role::Support)
 }
 
 fn seal_personal(value: &mut Value) {

@@ -144,10 +144,12 @@ pub async fn show(
     Query(query): Query<OrderQuery>,
 ) -> Result<Read<Value>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    let shows_contact = app.shows_contact(&caller, order_id, query.token.as_deref());
     if let Some(as_of) = &query.as_of {
         let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
         let at = Position { epoch: event_log::head(&app.pool).await?.epoch, position };
-        let (body, version) = app.order_as_of(order_id, at, false).await?;
+        let (mut body, version) = app.order_as_of(order_id, at, false).await?;
+        seal_contact(&mut body, shows_contact);
         return Ok(Read::personal(body, at).version(version, &caller));
     }
     let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
@@ -157,7 +159,8 @@ pub async fn show(
     let payments: Vec<Payment> = row.payments.into_iter().map(|p| p.state).collect();
     let position = row.order.position.max(at.position);
     let placed = row.order.state.placed().ok_or_else(|| Problem::not_found("order"))?;
-    let body = render(placed, &payments, Position { epoch: at.epoch, position }, None);
+    let mut body = render(placed, &payments, Position { epoch: at.epoch, position }, None);
+    seal_contact(&mut body, shows_contact);
     Ok(Read::personal(body, at).version(row.order.version, &caller))
 }
 
@@ -208,6 +211,7 @@ pub async fn live(
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
     projections::order::find(&app.pool, &order_id.to_string()).await?.ok_or_else(|| Problem::not_found("order"))?;
     let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
+    let shows_contact = app.shows_contact(&caller, order_id, query.token.as_deref());
     let stop = app.stop.clone();
     let stream = futures::stream::unfold((app, String::new()), move |(app, shown)| async move {
         let until = Instant::now() + idle;
@@ -216,7 +220,9 @@ pub async fn live(
             let payments: Vec<Payment> = row.payments.iter().map(|p| p.state.clone()).collect();
             let position = row.payments.iter().map(|p| p.position).fold(row.order.position, i64::max);
             let at = Position { epoch: event_log::head(&app.pool).await.ok()?.epoch, position };
-            let body = render(row.order.state.placed()?, &payments, at, None).to_string();
+            let mut body = render(row.order.state.placed()?, &payments, at, None);
+            seal_contact(&mut body, shows_contact);
+            let body = body.to_string();
             if body != shown {
                 return Some((Ok(SseEvent::default().id(at.to_string()).event("order").data(&body)), (app, body)));
             }
@@ -239,7 +245,7 @@ pub async fn pay(
     Query(query): Query<OrderQuery>,
     Body(body): Body<PaymentBody>,
 ) -> Result<Wrote<Value>, Problem> {
-    let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    let order_id = app.may_change(&caller, &id, query.token.as_deref())?;
     let until = app.outcome_until(&caller);
     let idempotency = caller.idempotency(&body, true)?;
     let Some(attempt) = app.attempt(Some(&body)).await? else {
@@ -270,7 +276,7 @@ pub async fn cancel(
     Path(id): Path<String>,
     Query(query): Query<OrderQuery>,
 ) -> Result<Wrote<Value>, Problem> {
-    let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
+    let order_id = app.may_change(&caller, &id, query.token.as_deref())?;
     let by = if caller.is_staff() { "staff" } else { "shopper" };
     let if_match = caller.if_match()?;
     let idempotency = caller.idempotency(&(), false)?;
@@ -307,7 +313,11 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
     let payments = projections::order::payments_of(&app.pool, &ids).await?;
     let of = |id: &str| payments.get(id).map(Vec::as_slice).unwrap_or_default();
-    let items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, of(&row.id), at, None))).collect();
+    let mut items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, of(&row.id), at, None))).collect();
+    let shows_contact = caller.role().is_some_and(Role::sees_contact);
+    for body in &mut items {
+        seal_contact(body, shows_contact);
+    }
     Ok(Read::personal(json!({ "items": items, "next_cursor": next_cursor }), at))
 }
 
@@ -331,6 +341,13 @@ fn numbers() -> Result<Vec<String>, Problem> {
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Problem::internal())?;
     let number = |chunk: &[u8]| chunk.iter().map(|byte| char::from(NUMBER_ALPHABET[usize::from(byte % 32)])).collect();
     Ok(bytes.chunks(NUMBER_CHARS).map(number).collect())
+}
+
+/// Leaves of who buys that it is sealed, as the log shows it to those who may not open it.
+fn seal_contact(body: &mut Value, shows_contact: bool) {
+    if !shows_contact {
+        body["contact"] = json!({ "sealed": true });
+    }
 }
 
 /// An order as answers show it.
@@ -392,11 +409,29 @@ impl App {
     /// Staff see every order, others those whose token they have; nobody learns whether an order exists.
     fn may_see(&self, caller: &Caller, id: &str, token: Option<&str>) -> Result<OrderId, Problem> {
         let order_id: OrderId = id.parse().map_err(|_| Problem::not_found("order"))?;
+        let may = caller.is_staff() || self.has_token(caller, order_id, token);
+        if may { Ok(order_id) } else { Err(Problem::not_found("order")) }
+    }
+
+    fn has_token(&self, caller: &Caller, order_id: OrderId, token: Option<&str>) -> bool {
         let expected = self.order_token(order_id);
         let given = token.or_else(|| caller.header("order-token")).unwrap_or_default();
         // Hashes are compared, so that the time says nothing about the token.
-        let matches = blake3::hash(given.as_bytes()) == blake3::hash(expected.as_bytes());
-        if caller.is_staff() || matches { Ok(order_id) } else { Err(Problem::not_found("order")) }
+        blake3::hash(given.as_bytes()) == blake3::hash(expected.as_bytes())
+    }
+
+    /// Shoppers change their orders, by the token; of staff those who serve them.
+    fn may_change(&self, caller: &Caller, id: &str, token: Option<&str>) -> Result<OrderId, Problem> {
+        let order_id = self.may_see(caller, id, token)?;
+        if !self.has_token(caller, order_id, token) {
+            caller.require(Role::serves)?;
+        }
+        Ok(order_id)
+    }
+
+    /// Whether an answer says who buys: to those with the order's token, and to staff who need to know.
+    fn shows_contact(&self, caller: &Caller, order_id: OrderId, token: Option<&str>) -> bool {
+        caller.role().is_some_and(Role::sees_contact) || self.has_token(caller, order_id, token)
     }
 
     fn outcome_until(&self, caller: &Caller) -> Instant {

@@ -28,7 +28,7 @@ pub struct Fault {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FaultReason {
-    #[error("a quote opens here and is never closed")]
+    #[error("a quote opens here and is not closed within {RECORD_BYTES_MAX} bytes: close it, or shorten the text")]
     UnclosedQuote,
     #[error("a closing quote must be followed by a comma or the end of the line; write a quote inside of a text as \"\"")]
     TextAfterQuote,

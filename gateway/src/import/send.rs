@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use commands::answer::Position;
 use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,7 +42,9 @@ struct Summary {
 pub async fn send(shop: &Shop, file: &Path, request: &Request, json: bool) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let opened = tokio::fs::File::open(file).await.with_context(|| format!("can't read {}", file.display()))?;
-    let bar = ProgressBar::new(opened.metadata().await?.len());
+    let about = opened.metadata().await?;
+    ensure!(about.is_file(), "{} is not a file", file.display());
+    let bar = ProgressBar::new(about.len());
     let style = "{bar:32} {bytes}/{total_bytes}  {msg}";
     bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
     // A shop that takes its time leaves our connection full: no reason to give it up, as this setting would after 30 s.
@@ -67,7 +69,14 @@ pub async fn send(shop: &Shop, file: &Path, request: &Request, json: bool) -> an
         .body(reqwest::Body::wrap_stream(pieces))
         .send()
         .await
-        .with_context(|| format!("no shop answers at {}", shop.url))?;
+        .map_err(|error| {
+            let answers = !error.is_connect();
+            anyhow::Error::new(error).context(if answers {
+                format!("the shop at {} did not take the whole file; what went in stays as it is, and its log says why", shop.url)
+            } else {
+                format!("no shop answers at {}", shop.url)
+            })
+        })?;
     if !response.status().is_success() {
         bail!("the shop refuses the import: {}", reason(response).await);
     }

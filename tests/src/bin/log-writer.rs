@@ -1,10 +1,11 @@
 //! A writer process for the stress tests: gives commands to a writer of its own, as fast as it answers, until it is killed.
 //!
-//! `log-writer DATABASE_URL FILE SEED`: after each answer it appends `<stream> <version> <epoch>.<position>` to FILE, so the
-//! file has nothing that was not acknowledged. A second process on the same streams makes conflicts.
+//! `log-writer DATABASE_URL FILE SEED PAUSE_MS`: after each answer it appends `<stream> <version> <epoch>.<position>` to FILE, so the
+//! file has nothing that was not acknowledged. Each client pauses before its next command. A second process on the same streams makes conflicts.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use commands::answer::{Actor, CommandError, Origin};
 use commands::loader::Loader;
@@ -24,7 +25,8 @@ const SHARED: u64 = 400;
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
-    let (url, file, seed) = (arguments.next().unwrap(), arguments.next().unwrap(), arguments.next().unwrap().parse::<u64>().unwrap());
+    let (url, file) = (arguments.next().unwrap(), arguments.next().unwrap());
+    let (seed, pause_ms) = (arguments.next().unwrap().parse::<u64>().unwrap(), arguments.next().unwrap().parse::<u64>().unwrap());
     let file = Arc::new(Mutex::new(std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap()));
     let pool = infra::postgres::connect(&url, 8, &[]).await.unwrap();
     let sealer = Sealer::new(pool.clone(), MasterKey::parse(&MasterKey::generate().unwrap()).unwrap());
@@ -39,6 +41,9 @@ async fn main() {
             loop {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 give(&writer, &file, random >> 33).await;
+                if pause_ms > 0 {
+                    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                }
             }
         });
     }
