@@ -34,6 +34,8 @@ use crate::writer::Writer;
 pub const NAME: &str = "reactor";
 /// Calls to the provider at once.
 const CALLS_MAX: usize = 64;
+/// Longest that events which ask for nothing wait for the checkpoint: most of them do.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest wait before due rows are looked for anyway.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait before a call that could not be made is made again; doubled with each attempt up to [`RETRY_MAX_MS`].
@@ -132,25 +134,34 @@ impl Reactor {
         let position: i64 =
             sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1").bind(NAME).fetch_one(&self.pool).await?;
         let mut tail: Tail = self.feed.tail(position);
+        let (mut before, mut saved_at) = (position, tokio::time::Instant::now());
         loop {
-            let before = tail.position();
-            let events = tail.next().await?;
-            if !self.take(&events, before).await? {
+            let events = match tokio::time::timeout(CHECKPOINT_INTERVAL, tail.next()).await {
+                Ok(events) => events?,
+                Err(_silence) if tail.position() == before => continue,
+                Err(_silence) => Arc::default(),
+            };
+            let asks = events.iter().any(|event| matches!(event.aggregate_type.as_str(), "payment" | "subject"));
+            if !asks && !events.is_empty() && saved_at.elapsed() < CHECKPOINT_INTERVAL {
+                continue;
+            }
+            if !self.take(&events, before, tail.position()).await? {
                 return Ok(());
             }
-            self.wake.notify_one();
+            (before, saved_at) = (tail.position(), tokio::time::Instant::now());
+            if asks {
+                self.wake.notify_one();
+            }
         }
     }
 
-    /// Turns a batch into rows to be worked on. `false`: somebody else has moved the checkpoint.
-    async fn take(&self, events: &[StoredEvent], before: i64) -> Result<bool, ReactorError> {
-        let Some(last) = events.last() else {
-            return Ok(true);
-        };
+    /// Turns the events that ask for something, of those up to `position`, into rows to be worked on. `false`: somebody else
+    /// has moved the checkpoint.
+    async fn take(&self, events: &[StoredEvent], before: i64, position: i64) -> Result<bool, ReactorError> {
         let mut transaction = self.pool.begin().await?;
         let moved = sqlx::query("UPDATE checkpoint SET position = $2, updated_at = $4 WHERE projection = $1 AND position = $3")
             .bind(NAME)
-            .bind(last.position)
+            .bind(position)
             .bind(before)
             .bind(infra::clock::now())
             .execute(&mut *transaction)

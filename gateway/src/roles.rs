@@ -111,7 +111,7 @@ pub async fn start(
         following.spawn("relay", relay::run(pool.clone(), nats.clone(), stop_following.clone()));
     }
     if roles.contains(&Role::Projector) {
-        let write_pool = postgres::connect(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
+        let write_pool = postgres::connect_for_read_models(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
         projections::spawn_all(&mut following, &write_pool, &feed, &sealer);
     }
     let search = Arc::new(SearchReplica::open(&config.search_dir, pool.clone(), feed.clone()).await?);
@@ -137,8 +137,8 @@ pub async fn start(
         let reactor = Reactor::new(pool.clone(), writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
     }
-    let checkpoints = Arc::new(Checkpoints::new());
-    following.spawn("checkpoints", Arc::clone(&checkpoints).run(pool.clone(), stop_following));
+    let checkpoints = Arc::new(Checkpoints::new(pool.clone()));
+    following.spawn("checkpoints", Arc::clone(&checkpoints).run(stop_following));
     let app = Arc::new(App {
         settings: Settings::try_from(&config)?,
         tokens: Tokens::new(&config.token_key)?,

@@ -77,7 +77,10 @@ pub struct Batch {
 pub async fn batches(pool: &PgPool, first: i64, last: i64) -> Result<Vec<Batch>, sqlx::Error> {
     sqlx::query_as(
         "SELECT batch, first_position, last_position, encode(chain, 'hex') AS chain, epoch
-         FROM event_batch WHERE last_position >= $1 AND first_position <= $2 AND last_position >= first_position ORDER BY last_position",
+         FROM event_batch
+         WHERE last_position BETWEEN $1 AND coalesce(
+                   (SELECT b.last_position FROM event_batch b WHERE b.last_position >= $2 ORDER BY b.last_position LIMIT 1), $2)
+           AND last_position >= first_position ORDER BY last_position",
     )
     .bind(first)
     .bind(last)

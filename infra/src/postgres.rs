@@ -18,15 +18,28 @@ const STATEMENT_TIMEOUT_MS: &str = "30000";
 /// Opens a pool; `search_path` names the schemas of the read models, the log's own comes last. Connections are called what
 /// the URL's `application_name` says, else `daybook`.
 pub async fn connect(url: &str, connections_max: u32, search_path: &[&str]) -> Result<PgPool, sqlx::Error> {
+    pool(connections_max, options(url, search_path)?).await
+}
+
+/// For what is made from the log and can be made again: a commit does not wait for the disk. What a crash takes away goes with
+/// its checkpoint, and is applied again.
+pub async fn connect_for_read_models(url: &str, connections_max: u32, search_path: &[&str]) -> Result<PgPool, sqlx::Error> {
+    pool(connections_max, options(url, search_path)?.options([("synchronous_commit", "off")])).await
+}
+
+fn options(url: &str, search_path: &[&str]) -> Result<PgConnectOptions, sqlx::Error> {
     let mut path: Vec<&str> = search_path.to_vec();
     path.push("public");
     let options = PgConnectOptions::from_str(url)?;
     let name = options.get_application_name().unwrap_or("daybook").to_owned();
-    let options = options.application_name(&name).options([
+    Ok(options.application_name(&name).options([
         ("search_path", path.join(",").as_str()),
         ("statement_timeout", STATEMENT_TIMEOUT_MS),
         ("timezone", "UTC"),
-    ]);
+    ]))
+}
+
+async fn pool(connections_max: u32, options: PgConnectOptions) -> Result<PgPool, sqlx::Error> {
     PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
 }
 

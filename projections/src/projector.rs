@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use infra::event_log::StoredEvent;
@@ -13,12 +14,18 @@ use infra::feed::{Feed, Tail};
 use infra::sealing::{SealError, Sealer};
 use infra::task::CancellationToken;
 use sqlx::{PgConnection, PgPool};
+use tokio::time::{Instant, timeout_at};
 
 use crate::parked;
 
 /// Wait after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Shortest time between two transactions: under load several batches become one. An event that comes after a rest is applied
+/// at once.
+const APPLY_INTERVAL: Duration = Duration::from_millis(5);
+/// Most events that are gathered for one transaction.
+const GATHERED_MAX: usize = 1_000;
 /// How often a projection with nothing to do looks whether it was paused or set back.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a paused projection looks whether it may go on.
@@ -161,6 +168,7 @@ impl<P: Projection> Projector<P> {
         let Some(mut place) = self.begin(stop).await? else {
             return Ok(());
         };
+        let mut applied_at = Instant::now();
         loop {
             let before = place.tail.position();
             let next = tokio::select! {
@@ -174,9 +182,11 @@ impl<P: Projection> Projector<P> {
                 }
                 return Ok(());
             };
-            if !self.apply_or_find(&events?, before, &place).await? {
+            let events = gather(events?, &mut place.tail, applied_at + APPLY_INTERVAL, stop).await?;
+            if !self.apply_or_find(&events, before, &place).await? {
                 return Ok(());
             }
+            applied_at = Instant::now();
             *wait = RETRY_MIN;
         }
     }
@@ -273,6 +283,22 @@ impl<P: Projection> Projector<P> {
         metrics::gauge!("daybook_projection_position", "projection" => P::NAME).set(position_metric(last.position));
         Ok(true)
     }
+}
+
+/// A batch and what comes until `due`; what was there already even when it is past.
+async fn gather(
+    first: Arc<Vec<StoredEvent>>,
+    tail: &mut Tail,
+    due: Instant,
+    stop: &CancellationToken,
+) -> Result<Arc<Vec<StoredEvent>>, sqlx::Error> {
+    let mut gathered = first;
+    while gathered.len() < GATHERED_MAX {
+        let more = tokio::select! { () = stop.cancelled() => break, more = timeout_at(due, tail.next()) => more };
+        let Ok(more) = more else { break };
+        Arc::make_mut(&mut gathered).extend_from_slice(&more?);
+    }
+    Ok(gathered)
 }
 
 /// Empties a projection and sets it back to the log's beginning; its projector then reads the whole log anew.

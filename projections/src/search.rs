@@ -24,6 +24,7 @@ use std::{
     fs,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,10 @@ pub const FILTER_VALUES_MAX: usize = 100;
 /// One worker keeps the documents in the order they were put; analysis is most of its work.
 const WRITER_THREADS: usize = 1;
 const WRITER_MEMORY_BYTES: usize = 64 << 20;
+/// Longest wait for the lock of an index that was just closed: a child process that is being started holds a copy of the
+/// lock's file until it runs its own program.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(10);
 const MERGE_SEGMENTS_MIN: usize = 5;
 const MERGE_DELETED_RATIO: f32 = 0.25;
 
@@ -165,7 +170,7 @@ impl SearchIndex {
         };
         analysis::register(index.tokenizers());
 
-        let writer = index.writer_with_num_threads(WRITER_THREADS, WRITER_MEMORY_BYTES)?;
+        let writer = self::writer(&index)?;
         let mut merging = LogMergePolicy::default();
         merging.set_min_num_segments(MERGE_SEGMENTS_MIN);
         merging.set_del_docs_ratio_before_merge(MERGE_DELETED_RATIO);
@@ -303,6 +308,17 @@ fn open_existing(dir: &Path, format: &str) -> Result<(Index, (i32, i64)), String
         return Err("schema or analysis changed".to_owned());
     }
     Ok((index, (payload.epoch, payload.position)))
+}
+
+/// The index's one writer. Blocks for a bounded time while the lock is on its way out.
+fn writer(index: &Index) -> Result<IndexWriter, TantivyError> {
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match index.writer_with_num_threads(WRITER_THREADS, WRITER_MEMORY_BYTES) {
+            Err(TantivyError::LockFailure(..)) if Instant::now() < until => std::thread::sleep(LOCK_POLL),
+            ended => return ended,
+        }
+    }
 }
 
 /// The directory itself stays: it may be a mount point.

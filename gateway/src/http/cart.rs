@@ -325,7 +325,7 @@ impl App {
 
     /// Which variant a new line means.
     async fn sellable(&self, new: &NewLine) -> Result<Sellable, Problem> {
-        super::reading::checkpoint(&self.pool, "product").await?;
+        self.checkpoints.of("product").await?;
         let missing = || Problem::not_found("product on sale");
         if let Some(sku) = &new.sku {
             let found = product::variants_by_skus(&self.pool, std::slice::from_ref(sku)).await?;
@@ -343,7 +343,7 @@ impl App {
 
     /// The products of a cart's lines, from the read model.
     pub(super) async fn products_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Product>, Problem> {
-        super::reading::checkpoint(&self.pool, "product").await?;
+        self.checkpoints.of("product").await?;
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
         let rows = product::by_variants(&self.pool, &variants).await?;
         let mut products = HashMap::with_capacity(variants.len());

@@ -22,29 +22,67 @@ use crate::app::App;
 /// How often the checkpoints are looked at while somebody waits for one.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
+/// How old the checkpoints may be that a read goes by.
+const FRESH: Duration = Duration::from_millis(5);
+
 /// The checkpoints as one task reads them for all that wait: many waiting reads cost as many queries as one.
 #[derive(Debug)]
 pub struct Checkpoints {
+    pool: PgPool,
     wanted: Notify,
-    seen: watch::Sender<HashMap<String, i64>>,
+    seen: watch::Sender<Seen>,
+}
+
+/// The checkpoints as they were read last. Whoever reads a row later reads it at these positions or beyond.
+#[derive(Debug, Default)]
+struct Seen {
+    read_at: Option<Instant>,
+    epoch: i32,
+    /// By projection: its position, and whether it is being made anew.
+    projections: HashMap<String, (i64, bool)>,
 }
 
 impl Checkpoints {
-    pub fn new() -> Self {
-        Self { wanted: Notify::new(), seen: watch::channel(HashMap::new()).0 }
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool, wanted: Notify::new(), seen: watch::channel(Seen::default()).0 }
     }
 
     /// Reads the checkpoints as long as somebody waits, until `stop`.
-    pub async fn run(self: Arc<Self>, pool: PgPool, stop: CancellationToken) {
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         loop {
             tokio::select! { () = stop.cancelled() => return, () = self.wanted.notified() => {} }
             while self.seen.receiver_count() > 0 && !stop.is_cancelled() {
-                match sqlx::query_as::<_, (String, i64)>("SELECT projection, position FROM checkpoint").fetch_all(&pool).await {
-                    Ok(rows) => drop(self.seen.send_replace(rows.into_iter().collect())),
-                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the checkpoints can't be read"),
+                if let Err(error) = self.look().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the checkpoints can't be read");
                 }
                 tokio::time::sleep(CHECK_INTERVAL).await;
             }
+        }
+    }
+
+    async fn look(&self) -> Result<(), sqlx::Error> {
+        let read_at = Instant::now();
+        let rows: Vec<(i32, String, i64, bool)> = sqlx::query_as(
+            "SELECT (SELECT epoch FROM event_batch ORDER BY batch DESC LIMIT 1), projection, position, status = 'rebuilding' FROM checkpoint",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let epoch = rows.first().map_or(0, |row| row.0);
+        let projections = rows.into_iter().map(|(_, projection, position, rebuilding)| (projection, (position, rebuilding))).collect();
+        self.seen.send_replace(Seen { read_at: Some(read_at), epoch, projections });
+        Ok(())
+    }
+
+    /// Where a projection stands, in the log's epoch; what was read a moment ago will do.
+    pub async fn of(&self, projection: &str) -> Result<Position, Problem> {
+        let is_fresh = self.seen.borrow().read_at.is_some_and(|read_at| read_at.elapsed() < FRESH);
+        if !is_fresh {
+            self.look().await?;
+        }
+        let seen = self.seen.borrow();
+        match seen.projections.get(projection) {
+            Some((position, false)) => Ok(Position { epoch: seen.epoch, position: *position }),
+            _ => Err(Problem::new("read_model_behind", format!("the read model {projection} is being made anew; repeat shortly"))),
         }
     }
 
@@ -52,26 +90,9 @@ impl Checkpoints {
     async fn reach(&self, projection: &str, position: i64, until: Instant) -> bool {
         let mut seen = self.seen.subscribe();
         self.wanted.notify_one();
-        let reached = seen.wait_for(|seen| seen.get(projection).is_some_and(|at| *at >= position));
+        let reached = seen.wait_for(|seen| seen.projections.get(projection).is_some_and(|(at, _)| *at >= position));
         matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
     }
-}
-
-/// Where a projection stands: its checkpoint, in the log's epoch.
-pub async fn checkpoint(pool: &PgPool, projection: &str) -> Result<Position, Problem> {
-    let found: Option<(i32, i64, bool)> = sqlx::query_as(
-        "SELECT (SELECT epoch FROM event_batch ORDER BY batch DESC LIMIT 1), position, status = 'rebuilding'
-         FROM checkpoint WHERE projection = $1",
-    )
-    .bind(projection)
-    .fetch_optional(pool)
-    .await?;
-    let being_made = || Problem::new("read_model_behind", format!("the read model {projection} is being made anew; repeat shortly"));
-    let (epoch, position, rebuilding) = found.ok_or_else(being_made)?;
-    if rebuilding {
-        return Err(being_made());
-    }
-    Ok(Position { epoch, position })
 }
 
 /// Refuses a token that this log can't honour: of a lost future, or never written.
@@ -95,18 +116,18 @@ impl App {
     /// Waits until `projection` has seen the caller's token, and says where it stands.
     pub async fn read_position(&self, caller: &Caller, query: Option<&str>, projection: &str) -> Result<Position, Problem> {
         let Some(token) = caller.token(query)? else {
-            return checkpoint(&self.pool, projection).await;
+            return self.checkpoints.of(projection).await;
         };
         check_token(&self.pool, token).await?;
         let http = &self.config.http;
         let wait = caller.wait_s().map_or(http.read_wait_ms, |s| s.saturating_mul(1_000)).min(http.read_wait_max_ms);
         let until = Instant::now() + Duration::from_millis(wait);
-        let at = checkpoint(&self.pool, projection).await?;
+        let at = self.checkpoints.of(projection).await?;
         if at.position >= token.position {
             return Ok(at);
         }
         let reached = self.checkpoints.reach(projection, token.position, until).await;
-        let at = checkpoint(&self.pool, projection).await?;
+        let at = self.checkpoints.of(projection).await?;
         if reached {
             return Ok(at);
         }
