@@ -41,12 +41,11 @@ accept: ## run the acceptance tests on the real catalogues in DAYBOOK_DATA
 soak: ## the long tests, release build: 10 rounds of each race, 50 kill -9 of the shop, a minute of stress on the log
 	@$(PREPARE) && DAYBOOK_TEST_ROUNDS=10 DAYBOOK_TEST_KILLS=50 DAYBOOK_TEST_STRESS_S=60 DAYBOOK_TEST_STRESS_KILLS=20 \
 		DAYBOOK_TEST_STRESS_EVENTS=300000 DAYBOOK_TEST_NATS_KILLS=5 \
-		cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash stress history verify
+		cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash stress history verify restart stream deadline
 
-bench: ## measure the store, and the import of the real catalogue in DAYBOOK_DATA, release build
-	@$(PREPARE) && cargo run --release --locked -p gateway -- bench store
-	@[ -d "$$DAYBOOK_DATA" ] || { echo "make bench imports a real catalogue: DAYBOOK_DATA=../shared/data make bench" >&2; exit 2; }
-	@$(PREPARE) && cargo test --workspace --locked --release --test accept -- --nocapture
+bench: ## measure the store, the log, and shoppers' visits (with DAYBOOK_DATA on its real catalogue), release build
+	@$(PREPARE) && cargo build --release --locked -p gateway && for what in store log; do target/release/daybook bench $$what || exit; done \
+		&& target/release/daybook bench http $${DAYBOOK_DATA:+--products "$$DAYBOOK_DATA/icecat/products.shopify.csv"}
 
 prerequisites: ## install what is missing, or say all of it at once
 	@$(PREPARE)
