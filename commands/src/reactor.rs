@@ -194,7 +194,7 @@ impl Reactor {
     /// Each call is a task of its own: one that holds a connection goes on while this loop waits for one.
     async fn work(self: Arc<Self>, stop: &CancellationToken) {
         let mut calls = FuturesUnordered::new();
-        let mut forgotten_at = tokio::time::Instant::now();
+        let (mut forgotten_at, mut fired_at) = (tokio::time::Instant::now(), None::<tokio::time::Instant>);
         while !stop.is_cancelled() {
             let room = CALLS_MAX - calls.len();
             match self.due(room).await {
@@ -210,8 +210,11 @@ impl Reactor {
                     tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys and tokens stay for now");
                 }
             }
-            if let Err(error) = self.fire_deadlines().await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "deadlines can't be read");
+            if fired_at.is_none_or(|fired_at| fired_at.elapsed() > POLL_INTERVAL) {
+                fired_at = Some(tokio::time::Instant::now());
+                if let Err(error) = self.fire_deadlines().await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "deadlines can't be read");
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
