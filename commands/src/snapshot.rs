@@ -8,6 +8,7 @@ use domain::event::{FINGERPRINT, Root};
 use infra::event_store::StreamId;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::answer::Failure;
 
@@ -25,6 +26,8 @@ const BATCH_MAX: usize = 64;
 pub(crate) struct Snapshot {
     pub(crate) stream: StreamId,
     pub(crate) version: i64,
+    /// The event of this version: should the log be set back meanwhile, another one may stand there.
+    pub(crate) event_id: Uuid,
     /// As JSON.
     pub(crate) state: String,
 }
@@ -57,23 +60,26 @@ async fn keep(pool: &PgPool, batch: &[Snapshot]) -> Result<(), sqlx::Error> {
     let types: Vec<&str> = batch.iter().map(|snapshot| snapshot.stream.aggregate_type).collect();
     let ids: Vec<&str> = batch.iter().map(|snapshot| snapshot.stream.aggregate_id.as_str()).collect();
     let versions: Vec<i64> = batch.iter().map(|snapshot| snapshot.version).collect();
+    let event_ids: Vec<Uuid> = batch.iter().map(|snapshot| snapshot.event_id).collect();
     let states: Vec<&str> = batch.iter().map(|snapshot| snapshot.state.as_str()).collect();
     sqlx::query(
         "WITH new AS (
-             SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS n(aggregate_type, aggregate_id, version, state)),
+             SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[])
+                               AS n(aggregate_type, aggregate_id, version, event_id, state)),
          outdated AS (
              DELETE FROM snapshot s USING new n
              WHERE s.aggregate_type = n.aggregate_type AND s.aggregate_id = n.aggregate_id
-               AND s.fingerprint <> $5 AND s.version <> n.version)
+               AND s.fingerprint <> $6 AND s.version <> n.version)
          INSERT INTO snapshot (aggregate_type, aggregate_id, version, position, fingerprint, state)
-         SELECT aggregate_type, aggregate_id, version, e.position, $5, n.state::json
+         SELECT aggregate_type, aggregate_id, version, e.position, $6, n.state::json
          FROM new n JOIN events e USING (aggregate_type, aggregate_id)
-         WHERE e.sequence = n.version
+         WHERE e.sequence = n.version AND e.event_id = n.event_id
          ON CONFLICT ON CONSTRAINT snapshot_pk DO UPDATE SET fingerprint = EXCLUDED.fingerprint, state = EXCLUDED.state",
     )
     .bind(types)
     .bind(ids)
     .bind(versions)
+    .bind(event_ids)
     .bind(states)
     .bind(FINGERPRINT)
     .execute(pool)

@@ -170,10 +170,12 @@ impl Decided {
             let before = entry.version;
             entry.version += effect.count();
             effect.apply(entry.aggregate.as_mut());
-            if snapshot::is_due(before, entry.version)
+            let (stream, version) = (effect.stream(), entry.version);
+            if snapshot::is_due(before, version)
                 && let Some(state) = effect.state(entry.aggregate.as_ref())
+                && let Some(last) = self.events.iter().find(|p| p.event.sequence == version && p.event.stream == *stream)
             {
-                snapshots.push(Snapshot { stream: effect.stream().clone(), version: entry.version, state });
+                snapshots.push(Snapshot { stream: stream.clone(), version, event_id: last.event.event_id, state });
             }
         }
         snapshots

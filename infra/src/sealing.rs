@@ -29,6 +29,9 @@ pub enum SealError {
     Erased,
     #[error("a sealed value does not open: it was changed, moved, or sealed under another master key")]
     Broken,
+    /// No event's fault: all that its subject has sealed is as unreadable, and most likely all that anybody has.
+    #[error("a subject's key does not open: it was changed, or wrapped under another master key")]
+    Key,
     #[error("the payload is not JSON")]
     Payload(#[from] serde_json::Error),
     #[error("the key table can't be reached")]
@@ -251,7 +254,8 @@ impl Sealer {
     }
 
     fn unwrap(&self, key_id: Uuid, wrapped: &[u8]) -> Result<[u8; 32], SealError> {
-        decrypt(&self.master.0, wrapped, &key_id.to_string())?.try_into().map_err(|_| SealError::Broken)
+        let key = decrypt(&self.master.0, wrapped, &key_id.to_string()).map_err(|_| SealError::Key)?;
+        key.try_into().map_err(|_| SealError::Key)
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {

@@ -327,3 +327,15 @@ pub async fn rebuild<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
 fn position_metric(position: i64) -> f64 {
     position as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_given_up_for_what_is_its_own_fault_alone() {
+        assert!(ApplyError::Seal(SealError::Broken).poison().is_ok());
+        assert!(ApplyError::Seal(SealError::Key).poison().is_err(), "with the right master key it is applied");
+        assert!(ApplyError::Database(sqlx::Error::PoolTimedOut).poison().is_err());
+    }
+}

@@ -1,6 +1,5 @@
 //! The copy in JetStream, hurt in ways that the server lets happen: no reader of the log notices.
 
-use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,30 +54,46 @@ fn note(sequence: i64, text: &str) -> AppendCommand {
     AppendCommand { decided_on: vec![StreamVersion { stream, version: sequence - 1 }], events: vec![event], ..AppendCommand::default() }
 }
 
+/// Ends with the value, also with that of a test that failed.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
 /// A second server of the same program that takes no message beyond [`PAYLOAD_MAX`], and its address.
-fn small_server(load: &Load) -> (Child, String) {
+async fn small_server(load: &Load) -> (Server, String) {
     let program = format!("/proc/{}/exe", load.servers.pids().borrow().nats.unwrap());
     let folder = load.servers.server_dir.join("small");
     std::fs::create_dir(&folder).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = format!("listen: 127.0.0.1:{port}\nmax_payload: {PAYLOAD_MAX}\njetstream {{ store_dir: \"{}\" }}\n", folder.display());
+    let here = folder.display();
+    let config = format!(
+        "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{here}\"\nmax_payload: {PAYLOAD_MAX}\njetstream {{ store_dir: \"{here}\" }}\n"
+    );
     let file = folder.join("nats-server.conf");
     std::fs::write(&file, config).unwrap();
     let log = folder.join("log");
-    let server = Command::new(std::fs::read_link(program).unwrap()).arg("--config").arg(file).arg("--log").arg(log).spawn().unwrap();
-    (server, format!("nats://127.0.0.1:{port}"))
+    let mut server =
+        Server(Command::new(std::fs::read_link(program).unwrap()).arg("--config").arg(file).arg("--log").arg(log).spawn().unwrap());
+    loop {
+        let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let ports = files.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "ports"));
+        let ports = ports.and_then(|file| serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(file).unwrap()).ok());
+        if let Some(ports) = ports {
+            return (server, ports["nats"][0].as_str().unwrap().to_owned());
+        }
+        assert_eq!(server.0.try_wait().unwrap(), None, "the server ended");
+        pause(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_the_server_takes_no_message_for_is_read_from_the_log() {
     let load = Load::start().await;
-    let (mut server, url) = small_server(&load);
-    let nats = loop {
-        match infra::stream::connect(&url).await {
-            Ok(nats) => break nats,
-            Err(_) => pause(Duration::from_millis(20)).await,
-        }
-    };
+    let (server, url) = small_server(&load).await;
+    let nats = infra::stream::connect(&url).await.unwrap();
     assert_eq!(nats.server_info().max_payload, PAYLOAD_MAX);
     let mut tasks = TaskGroup::under(&CancellationToken::new());
     let feed = Feed::new(load.pool.clone());
@@ -103,8 +118,7 @@ async fn an_event_that_the_server_takes_no_message_for_is_read_from_the_log() {
         assert_eq!(message.payload.is_empty(), is_claim_check, "message {sequence}");
     }
     tasks.shut_down().await;
-    server.kill().unwrap();
-    server.wait().unwrap();
+    drop(server);
     load.end().await;
 }
 

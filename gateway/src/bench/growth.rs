@@ -74,12 +74,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let settings = server.settings.clone();
     server.stop().await?;
     let report = Report { settings, ..measured? };
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report::growth(&report));
-    }
-    Ok(())
+    report::print(&report, options.json, report::growth)
 }
 
 async fn measure(server: &mut Server, options: Options) -> anyhow::Result<Report> {

@@ -157,12 +157,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let measured = measure(&options, &folder).await;
     let report = measured.with_context(|| format!("the shop's folder is left for a look: {}", folder.display()))?;
     std::fs::remove_dir_all(&folder)?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report::http(&report));
-    }
-    Ok(())
+    report::print(&report, options.json, report::http)
 }
 
 async fn measure(options: &Options, folder: &Path) -> anyhow::Result<Report> {

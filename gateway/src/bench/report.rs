@@ -2,9 +2,21 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::measure::{Measured, Summary};
 use super::store::Report;
 use super::{growth, http, log};
+
+/// A report for a program or for a person.
+pub fn print<R: Serialize>(report: &R, json: bool, text: fn(&R) -> String) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{}", text(report));
+    }
+    Ok(())
+}
 
 /// The report of `bench log`.
 pub fn log(report: &log::Report) -> String {

@@ -84,12 +84,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let measured = measure(&mut server, options).await;
     server.stop().await?;
     let report = measured?;
-    if options.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report::store(&report));
-    }
-    Ok(())
+    report::print(&report, options.json, report::store)
 }
 
 async fn measure(server: &mut Server, options: &Options) -> anyhow::Result<Report> {

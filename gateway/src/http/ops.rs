@@ -172,6 +172,7 @@ pub async fn act(
         (_, Action::Pause) => pause(&app.pool, &name).await?,
         (_, Action::Resume) => resume(&app.pool, &name).await?,
     };
+    app.checkpoints.forget();
     tracing::info!(projection = name, status, "an operator changed a projection");
     Ok((StatusCode::ACCEPTED, Json(ActionBody { name, status, head_position: head.position })))
 }

@@ -237,7 +237,8 @@ pub async fn live(
 
 /// Pays a pending order with another attempt.
 #[utoipa::path(post, path = "/orders/{id}/payments", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)), request_body = PaymentBody,
-    responses((status = 201, description = "the order"), (status = 409, description = "payment_in_progress, invalid_state")))]
+    responses((status = 201, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
+        (status = 409, description = "payment_in_progress, invalid_state")))]
 pub async fn pay(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -269,7 +270,8 @@ pub async fn pay(
 
 /// Gives an unpaid order up; its stock is free again.
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
-    responses((status = 200, description = "the order"), (status = 409, description = "invalid_state, payment_in_progress")))]
+    responses((status = 200, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
+        (status = 409, description = "invalid_state, payment_in_progress")))]
 pub async fn cancel(
     State(app): State<Arc<App>>,
     caller: Caller,

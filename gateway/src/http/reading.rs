@@ -86,6 +86,11 @@ impl Checkpoints {
         }
     }
 
+    /// The next read looks again: a read model was emptied.
+    pub fn forget(&self) {
+        self.seen.send_modify(|seen| seen.read_at = None);
+    }
+
     /// Waits until a projection has seen a position. `false`: not before `until`.
     async fn reach(&self, projection: &str, position: i64, until: Instant) -> bool {
         let mut seen = self.seen.subscribe();
