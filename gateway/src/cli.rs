@@ -194,7 +194,7 @@ enum Bench {
     },
     /// Whether the log stays as fast as it was: first appends, up to ten million events, and under an export's snapshot.
     ///
-    /// Needs about 2 GB of disk for each million events.
+    /// Needs about 0.7 GB of disk for each million events, and up to 5 GB beside them.
     #[command(after_help = "Example:\n  daybook bench growth --events 10000000 --minutes 10")]
     Growth {
         /// Size of the log at the end; measured at 0.1, 1, 2, 5 and 10 million.
