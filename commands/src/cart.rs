@@ -1,6 +1,6 @@
 //! Carts: what the shopper wants. Each function is a decision, to be run by the writer.
 
-use domain::cart::{Cart, CartCommand, CartCreated, CartLimits, CartLine, CartRejection, ContactDraft};
+use domain::cart::{Cart, CartCommand, CartCreated, CartLimits, CartLine, CartRejection};
 use domain::catalog::{Price, Product, STOREFRONT, Stage, Variant};
 use domain::id::{CartKey, LineId, ProductId, SubjectId, VariantId};
 use domain::money::Currency;
@@ -32,11 +32,14 @@ pub struct CartAt {
     pub if_match: Option<i64>,
 }
 
-pub fn create(streams: &mut Streams<'_>, key: &CartKey, created: &CartCreated) -> Result<(), Stop> {
+/// A cart as a command has left it, and its version.
+pub type Outcome = (Cart, i64);
+
+pub fn create(streams: &mut Streams<'_>, key: &CartKey, created: &CartCreated) -> Result<Outcome, Stop> {
     let events = streams.create::<Cart>(key.as_str())?.decide(CartCommand::Create(created.clone())).map_err(refusal)?;
     emit(streams, key, created.subject_id, events)?;
     streams.answer_with::<Cart>(201, key.as_str());
-    Ok(())
+    streams.outcome(key.as_str())
 }
 
 /// Adds units of a variant; they join a line of the same variant.
@@ -47,7 +50,7 @@ pub fn add_line(
     line_id: LineId,
     quantity: u32,
     limits: CartLimits,
-) -> Result<(), Stop> {
+) -> Result<Outcome, Stop> {
     let currency = currency_of(streams, cart)?;
     let now = streams.now;
     let product = streams.get::<Product>(&sellable.product_id.to_string())?;
@@ -66,7 +69,7 @@ pub fn add_line(
 }
 
 /// Sets a line's quantity; 0 removes it.
-pub fn set_quantity(streams: &mut Streams<'_>, cart: &CartAt, line: &LineRef, quantity: u32, limits: CartLimits) -> Result<(), Stop> {
+pub fn set_quantity(streams: &mut Streams<'_>, cart: &CartAt, line: &LineRef, quantity: u32, limits: CartLimits) -> Result<Outcome, Stop> {
     let line_id = find_line(streams.get::<Cart>(cart.key.as_str())?, line)?;
     let command = match quantity {
         0 => CartCommand::RemoveLine { line_id, reason: "shopper".to_owned() },
@@ -75,12 +78,8 @@ pub fn set_quantity(streams: &mut Streams<'_>, cart: &CartAt, line: &LineRef, qu
     change(streams, cart, command)
 }
 
-pub fn set_contact(streams: &mut Streams<'_>, cart: &CartAt, contact: &ContactDraft) -> Result<(), Stop> {
-    change(streams, cart, CartCommand::SetContact(Box::new(contact.clone())))
-}
-
 /// Runs one command of the cart's own on a cart that is there.
-pub fn change(streams: &mut Streams<'_>, cart: &CartAt, command: CartCommand) -> Result<(), Stop> {
+pub fn change(streams: &mut Streams<'_>, cart: &CartAt, command: CartCommand) -> Result<Outcome, Stop> {
     let id = cart.key.as_str();
     let version = streams.version::<Cart>(id)?;
     check_version(cart.if_match, version)?;
@@ -89,7 +88,7 @@ pub fn change(streams: &mut Streams<'_>, cart: &CartAt, command: CartCommand) ->
     let events = state.decide(command).map_err(refusal)?;
     emit(streams, &cart.key, subject_id, events)?;
     streams.answer_with::<Cart>(200, id);
-    Ok(())
+    streams.outcome(id)
 }
 
 pub(crate) fn emit(

@@ -25,6 +25,7 @@ use crate::payment;
 use crate::quote::{self, Quoted};
 use crate::streams::{Stop, Streams};
 use crate::terms::Terms;
+use crate::whole_order::WholeOrder;
 
 /// The deadline at which an unpaid order gives its stock back.
 pub const PAYMENT_DEADLINE: &str = "order_payment";
@@ -55,9 +56,9 @@ pub struct Attempt {
 }
 
 /// The order that a cart has become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Placed {
-    pub order_id: OrderId,
+    pub order: WholeOrder,
     /// The attempt that this call started; `None` when the call found the order as it is.
     pub started: Option<PaymentId>,
 }
@@ -120,7 +121,7 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
         streams.deadline::<Order>(PAYMENT_DEADLINE, &order_key(checkout.order_id), due_at);
     }
     streams.answer_with::<Order>(201, &order_key(checkout.order_id));
-    Ok(Placed { order_id: checkout.order_id, started })
+    Ok(Placed { order: WholeOrder::after(streams, checkout.order_id)?, started })
 }
 
 /// A second call: the same order; if nothing is being paid, a new attempt.
@@ -129,9 +130,9 @@ fn retry(streams: &mut Streams<'_>, checkout: &Checkout, order_id: OrderId) -> R
         Some(attempt) => payment::start_again(streams, order_id, attempt)?,
         None => None,
     };
-    streams.get::<Order>(&order_key(order_id))?;
+    let order = WholeOrder::after(streams, order_id)?;
     streams.answer_with::<Order>(201, &order_key(order_id));
-    Ok(Placed { order_id, started })
+    Ok(Placed { order, started })
 }
 
 fn priced(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result<Quoted, Stop> {

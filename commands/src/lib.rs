@@ -17,4 +17,5 @@ pub mod reactor;
 pub mod snapshot;
 pub mod streams;
 pub mod terms;
+pub mod whole_order;
 pub mod writer;

@@ -10,6 +10,7 @@ use crate::catalog::check_version;
 use crate::checkout::{order_key, scope};
 use crate::payment::{order_refusal, release};
 use crate::streams::{Stop, Streams};
+use crate::whole_order::WholeOrder;
 
 /// The payment deadline has passed. An order that is paid, or being paid, is left alone; `false` says: look again later.
 pub fn expire(streams: &mut Streams<'_>, order_id: OrderId) -> Result<bool, Stop> {
@@ -28,7 +29,7 @@ pub fn expire(streams: &mut Streams<'_>, order_id: OrderId) -> Result<bool, Stop
 }
 
 /// The shopper gives up an order that is not paid.
-pub fn cancel(streams: &mut Streams<'_>, order_id: OrderId, by: &str, reason: &str, if_match: Option<i64>) -> Result<(), Stop> {
+pub fn cancel(streams: &mut Streams<'_>, order_id: OrderId, by: &str, reason: &str, if_match: Option<i64>) -> Result<WholeOrder, Stop> {
     check_version(if_match, streams.version::<Order>(&order_key(order_id))?)?;
     let order = streams.get::<Order>(&order_key(order_id))?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
@@ -47,7 +48,7 @@ pub fn cancel(streams: &mut Streams<'_>, order_id: OrderId, by: &str, reason: &s
         }
     }
     streams.answer_with::<Order>(200, &order_key(order_id));
-    Ok(())
+    WholeOrder::after(streams, order_id)
 }
 
 /// Ends a pending order: its stock is free again, its cart open.

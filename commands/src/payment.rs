@@ -19,9 +19,10 @@ use uuid::Uuid;
 
 use crate::answer::{Failure, Refusal};
 use crate::cart;
-use crate::checkout::{Attempt, order_key, scope};
+use crate::checkout::{Attempt, Placed, order_key, scope};
 use crate::provider::{FactKind, ProviderFact as Fact};
 use crate::streams::{Stop, Streams};
+use crate::whole_order::WholeOrder;
 
 /// An attempt that begins: what the order and what the payment say of it, to be emitted in this order.
 pub(crate) struct Opened {
@@ -74,7 +75,7 @@ pub(crate) fn start_again(streams: &mut Streams<'_>, order_id: OrderId, attempt:
 }
 
 /// `POST /orders/{id}/payments`: another attempt, unless one is live.
-pub fn pay(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> Result<PaymentId, Stop> {
+pub fn pay(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> Result<Placed, Stop> {
     let key = order_key(order_id);
     let order = streams.get::<Order>(&key)?;
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
@@ -83,9 +84,11 @@ pub fn pay(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> R
     }
     let status = order.status();
     let started = start_again(streams, order_id, attempt)?;
-    let started = started.ok_or_else(|| Refusal::new("invalid_state", format!("the order is {status}; it needs no payment")))?;
+    if started.is_none() {
+        return Err(Refusal::new("invalid_state", format!("the order is {status}; it needs no payment")).into());
+    }
     streams.answer_with::<Order>(201, &key);
-    Ok(started)
+    Ok(Placed { order: WholeOrder::after(streams, order_id)?, started })
 }
 
 /// Turns an order's holds into allocations.
@@ -135,8 +138,17 @@ pub struct Reported {
     pub payment_id: PaymentId,
     pub evidence: Evidence,
     pub fact: ProviderFact,
-    /// The idempotency key of the checkout that waits for it.
-    pub completes: Option<Uuid>,
+    pub completes: Completes,
+}
+
+/// The checkout that waits for an outcome.
+#[derive(Debug, Clone, Copy)]
+pub enum Completes {
+    Nothing,
+    /// By its idempotency key.
+    Checkout(Uuid),
+    /// Needed only if the outcome is news: recording news without it is refused as stale.
+    NotLookedUp,
 }
 
 /// Records an outcome and all that follows from it.
@@ -152,6 +164,11 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     if events.is_empty() {
         return Ok(());
     }
+    let completes = match reported.completes {
+        Completes::Nothing => None,
+        Completes::Checkout(key) => Some(key),
+        Completes::NotLookedUp => return Err(Stop::Stale),
+    };
     apply(&mut payment, &events);
     let order_id = order_key(created.order_id);
     let order = streams.get::<Order>(&order_id)?.clone();
@@ -166,7 +183,7 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
         _ => Vec::new(),
     };
     if !matches!(reported.fact, ProviderFact::Unknown { .. }) {
-        streams.complete(reported.completes);
+        streams.complete(completes);
     }
     streams.emit::<Payment>(&key, consequence, Some(people))
 }
@@ -270,7 +287,7 @@ fn apply(payment: &mut Payment, events: &[PaymentEvent]) {
 
 /// A provider's statement as the domain takes it; `None` where it says nothing that changes anything yet.
 #[must_use]
-pub fn reported(fact: &Fact, source: &str, completes: Option<Uuid>) -> Option<Reported> {
+pub fn reported(fact: &Fact, source: &str) -> Option<Reported> {
     let operation_id: OperationId = fact.idempotency_key.parse().ok()?;
     let currency: Currency = fact.currency.parse().ok()?;
     let amount = Money::new(fact.amount, currency).ok()?;
@@ -297,7 +314,7 @@ pub fn reported(fact: &Fact, source: &str, completes: Option<Uuid>) -> Option<Re
         provider_event_id: fact.provider_event_id.clone(),
         provider_ref: Some(fact.provider_ref.clone()),
     };
-    Some(Reported { payment_id: PaymentId::new(fact.merchant_reference), evidence, fact: domain_fact, completes })
+    Some(Reported { payment_id: PaymentId::new(fact.merchant_reference), evidence, fact: domain_fact, completes: Completes::Nothing })
 }
 
 fn action(fact: &Fact, expires_at: Option<DateTime<Utc>>) -> ProviderFact {

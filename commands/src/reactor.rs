@@ -19,14 +19,15 @@ use infra::event_log::StoredEvent;
 use infra::feed::{Feed, Tail};
 use infra::sealing::KeyScope;
 use infra::task::CancellationToken;
-use sqlx::{PgPool, Row};
-use tokio::sync::Notify;
+use sqlx::{Connection, PgConnection, PgPool, Row};
+use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::answer::{CommandError, Failure, Origin};
 use crate::checkout::PAYMENT_DEADLINE;
 use crate::order;
-use crate::payment::{self, Reported};
+use crate::payment::{self, Completes, Reported};
 use crate::provider::{AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError, RefundRequest, VoidRequest};
 use crate::writer::Writer;
 
@@ -65,6 +66,9 @@ pub struct Reactor {
     lease: chrono::Duration,
     return_url: String,
     wake: Arc<Notify>,
+    /// Calls that were taken from the log and are made at once.
+    fresh: mpsc::Sender<Effect>,
+    taken: Mutex<mpsc::Receiver<Effect>>,
 }
 
 /// A row of `effect`.
@@ -92,6 +96,7 @@ enum ReactorError {
 impl Reactor {
     #[must_use]
     pub fn new(pool: PgPool, writer: Writer, provider: Option<PaymentProvider>, feed: Feed, config: &Config) -> Self {
+        let (fresh, taken) = mpsc::channel(CALLS_MAX);
         let ms = |ms: u64| chrono::Duration::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 2));
         Self {
             pool,
@@ -102,6 +107,8 @@ impl Reactor {
             lease: ms(config.payments.provider_timeout_ms) + chrono::Duration::seconds(5),
             return_url: format!("{}/", config.http.public_url),
             wake: Arc::new(Notify::new()),
+            fresh,
+            taken: Mutex::new(taken),
         }
     }
 
@@ -134,6 +141,8 @@ impl Reactor {
         let position: i64 =
             sqlx::query_scalar("SELECT position FROM checkpoint WHERE projection = $1").bind(NAME).fetch_one(&self.pool).await?;
         let mut tail: Tail = self.feed.tail(position);
+        // Kept, so that it is not asked at each use whether it still answers.
+        let mut connection = self.pool.acquire().await?;
         let (mut before, mut saved_at) = (position, tokio::time::Instant::now());
         loop {
             let events = match tokio::time::timeout(CHECKPOINT_INTERVAL, tail.next()).await {
@@ -145,20 +154,17 @@ impl Reactor {
             if !asks && !events.is_empty() && saved_at.elapsed() < CHECKPOINT_INTERVAL {
                 continue;
             }
-            if !self.take(&events, before, tail.position()).await? {
+            if !self.take(&events, before, tail.position(), &mut connection).await? {
                 return Ok(());
             }
             (before, saved_at) = (tail.position(), tokio::time::Instant::now());
-            if asks {
-                self.wake.notify_one();
-            }
         }
     }
 
     /// Turns the events that ask for something, of those up to `position`, into rows to be worked on. `false`: somebody else
     /// has moved the checkpoint.
-    async fn take(&self, events: &[StoredEvent], before: i64, position: i64) -> Result<bool, ReactorError> {
-        let mut transaction = self.pool.begin().await?;
+    async fn take(&self, events: &[StoredEvent], before: i64, position: i64, connection: &mut PgConnection) -> Result<bool, ReactorError> {
+        let mut transaction = connection.begin().await?;
         let moved = sqlx::query("UPDATE checkpoint SET position = $2, updated_at = $4 WHERE projection = $1 AND position = $3")
             .bind(NAME)
             .bind(position)
@@ -169,15 +175,75 @@ impl Reactor {
         if moved.rows_affected() == 0 {
             return Ok(false);
         }
+        let mut calls = Vec::new();
         for event in events {
             match event.aggregate_type.as_str() {
-                "payment" => take_payment_event(event, &mut transaction).await?,
+                "payment" => calls.extend(self.take_payment_event(event, &mut transaction).await?),
                 "subject" => self.destroy_key(event).await?,
                 _ => {}
             }
         }
         transaction.commit().await?;
+        for (permit, effect) in calls {
+            permit.send(effect);
+        }
         Ok(true)
+    }
+
+    /// Makes a row of what a payment's event asks for, and a call that may be made once the row is committed; without room for
+    /// one the row is due at once.
+    async fn take_payment_event(
+        &self,
+        event: &StoredEvent,
+        transaction: &mut PgConnection,
+    ) -> Result<Option<(mpsc::OwnedPermit<Effect>, Effect)>, ReactorError> {
+        let number = event.event_version.parse().unwrap_or(u16::MAX);
+        // Only ids and kinds are looked at: what is sealed stays sealed.
+        let operation_id = match event.event_type.as_str() {
+            "AuthorizationRequested" | "CaptureRequested" | "VoidRequested" | "RefundRequested" => {
+                match PaymentEvent::from_payload(&event.event_type, number, &event.payload)? {
+                    PaymentEvent::AuthorizationRequested(e) => e.operation_id,
+                    PaymentEvent::CaptureRequested(e) => e.operation_id,
+                    PaymentEvent::VoidRequested(e) => e.operation_id,
+                    PaymentEvent::RefundRequested(e) => e.operation_id,
+                    _ => return Ok(None),
+                }
+            }
+            "PaymentAuthorized" | "PaymentFailed" => {
+                let payment_id: Option<Uuid> = event.aggregate_id.parse().ok();
+                sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1").bind(payment_id).execute(&mut *transaction).await?;
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        let metadata: HashMap<String, serde_json::Value> = serde_json::from_str(&event.metadata)?;
+        let id = |name: &str| metadata.get(name).and_then(|v| v.as_str()).and_then(|t| t.parse::<Uuid>().ok());
+        let permit = self.fresh.clone().try_reserve_owned().ok();
+        let effect = Effect {
+            operation_id,
+            payment_id: event.aggregate_id.parse().unwrap_or_default(),
+            correlation_id: id("correlation_id").unwrap_or(event.event_id),
+            causation_id: event.event_id,
+            attempts: i32::from(permit.is_some()),
+        };
+        let now = infra::clock::now();
+        let inserted = sqlx::query(
+            "INSERT INTO effect (effect_id, kind, aggregate_type, aggregate_id, correlation_id, causation_id, attempts, next_attempt_at)
+             VALUES ($1, $2, 'payment', $3, $4, $5, $6, $7) ON CONFLICT ON CONSTRAINT effect_pk DO NOTHING",
+        )
+        .bind(operation_id.uuid())
+        .bind(&event.event_type)
+        .bind(&event.aggregate_id)
+        .bind(effect.correlation_id)
+        .bind(effect.causation_id)
+        .bind(effect.attempts)
+        .bind(if permit.is_some() { now + self.lease } else { now })
+        .execute(transaction)
+        .await?;
+        if permit.is_none() {
+            self.wake.notify_one();
+        }
+        Ok(permit.filter(|_| inserted.rows_affected() == 1).map(|permit| (permit, effect)))
     }
 
     async fn destroy_key(&self, event: &StoredEvent) -> Result<(), ReactorError> {
@@ -194,16 +260,25 @@ impl Reactor {
     /// Each call is a task of its own: one that holds a connection goes on while this loop waits for one.
     async fn work(self: Arc<Self>, stop: &CancellationToken) {
         let mut calls = FuturesUnordered::new();
+        let mut taken = self.taken.lock().await;
+        let make = |effect: Effect| {
+            let reactor = Arc::clone(&self);
+            infra::task::spawn(async move { reactor.carry_out(effect).await })
+        };
         let (mut forgotten_at, mut fired_at) = (tokio::time::Instant::now(), None::<tokio::time::Instant>);
+        // Rows that died with an earlier process, were put off, or had no room when they were taken.
+        let mut look = true;
+        let mut polls = tokio::time::interval(POLL_INTERVAL);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
-            let room = CALLS_MAX - calls.len();
-            match self.due(room).await {
-                Ok(effects) => effects.into_iter().for_each(|effect| {
-                    let reactor = Arc::clone(&self);
-                    calls.push(infra::task::spawn(async move { reactor.carry_out(effect).await }));
-                }),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "due calls can't be read"),
+            if look {
+                let room = CALLS_MAX.saturating_sub(calls.len());
+                match self.due(room).await {
+                    Ok(effects) => calls.extend(effects.into_iter().map(make)),
+                    Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "due calls can't be read"),
+                }
             }
+            let is_full = calls.len() >= CALLS_MAX;
             if forgotten_at.elapsed() > FORGET_INTERVAL {
                 forgotten_at = tokio::time::Instant::now();
                 if let Err(error) = self.forget().await {
@@ -216,12 +291,22 @@ impl Reactor {
                     tracing::warn!(error = &error as &dyn std::error::Error, "deadlines can't be read");
                 }
             }
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = self.wake.notified(), if calls.len() < CALLS_MAX => {}
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
-                Some(ended) = calls.next(), if !calls.is_empty() => log_panic(ended),
-            }
+            look = tokio::select! {
+                () = stop.cancelled() => false,
+                Some(effect) = taken.recv(), if !is_full => {
+                    calls.push(make(effect));
+                    false
+                }
+                () = self.wake.notified(), if !is_full => true,
+                _ = polls.tick() => true,
+                Some(ended) = calls.next(), if !calls.is_empty() => {
+                    log_panic(ended);
+                    is_full
+                }
+            };
+        }
+        while let Ok(effect) = taken.try_recv() {
+            calls.push(make(effect));
         }
         while let Some(ended) = calls.next().await {
             log_panic(ended);
@@ -295,7 +380,7 @@ impl Reactor {
         };
         let reported = match fact.0 {
             Told::Fact(reported) => *reported,
-            Told::Domain(fact) => Reported { payment_id: effect.payment_id, evidence, fact, completes: None },
+            Told::Domain(fact) => Reported { payment_id: effect.payment_id, evidence, fact, completes: Completes::Nothing },
         };
         let is_open = matches!(reported.fact, ProviderFact::Unknown { .. } | ProviderFact::ActionRequired { .. });
         self.record(effect, reported).await?;
@@ -314,10 +399,10 @@ impl Reactor {
             && let Some(found) = provider.find_by_reference(effect.payment_id.uuid()).await?
             && let Some(fact) = found.fact_of(&effect.operation_id.to_string())
         {
-            return Ok(payment::reported(fact, "query", None).map(|reported| (Told::Fact(Box::new(reported)), None)));
+            return Ok(payment::reported(fact, "query").map(|reported| (Told::Fact(Box::new(reported)), None)));
         }
         let answer = self.call(provider, payment, operation).await?;
-        Ok(payment::reported(&answer.fact, "response", None).map(|reported| (Told::Fact(Box::new(reported)), None)))
+        Ok(payment::reported(&answer.fact, "response").map(|reported| (Told::Fact(Box::new(reported)), None)))
     }
 
     async fn call(&self, provider: &PaymentProvider, payment: &Payment, operation: &Operation) -> Result<ProviderAnswer, ProviderError> {
@@ -364,7 +449,8 @@ impl Reactor {
     }
 
     async fn record(&self, effect: &Effect, mut reported: Reported) -> Result<(), CommandError> {
-        record_outcome(&self.writer, &self.pool, &mut reported, effect.correlation_id, effect.causation_id).await
+        reported.completes = running_checkout(&self.pool, reported.payment_id).await?;
+        record_outcome(&self.writer, &reported, effect.correlation_id, effect.causation_id).await
     }
 
     /// The outcome is in the log: nothing is left to do.
@@ -471,65 +557,38 @@ fn unknown(operation: &Operation) -> Told {
     Told::Domain(ProviderFact::Unknown { operation: operation.kind })
 }
 
-async fn take_payment_event(event: &StoredEvent, transaction: &mut sqlx::PgConnection) -> Result<(), ReactorError> {
-    let number = event.event_version.parse().unwrap_or(u16::MAX);
-    // Only ids and kinds are looked at: what is sealed stays sealed.
-    let operation_id = match event.event_type.as_str() {
-        "AuthorizationRequested" | "CaptureRequested" | "VoidRequested" | "RefundRequested" => {
-            match PaymentEvent::from_payload(&event.event_type, number, &event.payload)? {
-                PaymentEvent::AuthorizationRequested(e) => e.operation_id,
-                PaymentEvent::CaptureRequested(e) => e.operation_id,
-                PaymentEvent::VoidRequested(e) => e.operation_id,
-                PaymentEvent::RefundRequested(e) => e.operation_id,
-                _ => return Ok(()),
-            }
+/// Records what a webhook says. Mostly the answer to our own call has said it before.
+pub async fn record_webhook(writer: &Writer, pool: &PgPool, mut reported: Reported) -> Result<(), CommandError> {
+    let payment_id = reported.payment_id.uuid();
+    reported.completes = Completes::NotLookedUp;
+    match record_outcome(writer, &reported, payment_id, payment_id).await {
+        Err(CommandError::Stale) => {
+            reported.completes = running_checkout(pool, reported.payment_id).await?;
+            record_outcome(writer, &reported, payment_id, payment_id).await
         }
-        "PaymentAuthorized" | "PaymentFailed" => {
-            let payment_id: Option<Uuid> = event.aggregate_id.parse().ok();
-            sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1").bind(payment_id).execute(&mut *transaction).await?;
-            return Ok(());
-        }
-        _ => return Ok(()),
-    };
-    let metadata: HashMap<String, serde_json::Value> = serde_json::from_str(&event.metadata)?;
-    let id = |name: &str| metadata.get(name).and_then(|v| v.as_str()).and_then(|t| t.parse::<Uuid>().ok());
-    sqlx::query(
-        "INSERT INTO effect (effect_id, kind, aggregate_type, aggregate_id, correlation_id, causation_id, next_attempt_at)
-         VALUES ($1, $2, 'payment', $3, $4, $5, $6) ON CONFLICT ON CONSTRAINT effect_pk DO NOTHING",
-    )
-    .bind(operation_id.uuid())
-    .bind(&event.event_type)
-    .bind(&event.aggregate_id)
-    .bind(id("correlation_id").unwrap_or(event.event_id))
-    .bind(event.event_id)
-    .bind(infra::clock::now())
-    .execute(transaction)
-    .await?;
-    Ok(())
+        recorded => recorded,
+    }
 }
 
-/// Records an outcome through the writer; also what a webhook does.
-pub async fn record_outcome(
-    writer: &Writer,
-    pool: &PgPool,
-    reported: &mut Reported,
-    correlation_id: Uuid,
-    causation_id: Uuid,
-) -> Result<(), CommandError> {
-    let order: Option<Uuid> = sqlx::query_scalar(
+async fn record_outcome(writer: &Writer, reported: &Reported, correlation_id: Uuid, causation_id: Uuid) -> Result<(), CommandError> {
+    let origin = Origin::system("payments", infra::clock::new_id(), correlation_id, causation_id);
+    let reported = reported.clone();
+    writer.execute(&origin, None, move |streams| payment::record(streams, &reported)).await.map(|_| ())
+}
+
+/// The checkout that waits for a payment, if it was called with an idempotency key.
+async fn running_checkout(pool: &PgPool, payment_id: PaymentId) -> Result<Completes, CommandError> {
+    let key: Option<Uuid> = sqlx::query_scalar(
         "SELECT i.key FROM idempotency i
          WHERE i.state = 'running' AND i.aggregate_type = 'order'
            AND i.aggregate_id = (SELECT e.payload->>'order_id' FROM events e
                                  WHERE e.aggregate_type = 'payment' AND e.aggregate_id = $1 AND e.sequence = 1) LIMIT 1",
     )
-    .bind(reported.payment_id.to_string())
+    .bind(payment_id.to_string())
     .fetch_optional(pool)
     .await
     .map_err(|e| CommandError::Internal(e.into()))?;
-    reported.completes = order;
-    let origin = Origin::system("payments", infra::clock::new_id(), correlation_id, causation_id);
-    let reported = reported.clone();
-    writer.execute(&origin, None, move |streams| payment::record(streams, &reported)).await.map(|_| ())
+    Ok(key.map_or(Completes::Nothing, Completes::Checkout))
 }
 
 /// Keeps a provider's token sealed until the payment has it no more.

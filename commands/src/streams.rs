@@ -234,6 +234,12 @@ impl<'a> Streams<'a> {
         Ok(aggregate)
     }
 
+    /// An aggregate and its version as they are once this decision lands: what its answer is made from, without a read.
+    pub fn outcome<A: Root + 'static>(&mut self, id: &str) -> Result<(A, i64), Stop> {
+        let aggregate = self.after::<A>(id)?;
+        Ok((aggregate, self.decided.version_after(&stream_id::<A>(id))))
+    }
+
     /// Whether this decision has emitted events of a stream.
     #[must_use]
     pub fn touched<A: Root>(&self, id: &str) -> bool {

@@ -118,6 +118,14 @@ impl fmt::Display for CartKey {
     }
 }
 
+impl std::str::FromStr for CartKey {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
 impl From<String> for CartKey {
     fn from(hex: String) -> Self {
         Self(hex)

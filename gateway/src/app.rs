@@ -9,6 +9,7 @@ use infra::config::Config;
 use infra::feed::Feed;
 use infra::sealing::{MasterKey, Sealer};
 use infra::task::CancellationToken;
+use projections::cache::ReadCache;
 use projections::replica::SearchReplica;
 use sqlx::PgPool;
 
@@ -29,6 +30,7 @@ pub struct App {
     pub writer: Writer,
     pub feed: Feed,
     pub search: Arc<SearchReplica>,
+    pub cache: Arc<ReadCache>,
     pub provider: Option<PaymentProvider>,
     pub nats: Option<async_nats::Client>,
     pub checkpoints: Arc<Checkpoints>,

@@ -19,6 +19,8 @@ use infra::leadership::{self, Leading};
 use infra::sealing::{MasterKey, Sealer};
 use infra::task::{CancellationToken, TaskGroup};
 use infra::{event_log, history, postgres, relay, stream};
+use projections::cache::ReadCache;
+use projections::projector::Progress;
 use projections::replica::SearchReplica;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -110,9 +112,10 @@ pub async fn start(
     if roles.contains(&Role::Relay) {
         following.spawn("relay", relay::run(pool.clone(), nats.clone(), stop_following.clone()));
     }
+    let progress = Progress::default();
     if roles.contains(&Role::Projector) {
         let write_pool = postgres::connect_for_read_models(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
-        projections::spawn_all(&mut following, &write_pool, &feed, &sealer);
+        projections::spawn_all(&mut following, &write_pool, &feed, &sealer, &progress);
     }
     let search = Arc::new(SearchReplica::open(&config.search_dir, pool.clone(), feed.clone()).await?);
     if roles.contains(&Role::Search) {
@@ -137,7 +140,9 @@ pub async fn start(
         let reactor = Reactor::new(pool.clone(), writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
     }
-    let checkpoints = Arc::new(Checkpoints::new(pool.clone()));
+    let cache = Arc::new(ReadCache::new(pool.clone(), feed.clone()));
+    following.spawn("cache", Arc::clone(&cache).run(stop_following.clone()));
+    let checkpoints = Arc::new(Checkpoints::new(pool.clone(), progress));
     following.spawn("checkpoints", Arc::clone(&checkpoints).run(stop_following));
     let app = Arc::new(App {
         settings: Settings::try_from(&config)?,
@@ -149,6 +154,7 @@ pub async fn start(
         writer,
         feed,
         search,
+        cache,
         provider,
         nats: Some(nats),
         checkpoints: Arc::clone(&checkpoints),

@@ -1,7 +1,7 @@
 //! Reading the log: pages in position order, the head, epochs, and what a time was the position of.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// Most events that one page may hold.
@@ -74,7 +74,7 @@ pub struct Batch {
 }
 
 /// The commits that the positions from `first` to `last` came in, in order.
-pub async fn batches(pool: &PgPool, first: i64, last: i64) -> Result<Vec<Batch>, sqlx::Error> {
+pub async fn batches(reader: impl PgExecutor<'_>, first: i64, last: i64) -> Result<Vec<Batch>, sqlx::Error> {
     sqlx::query_as(
         "SELECT batch, first_position, last_position, encode(chain, 'hex') AS chain, epoch
          FROM event_batch
@@ -84,12 +84,12 @@ pub async fn batches(pool: &PgPool, first: i64, last: i64) -> Result<Vec<Batch>,
     )
     .bind(first)
     .bind(last)
-    .fetch_all(pool)
+    .fetch_all(reader)
     .await
 }
 
 /// The events after `after`, at most `limit` and never past `until`, in position order.
-pub async fn page(pool: &PgPool, after: i64, until: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+pub async fn page(reader: impl PgExecutor<'_>, after: i64, until: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     sqlx::query_as(
         "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
                 payload::text AS payload, metadata::text AS metadata, recorded_at
@@ -98,19 +98,54 @@ pub async fn page(pool: &PgPool, after: i64, until: i64, limit: i64) -> Result<V
     .bind(after)
     .bind(until)
     .bind(limit)
-    .fetch_all(pool)
+    .fetch_all(reader)
     .await
 }
 
 /// The events right after `after`, as every follower of the log reads them: a gap is an error and never skipped.
-pub async fn following(pool: &PgPool, after: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
-    let events = page(pool, after, i64::MAX, limit).await?;
+pub async fn following(reader: impl PgExecutor<'_>, after: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let events = page(reader, after, i64::MAX, limit).await?;
     for (missing, event) in (after + 1..).zip(&events) {
         if event.position != missing {
             return Err(sqlx::Error::Decode(Box::new(Gap { missing, next: event.position })));
         }
     }
     Ok(events)
+}
+
+/// The events of some aggregate types in a stretch of the log, and the stretch's last position.
+#[derive(Debug)]
+pub struct Stretch {
+    pub events: Vec<StoredEvent>,
+    pub last_position: i64,
+}
+
+/// The stretch right after `after`, of at most `positions`, as whoever makes a read model anew reads it: a gap is an error
+/// there, too. `None` at the log's end.
+pub async fn stretch(reader: &mut PgConnection, after: i64, positions: i64, types: &[&str]) -> Result<Option<Stretch>, sqlx::Error> {
+    let (count, last_position): (i64, i64) =
+        sqlx::query_as("SELECT count(*), coalesce(max(position), 0) FROM events WHERE position > $1 AND position <= $1 + $2")
+            .bind(after)
+            .bind(positions)
+            .fetch_one(&mut *reader)
+            .await?;
+    if count == 0 || last_position - after != count {
+        // The log's end, or a gap, which this says.
+        following(&mut *reader, after, positions).await?;
+        return Ok(None);
+    }
+    // `IS TRUE` keeps the index of streams out of it, which has all events of a type.
+    let events = sqlx::query_as(
+        "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
+                payload::text AS payload, metadata::text AS metadata, recorded_at
+         FROM events WHERE position > $1 AND position <= $2 AND (aggregate_type = ANY ($3)) IS TRUE ORDER BY position",
+    )
+    .bind(after)
+    .bind(last_position)
+    .bind(types)
+    .fetch_all(reader)
+    .await?;
+    Ok(Some(Stretch { events, last_position }))
 }
 
 /// One stream's events after the version `after` and up to the position `until`.

@@ -42,10 +42,28 @@ impl Feed {
         Self { pool, sender: broadcast::channel(FEED_BATCHES_MAX).0 }
     }
 
+    /// Hears all that comes from now on, for a reader whose place is not known yet.
+    #[must_use]
+    pub fn listen(&self) -> Listening {
+        Listening(Tail { behind: false, ..self.tail(0) })
+    }
+
     /// A reader that has seen everything up to `position`.
     #[must_use]
     pub fn tail(&self, position: i64) -> Tail {
         Tail { pool: self.pool.clone(), receiver: self.sender.subscribe(), position, behind: true }
+    }
+}
+
+/// A reader whose place is not known yet.
+#[derive(Debug)]
+pub struct Listening(Tail);
+
+impl Listening {
+    /// A reader that has seen everything up to `position`, which was appended since it began to listen.
+    #[must_use]
+    pub fn after(self, position: i64) -> Tail {
+        Tail { position, ..self.0 }
     }
 }
 
@@ -62,6 +80,12 @@ impl Tail {
     #[must_use]
     pub fn position(&self) -> i64 {
         self.position
+    }
+
+    /// Whether Postgres has more of the log than was read, as far as is known.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// The next events, at least one; waits for them. Dropping the future loses nothing.

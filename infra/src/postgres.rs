@@ -3,15 +3,17 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool};
 
 /// The log's own migrations; read models bring theirs.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
 /// Longest wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Rest after which a connection is asked whether it still answers.
+const RESTED: Duration = Duration::from_secs(1);
 /// Longest that a reader's statement may take, in milliseconds.
 const STATEMENT_TIMEOUT_MS: &str = "30000";
 
@@ -40,7 +42,17 @@ fn options(url: &str, search_path: &[&str]) -> Result<PgConnectOptions, sqlx::Er
 }
 
 async fn pool(connections_max: u32, options: PgConnectOptions) -> Result<PgPool, sqlx::Error> {
-    PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT).connect_with(options).await
+    let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT);
+    // Asked whether it still answers only where it has rested: to ask before each statement costs as much as the statement.
+    let pool = pool.test_before_acquire(false).before_acquire(|connection, usage| {
+        Box::pin(async move {
+            if usage.idle_for > RESTED {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    });
+    pool.connect_with(options).await
 }
 
 /// The three settings without which an acknowledged event can be lost, as `(name, value)`.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{self, message::PublishMessage, stream::Stream};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -84,23 +84,25 @@ async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mu
     let context = jetstream::context::ContextBuilder::new().ack_timeout(ACK_TIMEOUT).build(client.clone());
     let stream = history::reconcile(pool, &context).await?;
     let mut tail = last_sequence(stream.cached_info());
-    let mut published = event_log::batches(pool, tail, tail).await?.pop();
+    // Kept, so that it is not asked at each use whether it still answers.
+    let mut reader = pool.acquire().await?;
+    let mut published = event_log::batches(&mut *reader, tail, tail).await?.pop();
     let publish_error = |e| RelayError::Publish(Box::new(e));
     let mut wake = client.subscribe(WAKE_SUBJECT).await.map_err(|e| RelayError::Publish(Box::new(e)))?;
     let payload_max = client.server_info().max_payload.saturating_sub(HEADERS_BYTES);
     tracing::info!(position = tail, "the relay publishes from the stream's tail");
     let mut checked = Instant::now();
     loop {
-        let events = event_log::following(pool, tail, PUBLISH_WINDOW).await?;
+        let events = event_log::following(&mut *reader, tail, PUBLISH_WINDOW).await?;
         let Some(last) = events.last() else {
-            let _woken = timeout(POLL_INTERVAL, wake.next()).await;
+            wait_for_more(&mut wake).await;
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
                 check(pool, &stream, tail, published.as_ref()).await?;
             }
             continue;
         };
-        let batches = event_log::batches(pool, tail.max(1), last.position).await?;
+        let batches = event_log::batches(&mut *reader, tail.max(1), last.position).await?;
         if published.as_ref().is_some_and(|published| batches.first() != Some(published)) {
             return Err(RelayError::Lost { position: tail });
         }
@@ -124,7 +126,16 @@ async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mu
         if std::mem::take(failing) {
             tracing::info!(position = tail, "the relay publishes again");
         }
+        if events.len() < usize::try_from(PUBLISH_WINDOW).unwrap_or(usize::MAX) {
+            wait_for_more(&mut wake).await;
+        }
     }
+}
+
+/// Waits, bounded, for a commit that was not looked for yet; one look is enough for all that have come.
+async fn wait_for_more(wake: &mut async_nats::Subscriber) {
+    let _woken = timeout(POLL_INTERVAL, wake.next()).await;
+    while wake.next().now_or_never().flatten().is_some() {}
 }
 
 /// A stream that was lost or cut off is healed at once, and not with the next event; a log that was set back is noticed.

@@ -4,6 +4,8 @@
 //! once its key is destroyed it opens as `{"$erased": true}`. AES-256-GCM; the associated data is stream, sequence and
 //! field, so that a sealed value cannot be moved. Keys belong to a subject and a purpose and are wrapped by the master key.
 
+mod fields;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +14,6 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::{hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -32,10 +33,16 @@ pub enum SealError {
     /// No event's fault: all that its subject has sealed is as unreadable, and most likely all that anybody has.
     #[error("a subject's key does not open: it was changed, or wrapped under another master key")]
     Key,
-    #[error("the payload is not JSON")]
-    Payload(#[from] serde_json::Error),
+    #[error("the payload is not JSON, or nested too deeply")]
+    Payload,
     #[error("the key table can't be reached")]
     Database(#[from] sqlx::Error),
+}
+
+impl From<fields::Malformed> for SealError {
+    fn from(_: fields::Malformed) -> Self {
+        Self::Payload
+    }
 }
 
 /// The whole shop's secret: wraps data keys and hashes bearer secrets.
@@ -146,7 +153,7 @@ impl Sealer {
         rand::fill(&mut fresh).map_err(|_| SealError::MasterKey)?;
         let key_id = crate::clock::new_id();
         let wrapped = encrypt(&self.master.0, &fresh, &key_id.to_string())?;
-        sqlx::query(
+        let made = sqlx::query(
             "INSERT INTO subject_key (key_id, subject_id, purpose, wrapped) VALUES ($1, $2, $3, $4)
              ON CONFLICT ON CONSTRAINT subject_key_subject_unique DO NOTHING",
         )
@@ -156,32 +163,34 @@ impl Sealer {
         .bind(wrapped)
         .execute(&self.pool)
         .await?;
-        let (key_id, wrapped): (Uuid, Option<Vec<u8>>) =
-            sqlx::query_as("SELECT key_id, wrapped FROM subject_key WHERE subject_id = $1 AND purpose = $2")
-                .bind(scope.subject_id)
-                .bind(scope.purpose)
-                .fetch_one(&self.pool)
-                .await?;
-        let key = DataKey { key_id, key: self.unwrap(key_id, &wrapped.ok_or(SealError::Erased)?)? };
+        let key = if made.rows_affected() == 1 {
+            DataKey { key_id, key: fresh }
+        } else {
+            let (key_id, wrapped): (Uuid, Option<Vec<u8>>) =
+                sqlx::query_as("SELECT key_id, wrapped FROM subject_key WHERE subject_id = $1 AND purpose = $2")
+                    .bind(scope.subject_id)
+                    .bind(scope.purpose)
+                    .fetch_one(&self.pool)
+                    .await?;
+            DataKey { key_id, key: self.unwrap(key_id, &wrapped.ok_or(SealError::Erased)?)? }
+        };
+        let since = Instant::now();
         let mut cache = self.cache();
-        if cache.by_scope.len() >= KEYS_CACHED_MAX {
-            cache.by_scope.clear();
+        if cache.by_scope.len().max(cache.by_id.len()) >= KEYS_CACHED_MAX {
+            *cache = Cache::default();
         }
-        cache.by_scope.insert(scope, Cached { value: key.clone(), since: Instant::now() });
+        cache.by_scope.insert(scope, Cached { value: key.clone(), since });
+        // Whoever follows the log opens what is sealed with it in a moment.
+        cache.by_id.insert(key.key_id, Cached { value: Some(key.key), since });
         Ok(key)
     }
 
     /// Replaces every personal field of a payload by its sealed form.
     pub fn seal(&self, payload: &str, key: &DataKey, stream: &str, sequence: i64) -> Result<String, SealError> {
-        let mut value: Value = serde_json::from_str(payload)?;
-        walk(&mut value, &mut String::new(), &mut |field, object| {
-            let Some(known) = object.get("$personal") else {
-                return Ok(None);
-            };
-            let sealed = encrypt(&key.key, known.to_string().as_bytes(), &bound_to(stream, sequence, field))?;
-            Ok(Some(json!({ "$sealed": format!("{}.{}", key.key_id, BASE64.encode(sealed)) })))
-        })?;
-        Ok(value.to_string())
+        fields::replace(payload, "$personal", &mut |field, known| {
+            let sealed = encrypt(&key.key, known.as_bytes(), &bound_to(stream, sequence, field))?;
+            Ok(format!("{{\"$sealed\":\"{}.{}\"}}", key.key_id, BASE64.encode(sealed)))
+        })
     }
 
     /// Opens every sealed field of the payloads, each given with its stream and sequence; keys are fetched in one read.
@@ -265,7 +274,7 @@ impl Sealer {
 
 /// What a payload with personal fields contains.
 pub const PERSONAL_MARK: &str = "\"$personal\"";
-const SEALED_MARK: &str = "\"$sealed\"";
+pub const SEALED_MARK: &str = "\"$sealed\"";
 
 fn key_ids(payload: &str) -> impl Iterator<Item = Uuid> + '_ {
     payload.match_indices("{\"$sealed\":\"").filter_map(|(at, mark)| {
@@ -275,58 +284,22 @@ fn key_ids(payload: &str) -> impl Iterator<Item = Uuid> + '_ {
 }
 
 fn open(payload: &str, keys: &HashMap<Uuid, Option<[u8; 32]>>, stream: &str, sequence: i64) -> Result<String, SealError> {
-    let mut value: Value = serde_json::from_str(payload)?;
-    walk(&mut value, &mut String::new(), &mut |field, object| {
-        let Some(sealed) = object.get("$sealed").and_then(Value::as_str) else {
-            return Ok(None);
-        };
+    fields::replace(payload, "$sealed", &mut |field, sealed| {
+        let sealed = sealed.strip_prefix('"').and_then(|sealed| sealed.strip_suffix('"')).ok_or(SealError::Broken)?;
         let (key_id, text) = sealed.split_once('.').ok_or(SealError::Broken)?;
         let key_id: Uuid = key_id.parse().map_err(|_| SealError::Broken)?;
         let Some(key) = keys.get(&key_id).copied().flatten() else {
-            return Ok(Some(json!({ "$erased": true })));
+            return Ok(r#"{"$erased":true}"#.to_owned());
         };
         let bytes = BASE64.decode(text).map_err(|_| SealError::Broken)?;
         let clear = decrypt(&key, &bytes, &bound_to(stream, sequence, field))?;
-        Ok(Some(json!({ "$personal": serde_json::from_slice::<Value>(&clear)? })))
-    })?;
-    Ok(value.to_string())
+        let clear = std::str::from_utf8(&clear).map_err(|_| SealError::Broken)?;
+        Ok(format!("{{\"$personal\":{clear}}}"))
+    })
 }
 
 fn bound_to(stream: &str, sequence: i64, field: &str) -> String {
     format!("{stream}#{sequence}{field}")
-}
-
-/// Visits every object below `value`; where `replace` answers a value, it takes the object's place.
-fn walk(
-    value: &mut Value,
-    path: &mut String,
-    replace: &mut impl FnMut(&str, &serde_json::Map<String, Value>) -> Result<Option<Value>, SealError>,
-) -> Result<(), SealError> {
-    let before = path.len();
-    match value {
-        Value::Object(object) => {
-            if let Some(replaced) = replace(path, object)? {
-                *value = replaced;
-                return Ok(());
-            }
-            for (key, child) in object {
-                path.push('/');
-                path.push_str(key);
-                walk(child, path, replace)?;
-                path.truncate(before);
-            }
-        }
-        Value::Array(items) => {
-            for (index, child) in items.iter_mut().enumerate() {
-                path.push('/');
-                path.push_str(&index.to_string());
-                walk(child, path, replace)?;
-                path.truncate(before);
-            }
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 fn encrypt(key: &[u8; 32], clear: &[u8], bound_to: &str) -> Result<Vec<u8>, SealError> {

@@ -10,6 +10,9 @@ pub mod parked;
 /// Tables that keep the aggregate itself.
 pub mod state;
 
+/// Rows lately read, in memory.
+pub mod cache;
+
 /// Products, variants, categories.
 pub mod product;
 
@@ -37,15 +40,15 @@ use crate::cart::CartProjection;
 use crate::order::OrderProjection;
 use crate::parked::{Action, ParkedError, Released};
 use crate::product::ProductProjection;
-use crate::projector::{Projection, Projector};
+use crate::projector::{Progress, Projection, Projector};
 use crate::stock::StockProjection;
 
 /// The projections that have tables, in the order of their schemas. A new one is entered in each function below.
 pub const NAMES: [&str; 4] = [ProductProjection::NAME, StockProjection::NAME, CartProjection::NAME, OrderProjection::NAME];
 
-/// Connections of the pool that [`spawn_all`] is given: one transaction to a projection, one to spare.
+/// Connections of the pool that [`spawn_all`] is given: to write and to read ahead for each projection, one to spare.
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
-pub const CONNECTIONS_MAX: u32 = NAMES.len() as u32 + 1;
+pub const CONNECTIONS_MAX: u32 = 2 * NAMES.len() as u32 + 1;
 
 /// The schemas that hold the live versions of all read models.
 #[must_use]
@@ -67,11 +70,11 @@ pub async fn migrate_all(pool: &PgPool) -> Result<(), sqlx::Error> {
 }
 
 /// Starts one task for each projection.
-pub fn spawn_all(group: &mut TaskGroup, pool: &PgPool, feed: &Feed, sealer: &Sealer) {
-    spawn(group, ProductProjection, pool, feed, sealer);
-    spawn(group, StockProjection, pool, feed, sealer);
-    spawn(group, CartProjection, pool, feed, sealer);
-    spawn(group, OrderProjection, pool, feed, sealer);
+pub fn spawn_all(group: &mut TaskGroup, pool: &PgPool, feed: &Feed, sealer: &Sealer, progress: &Progress) {
+    spawn::<ProductProjection>(group, pool, feed, sealer, progress);
+    spawn::<StockProjection>(group, pool, feed, sealer, progress);
+    spawn::<CartProjection>(group, pool, feed, sealer, progress);
+    spawn::<OrderProjection>(group, pool, feed, sealer, progress);
 }
 
 /// Sets a projection back to the log's beginning. `false`: there is none of this name.
@@ -89,16 +92,16 @@ pub async fn rebuild(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
 /// Applies a projection's parked stream after all, from the event at `position` on.
 pub async fn release(pool: &PgPool, sealer: &Sealer, name: &str, position: i64, action: Action) -> Result<Released, ParkedError> {
     match name {
-        ProductProjection::NAME => parked::release(&ProductProjection, pool, sealer, position, action).await,
-        StockProjection::NAME => parked::release(&StockProjection, pool, sealer, position, action).await,
-        CartProjection::NAME => parked::release(&CartProjection, pool, sealer, position, action).await,
-        OrderProjection::NAME => parked::release(&OrderProjection, pool, sealer, position, action).await,
+        ProductProjection::NAME => parked::release::<ProductProjection>(pool, sealer, position, action).await,
+        StockProjection::NAME => parked::release::<StockProjection>(pool, sealer, position, action).await,
+        CartProjection::NAME => parked::release::<CartProjection>(pool, sealer, position, action).await,
+        OrderProjection::NAME => parked::release::<OrderProjection>(pool, sealer, position, action).await,
         _ => Err(ParkedError::NotParked),
     }
 }
 
-fn spawn<P: Projection>(group: &mut TaskGroup, projection: P, pool: &PgPool, feed: &Feed, sealer: &Sealer) {
-    let projector = Projector::new(projection, pool.clone(), feed.clone(), sealer.clone());
+fn spawn<P: Projection>(group: &mut TaskGroup, pool: &PgPool, feed: &Feed, sealer: &Sealer, progress: &Progress) {
+    let projector = Projector::<P>::new(pool.clone(), feed.clone(), sealer.clone(), progress.clone());
     let stop = group.stop_signal();
     group.spawn(P::NAME, projector.run(stop));
 }

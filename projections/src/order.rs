@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use cqrs_es::Aggregate;
+use domain::customer::Subject;
 use domain::order::Order;
 use domain::payment::Payment;
 use infra::event_log::StoredEvent;
@@ -10,7 +11,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::projector::{ApplyError, Projection};
-use crate::state::{self, Changed, Row, decode_row, erase_personal, erased_subjects, fold_onto};
+use crate::state::{self, Changed, Folded, Row, decode_row, erase_personal, erased_subjects, json_bytes, strides};
 
 /// The tables `order` and `payment`, one row to each aggregate.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,16 +23,44 @@ impl Projection for OrderProjection {
     const DDL: &'static str = include_str!("order.sql");
     const TABLES: &'static [(&'static str, &'static str)] = &[(Order::TYPE, "\"order\""), (Payment::TYPE, "payment")];
 
-    fn takes(aggregate_type: &str) -> bool {
-        matches!(aggregate_type, "order" | "payment" | "subject")
+    const TYPES: &'static [&'static str] = &[Order::TYPE, Payment::TYPE, Subject::TYPE];
+    type States = OrderStates;
+
+    async fn fold(events: &[StoredEvent], states: &mut OrderStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        states.orders.fold(events, connection, "\"order\"").await?;
+        states.payments.fold(events, connection, "payment").await?;
+        states.erased.extend(erased_subjects(events, "order")?);
+        Ok(())
     }
 
-    async fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
-        put_orders(&fold_onto::<Order>(events, connection, "\"order\"").await?, connection).await?;
-        put_payments(&fold_onto::<Payment>(events, connection, "payment").await?, connection).await?;
-        let erased = erased_subjects(events, "order")?;
-        erase_personal(connection, Order::TYPE, "SELECT id, state::text FROM \"order\" WHERE subject_id = ANY ($1)", &erased).await
+    async fn write(states: &mut OrderStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        let orders = states.orders.unwritten()?;
+        for orders in strides(&orders) {
+            put_orders(orders, connection).await?;
+        }
+        let bytes = json_bytes(&orders);
+        states.orders.written(bytes);
+        let payments = states.payments.unwritten()?;
+        for payments in strides(&payments) {
+            put_payments(payments, connection).await?;
+        }
+        let bytes = json_bytes(&payments);
+        states.payments.written(bytes);
+        if !states.erased.is_empty() {
+            let select = "SELECT id, state::text FROM \"order\" WHERE subject_id = ANY ($1)";
+            erase_personal(connection, Order::TYPE, select, &states.erased).await?;
+            *states = OrderStates::default();
+        }
+        Ok(())
     }
+}
+
+/// Orders and payments as they are folded, and the subjects whose data was erased since the last write.
+#[derive(Debug, Default)]
+pub struct OrderStates {
+    orders: Folded<Order>,
+    payments: Folded<Payment>,
+    erased: Vec<Uuid>,
 }
 
 /// An order and its payments, the first attempt first, all read in one snapshot.
@@ -94,12 +123,11 @@ pub async fn has_open(pool: &PgPool, subject_id: Uuid) -> Result<bool, sqlx::Err
         .await
 }
 
-async fn put_orders(orders: &[Changed<Order>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+async fn put_orders(orders: &[Changed<'_, Order>], connection: &mut PgConnection) -> Result<(), ApplyError> {
     let placed: Vec<_> = orders.iter().filter_map(|changed| Some((changed, changed.state.placed()?))).collect();
     if placed.is_empty() {
         return Ok(());
     }
-    let states = placed.iter().map(|(changed, _)| changed.state_json()).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT INTO \"order\" (id, version, position, state, number, subject_id, status, placed_at)
          SELECT id, version, position, state::json, number, subject_id, status, placed_at
@@ -108,10 +136,10 @@ async fn put_orders(orders: &[Changed<Order>], connection: &mut PgConnection) ->
          ON CONFLICT ON CONSTRAINT order_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
              state = EXCLUDED.state, status = EXCLUDED.status",
     )
-    .bind(placed.iter().map(|(c, _)| c.id.as_str()).collect::<Vec<_>>())
+    .bind(placed.iter().map(|(c, _)| c.id).collect::<Vec<_>>())
     .bind(placed.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
     .bind(placed.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
-    .bind(states)
+    .bind(placed.iter().map(|(c, _)| c.json.as_str()).collect::<Vec<_>>())
     .bind(placed.iter().map(|(_, p)| p.facts.number.as_str()).collect::<Vec<_>>())
     .bind(placed.iter().map(|(_, p)| p.facts.subject_id.uuid()).collect::<Vec<_>>())
     .bind(placed.iter().map(|(c, _)| c.state.status()).collect::<Vec<_>>())
@@ -121,12 +149,11 @@ async fn put_orders(orders: &[Changed<Order>], connection: &mut PgConnection) ->
     Ok(())
 }
 
-async fn put_payments(payments: &[Changed<Payment>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+async fn put_payments(payments: &[Changed<'_, Payment>], connection: &mut PgConnection) -> Result<(), ApplyError> {
     let created: Vec<_> = payments.iter().filter_map(|changed| Some((changed, changed.state.created.as_ref()?))).collect();
     if created.is_empty() {
         return Ok(());
     }
-    let states = created.iter().map(|(changed, _)| changed.state_json()).collect::<Result<Vec<_>, _>>()?;
     sqlx::query(
         "INSERT INTO payment (id, version, position, state, order_id)
          SELECT id, version, position, state::json, order_id
@@ -134,10 +161,10 @@ async fn put_payments(payments: &[Changed<Payment>], connection: &mut PgConnecti
          ON CONFLICT ON CONSTRAINT payment_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
              state = EXCLUDED.state",
     )
-    .bind(created.iter().map(|(c, _)| c.id.as_str()).collect::<Vec<_>>())
+    .bind(created.iter().map(|(c, _)| c.id).collect::<Vec<_>>())
     .bind(created.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
     .bind(created.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
-    .bind(states)
+    .bind(created.iter().map(|(c, _)| c.json.as_str()).collect::<Vec<_>>())
     .bind(created.iter().map(|(_, p)| p.order_id.to_string()).collect::<Vec<_>>())
     .execute(connection)
     .await?;

@@ -82,13 +82,7 @@ pub(crate) async fn insert(connection: &mut PgConnection, projection: &str, even
 }
 
 /// Applies a parked stream from `position` on, which must be its first parked one.
-pub(crate) async fn release<P: Projection>(
-    projection: &P,
-    pool: &PgPool,
-    sealer: &Sealer,
-    position: i64,
-    action: Action,
-) -> Result<Released, ParkedError> {
+pub(crate) async fn release<P: Projection>(pool: &PgPool, sealer: &Sealer, position: i64, action: Action) -> Result<Released, ParkedError> {
     let (mut from, mut action, mut released) = (position, action, 0);
     loop {
         let mut transaction = pool.begin().await?;
@@ -98,7 +92,7 @@ pub(crate) async fn release<P: Projection>(
         for (place, event) in waiting.iter().enumerate() {
             if place == 0 && action == Action::Discard {
                 pass_over::<P>(&mut transaction, event).await?;
-            } else if let Some(reason) = apply(projection, sealer, event, &mut transaction).await? {
+            } else if let Some(reason) = apply::<P>(sealer, event, &mut transaction).await? {
                 blame(&mut transaction, P::NAME, event.position, &reason).await?;
                 stopped = Some((event.position, reason));
                 break;
@@ -160,16 +154,11 @@ async fn next<P: Projection>(connection: &mut PgConnection, released: i64) -> Re
 }
 
 /// Applies one event; answers why it can't be applied, if so.
-async fn apply<P: Projection>(
-    projection: &P,
-    sealer: &Sealer,
-    event: &StoredEvent,
-    transaction: &mut PgConnection,
-) -> Result<Option<String>, ApplyError> {
+async fn apply<P: Projection>(sealer: &Sealer, event: &StoredEvent, transaction: &mut PgConnection) -> Result<Option<String>, ApplyError> {
     let mut opened = vec![event.clone()];
     let mut attempt = transaction.begin().await?;
     let applied = match sealer.open_all(&mut opened).await {
-        Ok(()) => projection.apply(&opened, &mut attempt).await,
+        Ok(()) => write::<P>(&opened, &mut attempt).await,
         Err(error) => Err(error.into()),
     };
     match applied {
@@ -183,6 +172,12 @@ async fn apply<P: Projection>(
         },
     }
     Ok(None)
+}
+
+async fn write<P: Projection>(events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
+    let mut states = P::States::default();
+    P::fold(events, &mut states, connection).await?;
+    P::write(&mut states, connection).await
 }
 
 /// Takes an event for applied: the row of its stream keeps the state that it has.

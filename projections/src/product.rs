@@ -13,7 +13,7 @@ use infra::event_log::StoredEvent;
 use sqlx::{PgConnection, PgPool};
 
 use crate::projector::{ApplyError, Projection};
-use crate::state::{self, Changed, Row, fold_onto};
+use crate::state::{self, Changed, Folded, Row, json_bytes, strides};
 
 /// Most categories that one answer holds.
 pub const CATEGORIES_MAX: i64 = 10_000;
@@ -33,23 +33,41 @@ impl Projection for ProductProjection {
     const DDL: &'static str = include_str!("product.sql");
     const TABLES: &'static [(&'static str, &'static str)] = &[(Product::TYPE, "product"), (Category::TYPE, "category")];
 
-    fn takes(aggregate_type: &str) -> bool {
-        [Product::TYPE, Category::TYPE].contains(&aggregate_type)
+    const TYPES: &'static [&'static str] = &[Product::TYPE, Category::TYPE];
+    type States = ProductStates;
+
+    async fn fold(events: &[StoredEvent], states: &mut ProductStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        states.products.fold(events, connection, "product").await?;
+        states.categories.fold(events, connection, "category").await
     }
 
-    async fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
-        let products = fold_onto::<Product>(events, connection, "product").await?;
+    async fn write(states: &mut ProductStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        let products = states.products.unwritten()?;
+        for products in strides(&products) {
+            put_products(products, connection).await?;
+        }
+        // Of all at once: a variant may have moved from one to another.
         if !products.is_empty() {
-            put_products(&products, connection).await?;
             remove_variants(&products, connection).await?;
             put_variants(&products, connection).await?;
         }
-        let categories = fold_onto::<Category>(events, connection, "category").await?;
-        if !categories.is_empty() {
-            put_categories(&categories, connection).await?;
+        let bytes = json_bytes(&products);
+        states.products.written(bytes);
+        let categories = states.categories.unwritten()?;
+        for categories in strides(&categories) {
+            put_categories(categories, connection).await?;
         }
+        let bytes = json_bytes(&categories);
+        states.categories.written(bytes);
         Ok(())
     }
+}
+
+/// Products and categories as they are folded.
+#[derive(Debug, Default)]
+pub struct ProductStates {
+    products: Folded<Product>,
+    categories: Folded<Category>,
 }
 
 /// On the storefront, and for sale.
@@ -100,12 +118,6 @@ pub fn plain_text(text: &str) -> String {
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// The products of these ids that are there, in no order.
-pub async fn by_ids(pool: &PgPool, ids: &[ProductId]) -> Result<Vec<Row<Product>>, sqlx::Error> {
-    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    state::rows(pool, "product", &ids).await
-}
-
 /// A product by its id or its handle; archived ones have no handle any more.
 pub async fn find(pool: &PgPool, id_or_handle: &str) -> Result<Option<Row<Product>>, sqlx::Error> {
     if !is_storable(id_or_handle) {
@@ -122,27 +134,21 @@ pub async fn find(pool: &PgPool, id_or_handle: &str) -> Result<Option<Row<Produc
     found.map(state::decode_row).transpose()
 }
 
-/// The products that have these variants, in no order.
-pub async fn by_variants(pool: &PgPool, variant_ids: &[VariantId]) -> Result<Vec<Row<Product>>, sqlx::Error> {
-    let ids: Vec<String> = variant_ids.iter().map(ToString::to_string).collect();
-    let found = sqlx::query_as(
-        "SELECT id, version, position, state::text FROM product
-         WHERE id IN (SELECT product_id FROM variant WHERE variant_id = ANY ($1))",
-    )
-    .bind(ids)
-    .fetch_all(pool)
-    .await?;
-    found.into_iter().map(state::decode_row).collect()
-}
-
 /// The variants that have these skus now, each with its product.
 pub async fn variants_by_skus(pool: &PgPool, skus: &[String]) -> Result<Vec<(VariantId, ProductId)>, sqlx::Error> {
     let skus: Vec<String> = skus.iter().filter(|sku| is_storable(sku)).map(|sku| ClaimKey::sku(sku).key).collect();
-    let found: Vec<(String, String)> =
-        sqlx::query_as("SELECT variant_id, product_id FROM variant WHERE sku = ANY ($1) ORDER BY variant_id")
-            .bind(skus)
-            .fetch_all(pool)
-            .await?;
+    let select = sqlx::query_as("SELECT variant_id, product_id FROM variant WHERE sku = ANY ($1) ORDER BY variant_id");
+    variants_and_products(&select.bind(skus).fetch_all(pool).await?)
+}
+
+/// Those of these variants that a product has, or had, each with its product.
+pub async fn of_variants(pool: &PgPool, variant_ids: &[VariantId]) -> Result<Vec<(VariantId, ProductId)>, sqlx::Error> {
+    let ids: Vec<String> = variant_ids.iter().map(ToString::to_string).collect();
+    let select = sqlx::query_as("SELECT variant_id, product_id FROM variant WHERE variant_id = ANY ($1)");
+    variants_and_products(&select.bind(ids).fetch_all(pool).await?)
+}
+
+fn variants_and_products(found: &[(String, String)]) -> Result<Vec<(VariantId, ProductId)>, sqlx::Error> {
     let decoded = found.iter().map(|(variant_id, product_id)| Ok((variant_id.parse()?, product_id.parse()?)));
     decoded.collect::<Result<_, uuid::Error>>().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
@@ -220,8 +226,7 @@ fn entity(text: &str) -> Option<(char, &str)> {
     Some((character, &inside[end + 1..]))
 }
 
-async fn put_products(products: &[Changed<Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
-    let states: Vec<String> = products.iter().map(Changed::state_json).collect::<Result<_, _>>()?;
+async fn put_products(products: &[Changed<'_, Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
     sqlx::query(
         "INSERT INTO product (id, version, position, state, handle, published, created_at)
          SELECT id, version, position, state::json, handle, published, created_at
@@ -231,12 +236,12 @@ async fn put_products(products: &[Changed<Product>], connection: &mut PgConnecti
          SET version = EXCLUDED.version, position = EXCLUDED.position, state = EXCLUDED.state,
              handle = EXCLUDED.handle, published = EXCLUDED.published",
     )
-    .bind(products.iter().map(|p| p.id.as_str()).collect::<Vec<_>>())
+    .bind(products.iter().map(|p| p.id).collect::<Vec<_>>())
     .bind(products.iter().map(|p| p.version).collect::<Vec<_>>())
     .bind(products.iter().map(|p| p.position).collect::<Vec<_>>())
-    .bind(states)
-    .bind(products.iter().map(|p| handle(&p.state)).collect::<Vec<_>>())
-    .bind(products.iter().map(|p| is_published(&p.state)).collect::<Vec<_>>())
+    .bind(products.iter().map(|p| p.json.as_str()).collect::<Vec<_>>())
+    .bind(products.iter().map(|p| handle(p.state)).collect::<Vec<_>>())
+    .bind(products.iter().map(|p| is_published(p.state)).collect::<Vec<_>>())
     .bind(products.iter().map(|p| p.first_recorded_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;
@@ -248,37 +253,28 @@ fn handle(product: &Product) -> Option<String> {
 }
 
 /// Takes out the variants that their product no longer has.
-async fn remove_variants(products: &[Changed<Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
-    let (mut variants, mut of_products) = (Vec::new(), Vec::new());
-    for product in products {
-        let before = product.before.iter().flat_map(|before| &before.variants);
-        for gone in before.filter(|variant| product.state.variant(variant.variant_id).is_none()) {
-            variants.push(gone.variant_id.to_string());
-            of_products.push(product.id.as_str());
-        }
-    }
-    if variants.is_empty() {
+async fn remove_variants(products: &[Changed<'_, Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+    let begun_before: Vec<&str> = products.iter().filter(|product| product.version > 1).map(|product| product.id).collect();
+    if begun_before.is_empty() {
         return Ok(());
     }
-    sqlx::query(
-        "DELETE FROM variant v USING unnest($1::text[], $2::text[]) AS gone(variant_id, product_id)
-         WHERE v.variant_id = gone.variant_id AND v.product_id = gone.product_id",
-    )
-    .bind(variants)
-    .bind(of_products)
-    .execute(connection)
-    .await?;
+    let kept = products.iter().flat_map(|product| &product.state.variants).map(|variant| variant.variant_id.to_string());
+    sqlx::query("DELETE FROM variant WHERE product_id = ANY ($1) AND variant_id <> ALL ($2)")
+        .bind(begun_before)
+        .bind(kept.collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-async fn put_variants(products: &[Changed<Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
+async fn put_variants(products: &[Changed<'_, Product>], connection: &mut PgConnection) -> Result<(), ApplyError> {
     // Where a variant moves from an archived product to a new one within a batch, it is the living one's.
     let mut rows: BTreeMap<VariantId, (bool, i64, &str, Option<String>)> = BTreeMap::new();
     for product in products {
         let is_live = product.state.stage == Stage::Live;
         for variant in &product.state.variants {
             let sku = variant.sku.as_deref().filter(|_| is_live).map(|sku| ClaimKey::sku(sku).key);
-            let row = (is_live, product.position, product.id.as_str(), sku);
+            let row = (is_live, product.position, product.id, sku);
             let kept = rows.entry(variant.variant_id).or_insert_with(|| row.clone());
             if (row.0, row.1) > (kept.0, kept.1) {
                 *kept = row;
@@ -299,8 +295,7 @@ async fn put_variants(products: &[Changed<Product>], connection: &mut PgConnecti
     Ok(())
 }
 
-async fn put_categories(categories: &[Changed<Category>], connection: &mut PgConnection) -> Result<(), ApplyError> {
-    let states: Vec<String> = categories.iter().map(Changed::state_json).collect::<Result<_, _>>()?;
+async fn put_categories(categories: &[Changed<'_, Category>], connection: &mut PgConnection) -> Result<(), ApplyError> {
     let live: Vec<Option<CategoryFacts>> = categories.iter().map(|c| live_facts(c.state.clone())).collect();
     let parent = |facts: &CategoryFacts| facts.parent_id.map(|id| id.to_string());
     sqlx::query(
@@ -312,10 +307,10 @@ async fn put_categories(categories: &[Changed<Category>], connection: &mut PgCon
          SET version = EXCLUDED.version, position = EXCLUDED.position, state = EXCLUDED.state,
              handle = EXCLUDED.handle, parent_id = EXCLUDED.parent_id",
     )
-    .bind(categories.iter().map(|c| c.id.as_str()).collect::<Vec<_>>())
+    .bind(categories.iter().map(|c| c.id).collect::<Vec<_>>())
     .bind(categories.iter().map(|c| c.version).collect::<Vec<_>>())
     .bind(categories.iter().map(|c| c.position).collect::<Vec<_>>())
-    .bind(states)
+    .bind(categories.iter().map(|c| c.json.as_str()).collect::<Vec<_>>())
     .bind(live.iter().map(|c| c.as_ref().map(|c| ClaimKey::category_handle(&c.handle).key)).collect::<Vec<_>>())
     .bind(live.iter().map(|c| c.as_ref().and_then(parent)).collect::<Vec<_>>())
     .execute(connection)

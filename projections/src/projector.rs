@@ -4,16 +4,19 @@
 //! dies. A stream whose event can't be applied is parked; all others go on. A projector of a second process is fenced by
 //! the checkpoint's own position. Partition leases will stand where [`Projector::begin`] reads the checkpoint today.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use infra::event_log::StoredEvent;
+use infra::event_log::{self, StoredEvent, Stretch};
 use infra::feed::{Feed, Tail};
 use infra::sealing::{SealError, Sealer};
 use infra::task::CancellationToken;
-use sqlx::{PgConnection, PgPool};
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::parked;
@@ -26,10 +29,32 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const APPLY_INTERVAL: Duration = Duration::from_millis(5);
 /// Most events that are gathered for one transaction.
 const GATHERED_MAX: usize = 1_000;
+/// Far behind, the log is read in stretches of so many positions, so many of them ahead of what is folded; rows are written
+/// only after so many events or bytes of them, each once.
+const STRETCH: i64 = 1_000;
+const STRETCHES_AHEAD: usize = 4;
+const UNWRITTEN_EVENTS_MAX: usize = 100_000;
+const UNWRITTEN_BYTES_MAX: usize = 32 << 20;
 /// How often a projection with nothing to do looks whether it was paused or set back.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a paused projection looks whether it may go on.
 const PAUSE_POLL: Duration = Duration::from_millis(250);
+
+/// Rows of some thousand bytes are compressed by lz4, which takes a fraction of pglz's time. Not every server has it.
+const COMPRESSION: &str = "
+    DO $$
+    DECLARE
+        t regclass;
+    BEGIN
+        FOR t IN SELECT attrelid FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+                 WHERE relnamespace = 'SCHEMA'::regnamespace AND relkind = 'r' AND attname = 'state' AND attcompression <> 'l'
+        LOOP
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN state SET COMPRESSION lz4', t);
+        END LOOP;
+    EXCEPTION WHEN feature_not_supported THEN
+        NULL;
+    END
+    $$";
 
 /// A read model: which events it takes, and what it makes of them.
 pub trait Projection: Send + Sync + 'static {
@@ -43,11 +68,21 @@ pub trait Projection: Send + Sync + 'static {
     /// Its tables that keep an aggregate's fold, by aggregate type.
     const TABLES: &'static [(&'static str, &'static str)];
 
-    /// Whether it wants events of this aggregate type; others only move its checkpoint.
-    fn takes(aggregate_type: &str) -> bool;
+    /// Aggregate types whose events it wants; others only move its checkpoint.
+    const TYPES: &'static [&'static str];
 
-    /// Applies events of wanted types, in position order, within the transaction that also moves the checkpoint.
-    fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> impl Future<Output = Result<(), ApplyError>> + Send;
+    /// What it has folded and not written, and what it remembers of its rows.
+    type States: Default + Send + Sync;
+
+    /// Folds events of wanted types, in position order. A state that is not held is read from its row.
+    fn fold(
+        events: &[StoredEvent],
+        states: &mut Self::States,
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// Writes what was folded, within the transaction that also moves the checkpoint.
+    fn write(states: &mut Self::States, connection: &mut PgConnection) -> impl Future<Output = Result<(), ApplyError>> + Send;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -60,19 +95,24 @@ pub enum ApplyError {
     /// One event can't be applied, ever, by this program: its stream is parked.
     #[error("the event at position {position} can't be applied: {reason}")]
     Poison { position: i64, reason: String },
-    /// Another projector moved the checkpoint.
-    #[error("another projector has the checkpoint at {0}")]
-    Fenced(i64),
 }
 
 impl ApplyError {
+    fn is_poison(&self) -> bool {
+        match self {
+            Self::Poison { .. } | Self::Seal(SealError::Broken | SealError::Payload) => true,
+            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| is_of_the_data(&code)),
+            Self::Database(_) | Self::Seal(_) => false,
+        }
+    }
+
     /// Why the event can't be applied by this program, ever; the error itself where trying again may help. Never the
     /// database's own text, nor that of a decoder: both quote values, which may be personal.
     pub(crate) fn poison(self) -> Result<String, Self> {
         match self {
             Self::Poison { reason, .. } => Ok(reason),
             Self::Seal(SealError::Broken) => Ok(SealError::Broken.to_string()),
-            Self::Seal(SealError::Payload(error)) => Ok(format!("the payload is not JSON: {:?}", error.classify())),
+            Self::Seal(SealError::Payload) => Ok(SealError::Payload.to_string()),
             Self::Database(sqlx::Error::Database(error)) if error.code().is_some_and(|code| is_of_the_data(&code)) => {
                 let code = error.code().unwrap_or_default().into_owned();
                 let constraint = error.constraint().map_or_else(String::new, |name| format!(", constraint {name}"));
@@ -89,20 +129,54 @@ fn is_of_the_data(sqlstate: &str) -> bool {
 }
 
 /// Where a projector goes on from.
-struct Place {
-    tail: Tail,
+struct Place<P: Projection> {
+    /// Its checkpoint.
+    position: i64,
     /// What is parked, as of this revision of the checkpoint.
     parked: HashSet<(String, String)>,
     revision: i64,
+    states: P::States,
+}
+
+impl<P: Projection> Place<P> {
+    fn is_parked(&self, event: &StoredEvent) -> bool {
+        !self.parked.is_empty() && self.parked.contains(&(event.aggregate_type.clone(), event.aggregate_id.clone()))
+    }
 }
 
 /// Runs one projection.
 #[derive(Debug)]
 pub struct Projector<P> {
-    projection: P,
     pool: PgPool,
     feed: Feed,
     sealer: Sealer,
+    progress: Progress,
+    projection: PhantomData<P>,
+}
+
+/// How far the projectors of this process have come, for those who wait: the checkpoints then need no asking.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(watch::Sender<HashMap<&'static str, i64>>);
+
+impl Progress {
+    fn reached(&self, projection: &'static str, position: i64) {
+        self.0.send_if_modified(|reached| reached.insert(projection, position) != Some(position));
+    }
+
+    /// Whether this process has projectors.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        !self.0.borrow().is_empty()
+    }
+
+    /// Waits until a projector of this process has come to a position.
+    pub async fn reach(&self, projection: &str, position: i64) {
+        let mut reached = self.0.subscribe();
+        let has_come = |reached: &HashMap<&str, i64>| reached.get(projection).is_some_and(|at| *at >= position);
+        if reached.wait_for(has_come).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// The schema of a projection's version.
@@ -126,6 +200,7 @@ pub async fn migrate<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
         sqlx::query("DELETE FROM public.checkpoint WHERE projection = $1").bind(P::NAME).execute(&mut *transaction).await?;
         sqlx::query("DELETE FROM public.parked_event WHERE projection = $1").bind(P::NAME).execute(&mut *transaction).await?;
     }
+    sqlx::raw_sql(&COMPRESSION.replace("SCHEMA", &schema)).execute(&mut *transaction).await?;
     sqlx::query("INSERT INTO public.checkpoint (projection, version, position) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING")
         .bind(P::NAME)
         .bind(P::VERSION)
@@ -135,23 +210,43 @@ pub async fn migrate<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
 }
 
 impl<P: Projection> Projector<P> {
-    pub fn new(projection: P, pool: PgPool, feed: Feed, sealer: Sealer) -> Self {
-        Self { projection, pool, feed, sealer }
+    #[must_use]
+    pub fn new(pool: PgPool, feed: Feed, sealer: Sealer, progress: Progress) -> Self {
+        Self { pool, feed, sealer, progress, projection: PhantomData }
+    }
+
+    fn reached(&self, place: &mut Place<P>, position: i64) {
+        place.position = position;
+        self.progress.reached(P::NAME, position);
+        metrics::gauge!("daybook_projection_position", "projection" => P::NAME).set(position_metric(position));
     }
 
     /// Follows the log until `stop`; a batch that was begun is finished.
     pub async fn run(self, stop: CancellationToken) {
-        let mut wait = RETRY_MIN;
+        let (mut wait, mut far) = (RETRY_MIN, true);
         while !stop.is_cancelled() {
-            match self.follow(&stop, &mut wait).await {
-                Ok(()) => {}
-                Err(ApplyError::Poison { position, reason }) => {
+            let followed = if far { self.catch_up(&stop).await } else { Ok(()) };
+            let error = match (followed, far) {
+                // Something can't be applied: in short strides it is found.
+                (Err(error), true) if error.is_poison() => {
+                    far = false;
+                    continue;
+                }
+                (Ok(()), _) => match self.follow(&stop, &mut wait, far).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+                (Err(error), _) => error,
+            };
+            match error {
+                ApplyError::Poison { position, reason } => {
                     tracing::error!(projection = P::NAME, position, reason, "a stream is parked");
                     if let Err(error) = parked::park::<P>(&self.pool, position, &reason).await {
                         tracing::error!(projection = P::NAME, error = &error as &dyn std::error::Error, "parking failed");
                     }
+                    far = true;
                 }
-                Err(error) => {
+                error => {
                     tracing::warn!(
                         projection = P::NAME,
                         error = &error as &dyn std::error::Error,
@@ -164,26 +259,73 @@ impl<P: Projection> Projector<P> {
         }
     }
 
-    async fn follow(&self, stop: &CancellationToken, wait: &mut Duration) -> Result<(), ApplyError> {
+    /// Comes up to the log's end, however far that is: reading is ahead of folding, and each row is written once for many
+    /// events.
+    async fn catch_up(&self, stop: &CancellationToken) -> Result<(), ApplyError> {
         let Some(mut place) = self.begin(stop).await? else {
             return Ok(());
         };
+        let (sender, mut stretches) = mpsc::channel(STRETCHES_AHEAD);
+        let reading = infra::task::spawn(read_ahead(self.pool.acquire().await?, place.position, P::TYPES, sender));
+        let mut connection = self.pool.acquire().await?;
+        let (mut to, mut waiting, mut events, mut bytes) = (place.position, Vec::new(), 0, 0);
+        loop {
+            let stretch = tokio::select! { () = stop.cancelled() => None, stretch = stretches.recv() => stretch };
+            let ended = stretch.is_none();
+            if let Some(Stretch { events: stretch, last_position }) = stretch.transpose()? {
+                let (parked, mut wanted): (Vec<_>, Vec<_>) = stretch.into_iter().partition(|event| place.is_parked(event));
+                waiting.extend(parked);
+                self.sealer.open_all(&mut wanted).await?;
+                P::fold(&wanted, &mut place.states, &mut connection).await?;
+                events += wanted.len();
+                bytes += wanted.iter().map(|event| event.payload.len()).sum::<usize>();
+                to = last_position;
+            }
+            if to > place.position && (ended || events >= UNWRITTEN_EVENTS_MAX || bytes >= UNWRITTEN_BYTES_MAX) {
+                let mut transaction = connection.begin().await?;
+                if !self.advance(to, &place, &mut transaction).await? {
+                    break;
+                }
+                park_behind::<P>(&waiting, &mut transaction).await?;
+                P::write(&mut place.states, &mut transaction).await?;
+                transaction.commit().await?;
+                self.reached(&mut place, to);
+                waiting.clear();
+                (events, bytes) = (0, 0);
+            }
+            if ended {
+                break;
+            }
+        }
+        drop(stretches);
+        // Ends by itself, now that nobody listens; a panic was logged by its hook.
+        let _read = reading.await;
+        Ok(())
+    }
+
+    /// Follows the log's end. Returns when the projection was paused or set back, or has fallen behind again and may go far.
+    async fn follow(&self, stop: &CancellationToken, wait: &mut Duration, may_go_far: bool) -> Result<(), ApplyError> {
+        let Some(mut place) = self.begin(stop).await? else {
+            return Ok(());
+        };
+        let mut tail = self.feed.tail(place.position);
+        // Kept, so that it is not asked at each use whether it still answers.
+        let mut connection = self.pool.acquire().await?;
         let mut applied_at = Instant::now();
         loop {
-            let before = place.tail.position();
             let next = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                next = tokio::time::timeout(CHECK_INTERVAL, place.tail.next()) => next,
+                next = tokio::time::timeout(CHECK_INTERVAL, tail.next()) => next,
             };
             let Ok(events) = next else {
                 // Nothing new: somebody may have paused this projection, set it back or released a stream meanwhile.
-                if self.checkpoint().await? == (before, place.revision, false) {
+                if self.checkpoint().await? == (place.position, place.revision, false) {
                     continue;
                 }
                 return Ok(());
             };
-            let events = gather(events?, &mut place.tail, applied_at + APPLY_INTERVAL, stop).await?;
-            if !self.apply_or_find(&events, before, &place).await? {
+            let events = gather(events?, &mut tail, applied_at + APPLY_INTERVAL, stop).await?;
+            if !self.apply_or_find(&events, &mut place, &mut connection).await? || (may_go_far && tail.is_behind()) {
                 return Ok(());
             }
             applied_at = Instant::now();
@@ -192,7 +334,7 @@ impl<P: Projection> Projector<P> {
     }
 
     /// The place to go on from, and the streams that are parked. `None`: asked to stop while paused.
-    async fn begin(&self, stop: &CancellationToken) -> Result<Option<Place>, ApplyError> {
+    async fn begin(&self, stop: &CancellationToken) -> Result<Option<Place<P>>, ApplyError> {
         self.until_resumed(stop).await?;
         if stop.is_cancelled() {
             return Ok(None);
@@ -204,7 +346,8 @@ impl<P: Projection> Projector<P> {
                 .bind(P::NAME)
                 .fetch_all(&self.pool)
                 .await?;
-        Ok(Some(Place { tail: self.feed.tail(position), parked: parked.into_iter().collect(), revision }))
+        self.progress.reached(P::NAME, position);
+        Ok(Some(Place { position, parked: parked.into_iter().collect(), revision, states: P::States::default() }))
     }
 
     /// Where the checkpoint stands, its revision, and whether the projection is paused.
@@ -228,15 +371,17 @@ impl<P: Projection> Projector<P> {
     }
 
     /// Applies a batch; where it holds something that can't be applied, event by event up to that one, which is named.
-    async fn apply_or_find(&self, batch: &[StoredEvent], mut before: i64, place: &Place) -> Result<bool, ApplyError> {
-        match self.apply(batch, before, place).await.map_err(ApplyError::poison) {
+    async fn apply_or_find(&self, batch: &[StoredEvent], place: &mut Place<P>, connection: &mut PgConnection) -> Result<bool, ApplyError> {
+        match self.apply(batch, place, connection).await.map_err(ApplyError::poison) {
             Ok(applied) => return Ok(applied),
             Err(Err(error)) => return Err(error),
             Err(Ok(_reason)) => {}
         }
         for event in batch {
-            match self.apply(std::slice::from_ref(event), before, place).await.map_err(ApplyError::poison) {
-                Ok(true) => before = event.position,
+            // What was folded before the failure is in no row.
+            place.states = P::States::default();
+            match self.apply(std::slice::from_ref(event), place, connection).await.map_err(ApplyError::poison) {
+                Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(Ok(reason)) => return Err(ApplyError::Poison { position: event.position, reason }),
                 Err(Err(error)) => return Err(error),
@@ -246,43 +391,73 @@ impl<P: Projection> Projector<P> {
     }
 
     /// Applies a batch and moves the checkpoint. `false`: the projection was paused or set back, begin anew.
-    async fn apply(&self, batch: &[StoredEvent], before: i64, place: &Place) -> Result<bool, ApplyError> {
+    async fn apply(&self, batch: &[StoredEvent], place: &mut Place<P>, connection: &mut PgConnection) -> Result<bool, ApplyError> {
         let Some(last) = batch.last() else {
             return Ok(true);
         };
-        let (mut wanted, waiting): (Vec<StoredEvent>, Vec<StoredEvent>) = batch
-            .iter()
-            .filter(|e| P::takes(&e.aggregate_type))
-            .cloned()
-            .partition(|e| place.parked.is_empty() || !place.parked.contains(&(e.aggregate_type.clone(), e.aggregate_id.clone())));
+        let wanted = batch.iter().filter(|event| P::TYPES.contains(&event.aggregate_type.as_str())).cloned();
+        let (waiting, mut wanted): (Vec<_>, Vec<_>) = wanted.partition(|event| place.is_parked(event));
+        if wanted.is_empty() && waiting.is_empty() {
+            let moved = self.advance(last.position, place, connection).await?;
+            if moved {
+                self.reached(place, last.position);
+            }
+            return Ok(moved);
+        }
         self.sealer.open_all(&mut wanted).await?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = connection.begin().await?;
+        if !self.advance(last.position, place, &mut transaction).await? {
+            return Ok(false);
+        }
+        park_behind::<P>(&waiting, &mut transaction).await?;
+        P::fold(&wanted, &mut place.states, &mut transaction).await?;
+        P::write(&mut place.states, &mut transaction).await?;
+        transaction.commit().await?;
+        self.reached(place, last.position);
+        Ok(true)
+    }
+
+    /// Moves the checkpoint; it is live again once it has come to the head. `false`: it is not where it was left.
+    async fn advance(&self, position: i64, place: &Place<P>, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let moved = sqlx::query(
             "UPDATE checkpoint SET position = $2, updated_at = $4,
-                                   status = CASE WHEN $2 >= (SELECT last_position FROM event_batch ORDER BY batch DESC LIMIT 1)
+                                   status = CASE WHEN status = 'live'
+                                                   OR $2 >= (SELECT last_position FROM event_batch ORDER BY batch DESC LIMIT 1)
                                                  THEN 'live' ELSE status END
              WHERE projection = $1 AND position = $3 AND revision = $5 AND status <> 'paused'",
         )
         .bind(P::NAME)
-        .bind(last.position)
-        .bind(before)
+        .bind(position)
+        .bind(place.position)
         .bind(infra::clock::now())
         .bind(place.revision)
-        .execute(&mut *transaction)
+        .execute(connection)
         .await?;
-        if moved.rows_affected() == 0 {
-            return Ok(false);
-        }
-        for event in &waiting {
-            parked::insert(&mut transaction, P::NAME, event, "waits behind a parked event of its stream").await?;
-        }
-        if !wanted.is_empty() {
-            self.projection.apply(&wanted, &mut transaction).await?;
-        }
-        transaction.commit().await?;
-        metrics::gauge!("daybook_projection_position", "projection" => P::NAME).set(position_metric(last.position));
-        Ok(true)
+        Ok(moved.rows_affected() == 1)
     }
+}
+
+/// Reads the log ahead of whoever folds it, until its end or an error.
+async fn read_ahead(
+    mut reader: PoolConnection<Postgres>,
+    mut after: i64,
+    types: &'static [&'static str],
+    stretches: mpsc::Sender<Result<Stretch, sqlx::Error>>,
+) {
+    while let Some(stretch) = event_log::stretch(&mut reader, after, STRETCH, types).await.transpose() {
+        after = stretch.as_ref().map_or(after, |stretch| stretch.last_position);
+        let failed = stretch.is_err();
+        if stretches.send(stretch).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+async fn park_behind<P: Projection>(waiting: &[StoredEvent], connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for event in waiting {
+        parked::insert(connection, P::NAME, event, "waits behind a parked event of its stream").await?;
+    }
+    Ok(())
 }
 
 /// A batch and what comes until `due`; what was there already even when it is past.

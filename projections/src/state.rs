@@ -3,7 +3,7 @@
 //! A table of this kind has the columns `id`, `version`, `position` (of its newest event) and `state`, and whatever else
 //! its queries need, taken from the state.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -16,92 +16,156 @@ use uuid::Uuid;
 
 use crate::projector::ApplyError;
 
-/// An aggregate after the events of a batch.
+/// Most bytes of written states, as JSON, that stay in memory; beyond it all are let go and read again when needed.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// Most rows and bytes of states of one statement.
+const ROWS_MAX: usize = 1_000;
+const ROWS_BYTES_MAX: usize = 1 << 20;
+
+/// Aggregates of one kind as a projector has folded them: those that its rows do not show yet, and those lately written,
+/// which save reading their rows again.
+///
+/// Holds while nobody else writes the rows: the checkpoint fences every write, and a projector that begins anew holds none.
 #[derive(Debug)]
-pub struct Changed<A> {
-    pub id: String,
+pub struct Folded<A> {
+    held: HashMap<String, Held<A>>,
+    unwritten: HashSet<String>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Held<A> {
+    version: i64,
+    position: i64,
+    first_recorded_at: DateTime<Utc>,
+    recorded_at: DateTime<Utc>,
+    state: A,
+}
+
+/// An aggregate that its row does not show yet.
+#[derive(Debug)]
+pub struct Changed<'a, A> {
+    pub id: &'a str,
     pub version: i64,
+    /// Of its newest event.
     pub position: i64,
-    /// When its first and its newest event of this batch were recorded.
+    /// When its first event was recorded, if it began since the last write, and its newest.
     pub first_recorded_at: DateTime<Utc>,
     pub recorded_at: DateTime<Utc>,
-    pub state: A,
-    /// The aggregate before this batch; `None` when it begins in it.
-    pub before: Option<A>,
+    pub state: &'a A,
+    /// The state as its row keeps it.
+    pub json: String,
 }
 
-impl<A: Root> Changed<A> {
-    pub fn state_json(&self) -> Result<String, ApplyError> {
-        serde_json::to_string(&self.state).map_err(|error| ApplyError::Poison { position: self.position, reason: error.to_string() })
+impl<A> Default for Folded<A> {
+    fn default() -> Self {
+        Self { held: HashMap::new(), unwritten: HashSet::new(), bytes: 0 }
     }
 }
 
-/// Folds the events of `A`'s type in a batch onto the rows of `table`, in one read. Nothing is written yet.
-pub async fn fold_onto<A: Root>(events: &[StoredEvent], connection: &mut PgConnection, table: &str) -> Result<Vec<Changed<A>>, ApplyError> {
-    let mut order: Vec<&str> = Vec::new();
-    let mut by_id: HashMap<&str, Vec<&StoredEvent>> = HashMap::new();
-    for event in events.iter().filter(|e| e.aggregate_type == A::TYPE) {
-        let of_id = by_id.entry(&event.aggregate_id).or_default();
-        if of_id.is_empty() {
-            order.push(&event.aggregate_id);
+impl<A: Root> Folded<A> {
+    /// Folds the events of `A`'s type onto what is held, and for the rest onto the rows of `table`, in one read.
+    pub async fn fold(&mut self, events: &[StoredEvent], connection: &mut PgConnection, table: &str) -> Result<(), ApplyError> {
+        let mut by_id: BTreeMap<&str, Vec<&StoredEvent>> = BTreeMap::new();
+        for event in events.iter().filter(|e| e.aggregate_type == A::TYPE) {
+            by_id.entry(&event.aggregate_id).or_default().push(event);
         }
-        of_id.push(event);
+        // An aggregate that begins here has no row.
+        let unseen = by_id.iter().filter(|(id, events)| events[0].sequence > 1 && !self.held.contains_key(**id));
+        self.read(&unseen.map(|(id, events)| (*id, events[0])).collect(), connection, table).await?;
+        for (id, events) in by_id {
+            let begins = || Held {
+                version: 0,
+                position: 0,
+                first_recorded_at: events[0].recorded_at,
+                recorded_at: events[0].recorded_at,
+                state: A::default(),
+            };
+            let held = self.held.entry(id.to_owned()).or_insert_with(begins);
+            for event in events.iter().filter(|event| event.sequence > held.version).collect::<Vec<_>>() {
+                held.apply(event).map_err(|reason| ApplyError::Poison { position: event.position, reason })?;
+                if !self.unwritten.contains(id) {
+                    self.unwritten.insert(id.to_owned());
+                }
+            }
+        }
+        Ok(())
     }
-    if order.is_empty() {
-        return Ok(Vec::new());
+
+    async fn read(&mut self, wanted: &HashMap<&str, &StoredEvent>, connection: &mut PgConnection, table: &str) -> Result<(), ApplyError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<(String, i64, i64, String)> =
+            sqlx::query_as(&format!("SELECT id, version, position, state::text FROM {table} WHERE id = ANY ($1)"))
+                .bind(wanted.keys().copied().collect::<Vec<_>>())
+                .fetch_all(connection)
+                .await?;
+        for (id, version, position, json) in rows {
+            let Some(event) = wanted.get(id.as_str()) else { continue };
+            let poison = |e: serde_json::Error| ApplyError::Poison { position: event.position, reason: e.to_string() };
+            let state = serde_json::from_str(&json).map_err(poison)?;
+            let (first_recorded_at, recorded_at) = (event.recorded_at, event.recorded_at);
+            self.held.insert(id, Held { version, position, first_recorded_at, recorded_at, state });
+        }
+        Ok(())
     }
-    order.sort_unstable();
-    let rows: Vec<(String, i64, String)> = sqlx::query_as(&format!("SELECT id, version, state::text FROM {table} WHERE id = ANY ($1)"))
-        .bind(&order)
-        .fetch_all(connection)
-        .await?;
-    let mut known: HashMap<String, (i64, String)> = rows.into_iter().map(|(id, version, state)| (id, (version, state))).collect();
-    let mut changed = Vec::with_capacity(order.len());
-    for id in order {
-        let Some(of_id) = by_id.remove(id) else {
-            continue;
-        };
-        let before = known.remove(id);
-        changed.extend(fold::<A>(id, &of_id, before)?);
+
+    /// What its rows do not show yet, in the order of the ids.
+    pub fn unwritten(&self) -> Result<Vec<Changed<'_, A>>, ApplyError> {
+        let mut ids: Vec<&String> = self.unwritten.iter().collect();
+        ids.sort_unstable();
+        let changed = ids.into_iter().filter_map(|id| Some((id, self.held.get(id)?))).map(|(id, held)| {
+            let json = serde_json::to_string(&held.state)
+                .map_err(|error| ApplyError::Poison { position: held.position, reason: error.to_string() })?;
+            let Held { version, position, first_recorded_at, recorded_at, state } = held;
+            let (version, position, first_recorded_at, recorded_at) = (*version, *position, *first_recorded_at, *recorded_at);
+            Ok(Changed { id, version, position, first_recorded_at, recorded_at, state, json })
+        });
+        changed.collect()
     }
-    Ok(changed)
+
+    /// Everything is written, in so many bytes.
+    pub fn written(&mut self, bytes: usize) {
+        self.unwritten.clear();
+        self.bytes += bytes;
+        if self.bytes > HELD_BYTES_MAX {
+            *self = Self::default();
+        }
+    }
 }
 
-fn fold<A: Root>(id: &str, events: &[&StoredEvent], before: Option<(i64, String)>) -> Result<Option<Changed<A>>, ApplyError> {
-    let (Some(first), Some(last)) = (events.first(), events.last()) else {
-        return Ok(None);
-    };
-    let poison = |position: i64, reason: String| ApplyError::Poison { position, reason };
-    let (mut version, before) = match before {
-        None => (0, None),
-        Some((version, state)) => {
-            let state: A = serde_json::from_str(&state).map_err(|e| poison(first.position, e.to_string()))?;
-            (version, Some(state))
+impl<A: Root> Held<A> {
+    fn apply(&mut self, event: &StoredEvent) -> Result<(), String> {
+        if event.sequence != self.version + 1 {
+            return Err(format!("version {} follows {}", event.sequence, self.version));
         }
-    };
-    if last.sequence <= version {
-        return Ok(None);
-    }
-    let mut state = before.clone().unwrap_or_default();
-    for event in events.iter().filter(|e| e.sequence > version).collect::<Vec<_>>() {
-        if event.sequence != version + 1 {
-            return Err(poison(event.position, format!("version {} follows {version}", event.sequence)));
-        }
-        version = event.sequence;
         let number = event.event_version.parse().unwrap_or(u16::MAX);
-        let decoded =
-            A::Event::from_payload(&event.event_type, number, &event.payload).map_err(|e| poison(event.position, e.to_string()))?;
-        state.apply(decoded);
+        let decoded = A::Event::from_payload(&event.event_type, number, &event.payload).map_err(|e| e.to_string())?;
+        self.state.apply(decoded);
+        (self.version, self.position, self.recorded_at) = (event.sequence, event.position, event.recorded_at);
+        Ok(())
     }
-    Ok(Some(Changed {
-        id: id.to_owned(),
-        version,
-        position: last.position,
-        first_recorded_at: first.recorded_at,
-        recorded_at: last.recorded_at,
-        state,
-        before,
-    }))
+}
+
+/// What is written by one statement each.
+pub fn strides<'c, 'a, A>(changed: &'c [Changed<'a, A>]) -> impl Iterator<Item = &'c [Changed<'a, A>]> {
+    let (mut rows, mut bytes) = (0, 0);
+    changed.chunk_by(move |_, next| {
+        rows += 1;
+        bytes += next.json.len();
+        let fits = rows < ROWS_MAX && bytes < ROWS_BYTES_MAX;
+        if !fits {
+            (rows, bytes) = (0, 0);
+        }
+        fits
+    })
+}
+
+/// How much the rows of these states hold.
+#[must_use]
+pub fn json_bytes<A>(changed: &[Changed<'_, A>]) -> usize {
+    changed.iter().map(|changed| changed.json.len()).sum()
 }
 
 /// A row as queries read it.

@@ -10,7 +10,7 @@ use infra::event_log::StoredEvent;
 use sqlx::{FromRow, PgConnection, PgPool};
 
 use crate::projector::{ApplyError, Projection};
-use crate::state::{Changed, fold_onto};
+use crate::state::{Changed, Folded, json_bytes, strides};
 
 /// The table `stock`, one row to a variant.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,17 +22,38 @@ impl Projection for StockProjection {
     const DDL: &'static str = include_str!("stock.sql");
     const TABLES: &'static [(&'static str, &'static str)] = &[(StockItem::TYPE, "stock")];
 
-    fn takes(aggregate_type: &str) -> bool {
-        aggregate_type == StockItem::TYPE
+    const TYPES: &'static [&'static str] = &[StockItem::TYPE];
+    type States = StockStates;
+
+    async fn fold(events: &[StoredEvent], states: &mut StockStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        states.items.fold(events, connection, "stock").await?;
+        for event in events {
+            let allocated = allocated(event)?;
+            if allocated > 0 {
+                *states.sold.entry(event.aggregate_id.clone()).or_default() += allocated;
+            }
+        }
+        Ok(())
     }
 
-    async fn apply(&self, events: &[StoredEvent], connection: &mut PgConnection) -> Result<(), ApplyError> {
-        let items = fold_onto::<StockItem>(events, connection, "stock").await?;
-        if items.is_empty() {
-            return Ok(());
+    async fn write(states: &mut StockStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        let items = states.items.unwritten()?;
+        for items in strides(&items) {
+            put(items, &states.sold, connection).await?;
         }
-        put(&items, &sold(events)?, connection).await
+        let bytes = json_bytes(&items);
+        states.items.written(bytes);
+        states.sold.clear();
+        Ok(())
     }
+}
+
+/// Items as they are folded, and what was sold of them since the last write.
+#[derive(Debug, Default)]
+pub struct StockStates {
+    items: Folded<StockItem>,
+    /// Units given to orders, by variant.
+    sold: HashMap<String, i64>,
 }
 
 /// The numbers of one variant, in units.
@@ -140,22 +161,12 @@ fn units(parts: &[Part]) -> i64 {
     parts.iter().map(|part| i64::from(part.quantity)).sum()
 }
 
-/// What the events of a batch give to orders, by variant.
-fn sold(events: &[StoredEvent]) -> Result<HashMap<&str, i64>, ApplyError> {
-    let mut sold = HashMap::new();
-    for event in events {
-        *sold.entry(event.aggregate_id.as_str()).or_default() += allocated(event)?;
-    }
-    Ok(sold)
-}
-
-fn level(item: &Changed<StockItem>) -> Result<StockLevel, ApplyError> {
+fn level(item: &Changed<'_, StockItem>) -> Result<StockLevel, ApplyError> {
     let poison = |error: uuid::Error| ApplyError::Poison { position: item.position, reason: error.to_string() };
-    Ok(StockLevel::of(item.id.parse().map_err(poison)?, item.position, &item.state))
+    Ok(StockLevel::of(item.id.parse().map_err(poison)?, item.position, item.state))
 }
 
-async fn put(items: &[Changed<StockItem>], sold: &HashMap<&str, i64>, connection: &mut PgConnection) -> Result<(), ApplyError> {
-    let states: Vec<String> = items.iter().map(Changed::state_json).collect::<Result<_, _>>()?;
+async fn put(items: &[Changed<'_, StockItem>], sold: &HashMap<String, i64>, connection: &mut PgConnection) -> Result<(), ApplyError> {
     let levels: Vec<StockLevel> = items.iter().map(level).collect::<Result<_, _>>()?;
     sqlx::query(
         "INSERT INTO stock (id, version, position, state, on_hand, allocated, reserved, available, policy,
@@ -172,17 +183,17 @@ async fn put(items: &[Changed<StockItem>], sold: &HashMap<&str, i64>, connection
              available = EXCLUDED.available, policy = EXCLUDED.policy,
              backorder_left = EXCLUDED.backorder_left, sold = stock.sold + EXCLUDED.sold",
     )
-    .bind(items.iter().map(|i| i.id.as_str()).collect::<Vec<_>>())
+    .bind(items.iter().map(|i| i.id).collect::<Vec<_>>())
     .bind(items.iter().map(|i| i.version).collect::<Vec<_>>())
     .bind(items.iter().map(|i| i.position).collect::<Vec<_>>())
-    .bind(states)
+    .bind(items.iter().map(|i| i.json.as_str()).collect::<Vec<_>>())
     .bind(levels.iter().map(|l| l.on_hand).collect::<Vec<_>>())
     .bind(levels.iter().map(|l| l.allocated).collect::<Vec<_>>())
     .bind(levels.iter().map(|l| l.reserved).collect::<Vec<_>>())
     .bind(levels.iter().map(|l| l.available).collect::<Vec<_>>())
     .bind(levels.iter().map(|l| l.policy.as_str()).collect::<Vec<_>>())
     .bind(levels.iter().map(|l| l.backorder_left).collect::<Vec<_>>())
-    .bind(items.iter().map(|i| sold.get(i.id.as_str()).copied().unwrap_or(0)).collect::<Vec<_>>())
+    .bind(items.iter().map(|i| sold.get(i.id).copied().unwrap_or(0)).collect::<Vec<_>>())
     .bind(items.iter().map(|i| i.first_recorded_at).collect::<Vec<_>>())
     .execute(connection)
     .await?;

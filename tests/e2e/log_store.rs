@@ -25,7 +25,8 @@ pub async fn empty_log(shop: &Shop) -> PgPool {
     let name = format!("log_{}", Uuid::new_v4().simple());
     let mut admin = sqlx::PgConnection::connect(&url).await.unwrap();
     sqlx::raw_sql(&format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
-    let (server, _) = url.rsplit_once('/').unwrap();
+    // Without what the shop's own connections are told: by TCP, so that a proxy may stand between.
+    let (server, _) = url.split_once("/daybook?").unwrap();
     let pool = infra::postgres::connect(&format!("{server}/{name}"), 10, &[]).await.unwrap();
     infra::postgres::MIGRATOR.run(&pool).await.unwrap();
     pool

@@ -13,7 +13,7 @@ use infra::sealing::{MasterKey, Sealer};
 use infra::task::{CancellationToken, TaskGroup};
 use infra::{leadership, relay, stream};
 use projections::order::OrderProjection;
-use projections::projector::{Projection, Projector};
+use projections::projector::{Progress, Projection, Projector};
 use projections::stock::StockProjection;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -185,11 +185,13 @@ impl Bench {
     fn project(&self, tasks: &mut TaskGroup, stock: bool, order: bool) {
         let stop = tasks.stop_signal();
         if stock {
-            let projector = Projector::new(StockProjection, self.pool.clone(), self.feed.clone(), self.sealer.clone());
+            let projector =
+                Projector::<StockProjection>::new(self.pool.clone(), self.feed.clone(), self.sealer.clone(), Progress::default());
             tasks.spawn(StockProjection::NAME, projector.run(stop.clone()));
         }
         if order {
-            let projector = Projector::new(OrderProjection, self.pool.clone(), self.feed.clone(), self.sealer.clone());
+            let projector =
+                Projector::<OrderProjection>::new(self.pool.clone(), self.feed.clone(), self.sealer.clone(), Progress::default());
             tasks.spawn(OrderProjection::NAME, projector.run(stop));
         }
     }

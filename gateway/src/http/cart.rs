@@ -14,7 +14,8 @@ use domain::catalog::{Product, STOREFRONT};
 use domain::id::{CartKey, LineId, MethodId, ProductId, SubjectId, VariantId};
 use domain::money::Money;
 use domain::personal::Personal;
-use projections::{product, stock};
+use projections::product;
+use projections::state::Row;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -214,10 +215,10 @@ pub async fn shipping_options(
     Query(query): Query<CartQuery>,
 ) -> Result<Read<Value>, Problem> {
     let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
-    let (state, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
+    let state = app.cart(&app.cart_key(&id)).await?;
     exists(&state)?;
     let products = app.products_of(&state).await?;
-    let by_variant = products.iter().map(|(variant_id, p)| (*variant_id, p)).collect();
+    let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
     let options = quote::shipping_options(&state, &by_variant, &app.settings.terms, infra::clock::now())?;
     let items: Vec<Value> = options.iter().map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) })).collect();
     Ok(Read::personal(json!({ "items": items }), at))
@@ -234,10 +235,10 @@ pub async fn choose_shipping(
 ) -> Result<Wrote<Value>, Problem> {
     let unavailable = || Problem::new("shipping_unavailable", "choose one of GET …/shipping-options; it needs an address first");
     let option_id: MethodId = chosen.id.parse().map_err(|_| unavailable())?;
-    let (state, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
+    let state = app.cart(&app.cart_key(&id)).await?;
     exists(&state)?;
     let products = app.products_of(&state).await?;
-    let by_variant = products.iter().map(|(variant_id, p)| (*variant_id, p)).collect();
+    let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
     let options = quote::shipping_options(&state, &by_variant, &app.settings.terms, infra::clock::now())?;
     let option = options.into_iter().find(|o| o.method_id == option_id).ok_or_else(unavailable)?;
     app.cart_command(&caller, &id, &chosen, CartCommand::ChooseShippingOption { option_id, price_seen: option.price }).await
@@ -282,6 +283,14 @@ impl App {
         CartKey::new(self.master.hash_secret("cart", id))
     }
 
+    /// A cart as it was a moment ago: a command must still decide on it.
+    pub(super) async fn cart(&self, key: &CartKey) -> Result<Cart, Problem> {
+        match self.cache.cart(key) {
+            Some(kept) => Ok(kept.0.clone()),
+            None => Ok(self.loader.load::<Cart>(key.as_str()).await?.0),
+        }
+    }
+
     pub(super) fn cart_at(&self, caller: &Caller, id: &str) -> Result<CartAt, Problem> {
         Ok(CartAt { key: self.cart_key(id), if_match: caller.if_match()? })
     }
@@ -311,57 +320,58 @@ impl App {
         key: &CartKey,
         status: StatusCode,
         lang: Option<&str>,
-        done: Result<commands::answer::Done<()>, CommandError>,
+        done: Result<commands::answer::Done<cart::Outcome>, CommandError>,
     ) -> Result<Wrote<Value>, Problem> {
-        let (position, replayed) = match done {
-            Ok(done) => (done.position, false),
-            Err(CommandError::Replayed(recorded)) => (settled(*recorded)?.position, true),
+        let (position, (state, version), replayed) = match done {
+            Ok(done) => (done.position, done.output, false),
+            Err(CommandError::Replayed(recorded)) => {
+                let position = settled(*recorded)?.position;
+                (position, self.loader.load_as_of::<Cart>(key.as_str(), position.position).await?, true)
+            }
             Err(error) => return Err(error.into()),
         };
-        let (state, version) = self.loader.load_as_of::<Cart>(key.as_str(), position.position).await?;
+        if !replayed {
+            self.cache.keep_cart(key, &state, version, position.position);
+        }
         let body = self.render_cart(id, &state, lang).await?;
         Ok(Wrote { status, body: Some(body), position, version: Some(version), replayed })
     }
 
     /// Which variant a new line means.
     async fn sellable(&self, new: &NewLine) -> Result<Sellable, Problem> {
-        self.checkpoints.of("product").await?;
+        let at = self.checkpoints.of("product").await?;
         let missing = || Problem::not_found("product on sale");
         if let Some(sku) = &new.sku {
-            let found = product::variants_by_skus(&self.pool, std::slice::from_ref(sku)).await?;
-            let (variant_id, product_id) = found.into_iter().next().ok_or_else(missing)?;
+            let (variant_id, product_id) = self.cache.variant_of_sku(sku, at.position).await?.ok_or_else(missing)?;
             return Ok(Sellable { product_id, variant_id });
         }
         let text = new.variant_id.as_ref().ok_or_else(|| {
             Problem::new("validation_failed", "name the variant by sku or variant_id").error("/sku", "required", "is needed, or variant_id")
         })?;
         let variant_id: VariantId = text.parse().map_err(|_| missing())?;
-        let rows = product::by_variants(&self.pool, &[variant_id]).await?;
-        let row = rows.into_iter().next().ok_or_else(missing)?;
-        Ok(Sellable { product_id: row.state.product_id, variant_id })
+        let (variant_id, product_id) = product::of_variants(&self.pool, &[variant_id]).await?.pop().ok_or_else(missing)?;
+        Ok(Sellable { product_id, variant_id })
     }
 
     /// The products of a cart's lines, from the read model.
-    pub(super) async fn products_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Product>, Problem> {
-        self.checkpoints.of("product").await?;
+    pub(super) async fn products_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Arc<Row<Product>>>, Problem> {
+        let at = self.checkpoints.of("product").await?;
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
-        let rows = product::by_variants(&self.pool, &variants).await?;
+        let rows = self.cache.products_of(&variants, at.position).await?;
         let mut products = HashMap::with_capacity(variants.len());
         for row in rows {
-            for variant in &row.state.variants {
-                if variants.contains(&variant.variant_id) {
-                    products.insert(variant.variant_id, row.state.clone());
-                }
-            }
+            let own = row.state.variants.iter().map(|variant| variant.variant_id).filter(|own| variants.contains(own));
+            products.extend(own.map(|own| (own, Arc::clone(&row))));
         }
         Ok(products)
     }
 
     /// Which product each of the cart's variants is of, if it still is of one.
     pub(super) async fn product_ids_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Option<ProductId>>, Problem> {
-        let products = self.products_of(cart).await?;
-        let found = |variant_id| products.get(&variant_id).map(|product| product.product_id);
-        Ok(cart.lines.iter().map(|line| (line.variant_id, found(line.variant_id))).collect())
+        self.checkpoints.of("product").await?;
+        let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
+        let found: HashMap<VariantId, ProductId> = product::of_variants(&self.pool, &variants).await?.into_iter().collect();
+        Ok(variants.into_iter().map(|variant_id| (variant_id, found.get(&variant_id).copied())).collect())
     }
 
     /// A cart as answers show it: what it costs now, and what checkout still needs.
@@ -369,9 +379,9 @@ impl App {
         exists(cart)?;
         let lang = lang.or(cart.language.as_deref()).unwrap_or(self.settings.default_language());
         let products = self.products_of(cart).await?;
-        let by_variant = products.iter().map(|(variant_id, p)| (*variant_id, p)).collect();
+        let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
-        let levels = stock::levels(&self.pool, &variants).await?;
+        let levels = self.cache.levels(&variants, self.checkpoints.of("stock").await?.position).await?;
         let quoted = quote::quote(cart, &by_variant, &self.settings.terms, infra::clock::now())?;
         let quote = &quoted.quote;
         let shown_max = self.settings.available_shown_max;
@@ -380,7 +390,7 @@ impl App {
             .lines
             .iter()
             .map(|line| {
-                let product = products.get(&line.variant_id);
+                let product = products.get(&line.variant_id).map(|row| &row.state);
                 let priced = quote.lines.iter().find(|q| q.line_id == line.line_id);
                 let available = levels.get(&line.variant_id).map_or(0, |level| level.available).clamp(0, shown_max);
                 let options: serde_json::Map<String, Value> =

@@ -173,6 +173,7 @@ pub async fn act(
         (_, Action::Resume) => resume(&app.pool, &name).await?,
     };
     app.checkpoints.forget();
+    app.cache.forget();
     tracing::info!(projection = name, status, "an operator changed a projection");
     Ok((StatusCode::ACCEPTED, Json(ActionBody { name, status, head_position: head.position })))
 }

@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use commands::answer::{CommandError, Position};
-use commands::checkout::{self, Attempt, Checkout, Placed};
+use commands::checkout::{self, Attempt, Checkout};
+use commands::whole_order::WholeOrder;
 use commands::writer::Idempotency;
 use commands::{order, payment, reactor};
 use domain::cart::Cart;
@@ -18,7 +19,8 @@ use domain::order::{Order, OrderStage, PlacedOrder};
 use domain::payment::{Payment, PaymentStatus, order_payment_status};
 use futures::{Stream, StreamExt};
 use infra::cloud_event;
-use infra::event_log;
+use infra::event_log::{self, StoredEvent};
+use infra::feed::Listening;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -36,6 +38,8 @@ use crate::auth::Role;
 pub const SANDBOX: &str = "sandbox";
 /// How often a waiting checkout looks whether the payment's outcome is known.
 const OUTCOME_INTERVAL: Duration = Duration::from_millis(4);
+/// Longest wait for the rest of a batch whose beginning was seen.
+const BATCH_WAIT: Duration = Duration::from_secs(1);
 /// Times that a checkout looks up its cart's products when lines are added meanwhile.
 const LOOKUPS_MAX: usize = 5;
 /// How often a live view looks whether the order has changed.
@@ -93,7 +97,7 @@ pub async fn place(
 ) -> Result<Wrote<Value>, Problem> {
     let until = app.outcome_until(&caller);
     let idempotency = caller.idempotency(&body, true)?;
-    let (cart, _) = app.loader.load::<Cart>(app.cart_key(&id).as_str()).await?;
+    let mut cart = app.cart(&app.cart_key(&id)).await?;
     exists(&cart)?;
     let expected_total = expected_total(body.expected_total.as_ref(), cart.currency)?;
     let attempt = app.attempt(body.payment.as_ref()).await?;
@@ -107,15 +111,16 @@ pub async fn place(
         expected_total,
         terms: Arc::clone(&app.settings.terms),
     };
+    let listening = app.feed.listen();
     let mut done = Err(CommandError::Stale);
     for _ in 0..LOOKUPS_MAX {
-        let (cart, _) = app.loader.load::<Cart>(checkout.cart.key.as_str()).await?;
         checkout.products = app.product_ids_of(&cart).await?;
         let wanted = checkout.clone();
         done = app.writer.execute(caller.origin(), idempotency, move |streams| checkout::place(streams, &wanted)).await;
         if !matches!(done, Err(CommandError::Stale)) {
             break;
         }
+        (cart, _) = app.loader.load::<Cart>(checkout.cart.key.as_str()).await?;
     }
     if let Some(attempt) = attempt {
         let needed = match &done {
@@ -127,7 +132,7 @@ pub async fn place(
         }
     }
     match done {
-        Ok(done) => app.placed(done.output, done.position, idempotency, until).await,
+        Ok(done) => app.placed(done.output.order, done.position, idempotency, listening, until).await,
         Err(CommandError::Replayed(_)) => app.replayed(idempotency, until).await,
         Err(error) => Err(error.into()),
     }
@@ -148,7 +153,8 @@ pub async fn show(
     if let Some(as_of) = &query.as_of {
         let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
         let at = Position { epoch: event_log::head(&app.pool).await?.epoch, position };
-        let (mut body, version) = app.order_as_of(order_id, at, false).await?;
+        let order = WholeOrder::load_as_of(&app.loader, order_id, position).await?;
+        let (mut body, version) = app.render_order(&order, at, false)?;
         seal_contact(&mut body, shows_contact);
         return Ok(Read::personal(body, at).version(version, &caller));
     }
@@ -156,7 +162,7 @@ pub async fn show(
     let Some(row) = projections::order::find(&app.pool, &order_id.to_string()).await? else {
         return Err(Problem::not_found("order"));
     };
-    let payments: Vec<Payment> = row.payments.into_iter().map(|p| p.state).collect();
+    let payments: Vec<&Payment> = row.payments.iter().map(|p| &p.state).collect();
     let position = row.order.position.max(at.position);
     let placed = row.order.state.placed().ok_or_else(|| Problem::not_found("order"))?;
     let mut body = render(placed, &payments, Position { epoch: at.epoch, position }, None);
@@ -217,7 +223,7 @@ pub async fn live(
         let until = Instant::now() + idle;
         loop {
             let row = projections::order::find(&app.pool, &order_id.to_string()).await.ok()??;
-            let payments: Vec<Payment> = row.payments.iter().map(|p| p.state.clone()).collect();
+            let payments: Vec<&Payment> = row.payments.iter().map(|p| &p.state).collect();
             let position = row.payments.iter().map(|p| p.position).fold(row.order.position, i64::max);
             let at = Position { epoch: event_log::head(&app.pool).await.ok()?.epoch, position };
             let mut body = render(row.order.state.placed()?, &payments, at, None);
@@ -253,9 +259,10 @@ pub async fn pay(
         return Err(Problem::internal());
     };
     let wanted = attempt.clone();
+    let listening = app.feed.listen();
     let done = app.writer.execute(caller.origin(), idempotency, move |streams| payment::pay(streams, order_id, &wanted)).await;
     match done {
-        Ok(done) => app.placed(Placed { order_id, started: Some(done.output) }, done.position, idempotency, until).await,
+        Ok(done) => app.placed(done.output.order, done.position, idempotency, listening, until).await,
         Err(error) => {
             if !error.may_have_landed() {
                 reactor::drop_token(&app.writer, attempt.payment_id).await?;
@@ -283,12 +290,15 @@ pub async fn cancel(
     let if_match = caller.if_match()?;
     let idempotency = caller.idempotency(&(), false)?;
     let decide = move |streams: &mut commands::streams::Streams<'_>| order::cancel(streams, order_id, by, "cancelled", if_match);
-    let (position, replayed) = match app.writer.execute(caller.origin(), idempotency, decide).await {
-        Ok(done) => (done.position, false),
-        Err(CommandError::Replayed(recorded)) => (settled(*recorded)?.position, true),
+    let (order, position, replayed) = match app.writer.execute(caller.origin(), idempotency, decide).await {
+        Ok(done) => (done.output, done.position, false),
+        Err(CommandError::Replayed(recorded)) => {
+            let position = settled(*recorded)?.position;
+            (WholeOrder::load_as_of(&app.loader, order_id, position.position).await?, position, true)
+        }
         Err(error) => return Err(error.into()),
     };
-    let (body, version) = app.order_as_of(order_id, position, false).await?;
+    let (body, version) = app.render_order(&order, position, false)?;
     Ok(Wrote { status: StatusCode::OK, body: Some(body), position, version: Some(version), replayed })
 }
 
@@ -314,8 +324,8 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
     let payments = projections::order::payments_of(&app.pool, &ids).await?;
-    let of = |id: &str| payments.get(id).map(Vec::as_slice).unwrap_or_default();
-    let mut items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, of(&row.id), at, None))).collect();
+    let of = |id: &str| payments.get(id).into_iter().flatten().collect::<Vec<_>>();
+    let mut items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &of(&row.id), at, None))).collect();
     let shows_contact = caller.role().is_some_and(Role::sees_contact);
     for body in &mut items {
         seal_contact(body, shows_contact);
@@ -353,16 +363,16 @@ fn seal_contact(body: &mut Value, shows_contact: bool) {
 }
 
 /// An order as answers show it.
-pub fn render(order: &PlacedOrder, payments: &[Payment], at: Position, order_token: Option<&str>) -> Value {
+pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_token: Option<&str>) -> Value {
     let facts = &order.facts;
     let total = facts.totals.total;
     let currency = facts.currency;
     let amount = |minor: i64| Money::new(minor, currency).map(money).unwrap_or_default();
-    let paid: i64 = payments.iter().map(Payment::captured).sum();
-    let refunded: i64 = payments.iter().map(Payment::refunded).sum();
+    let paid: i64 = payments.iter().map(|payment| payment.captured()).sum();
+    let refunded: i64 = payments.iter().map(|payment| payment.refunded()).sum();
     let owed = order.amount_owed().map_or(total.amount(), Money::amount);
     let is_due = matches!(order.stage, OrderStage::PendingPayment | OrderStage::Confirmed { .. });
-    let status = if payments.is_empty() { PaymentStatus::None } else { order_payment_status(total, payments) };
+    let status = if payments.is_empty() { PaymentStatus::None } else { order_payment_status(total, payments.iter().copied()) };
     let fulfilment = if matches!(order.stage, OrderStage::Cancelled { .. }) { "cancelled" } else { "unfulfilled" };
     let lines: Vec<Value> = facts
         .lines
@@ -466,51 +476,67 @@ impl App {
     /// The answer to a checkout: waits, bounded, for the outcome of what is being paid.
     async fn placed(
         &self,
-        placed: Placed,
+        mut order: WholeOrder,
         position: Position,
         idempotency: Option<Idempotency>,
+        listening: Listening,
         until: Instant,
     ) -> Result<Wrote<Value>, Problem> {
-        let at = self.outcome(placed.order_id, position, until).await?;
-        let at = match idempotency {
+        let at = self.outcome(&mut order, position, listening, until).await?;
+        if let Some(key) = idempotency {
             // The first to settle the record wins: whoever repeats the call is answered as of the same position.
-            Some(key) => {
-                self.writer.settle(key.key, at.position).await?;
-                commands::writer::recorded(&self.pool, key.key).await?.map_or(at, |recorded| recorded.position)
+            self.writer.settle(key.key, at.position).await?;
+            let settled = commands::writer::recorded(&self.pool, key.key).await?.map_or(at, |recorded| recorded.position);
+            if settled != at {
+                return self.order_answer(order.order_id, settled, false).await;
             }
-            None => at,
-        };
-        self.order_answer(placed.order_id, at, false).await
+        }
+        self.answer_order(&order, at, false)
     }
 
-    /// The log's position at which the order's payment has an outcome, or the newest one when time is up.
-    async fn outcome(&self, order_id: OrderId, position: Position, until: Instant) -> Result<Position, Problem> {
-        let id = order_id.to_string();
-        let mut tail = self.feed.tail(position.position);
-        loop {
-            let (order, _) = self.loader.load::<Order>(&id).await?;
-            let waits = order.placed().is_some_and(|o| o.stage == OrderStage::PendingPayment && o.live_payment.is_some());
-            if !waits || Instant::now() >= until {
-                break;
-            }
-            // Whatever changes that is an event of the order's own.
-            while let Ok(events) = tokio::time::timeout_at(until, tail.next()).await {
-                if events?.iter().any(|event| event.aggregate_type == "order" && event.aggregate_id == id) {
+    /// Follows an order, as of `position`, until its payment has an outcome or time is up; answers the position that it is
+    /// then as of.
+    async fn outcome(&self, order: &mut WholeOrder, position: Position, listening: Listening, until: Instant) -> Result<Position, Problem> {
+        let mut tail = listening.after(position.position);
+        let mut newest = position.position;
+        while order.waits_for_payment() && Instant::now() < until {
+            let Ok(events) = tokio::time::timeout_at(until, tail.next()).await else { break };
+            newest = self.follow(order, &events?, newest).await?;
+        }
+        if newest == position.position {
+            return Ok(position);
+        }
+        // The end of the batch that its newest event came in: the rest of that decision is there too.
+        let end = event_log::batches(&self.pool, newest, newest).await?.pop().map_or(newest, |batch| batch.last_position);
+        let until = Instant::now() + BATCH_WAIT;
+        while tail.position() < end {
+            match tokio::time::timeout_at(until, tail.next()).await {
+                // What comes after the batch belongs to another answer.
+                Ok(events) => drop(self.follow(order, up_to(&events?, end), newest).await?),
+                Err(_elapsed) => {
+                    *order = WholeOrder::load_as_of(&self.loader, order.order_id, end).await?;
                     break;
                 }
             }
         }
-        // The end of the batch that the order's newest event came in: its payment's events are there too.
-        let last: Option<i64> = sqlx::query_scalar(
-            "SELECT b.last_position FROM event_batch b
-             WHERE b.last_position >= (SELECT e.position FROM events e WHERE e.aggregate_type = 'order' AND e.aggregate_id = $1
-                                       ORDER BY e.sequence DESC LIMIT 1)
-             ORDER BY b.last_position LIMIT 1",
-        )
-        .bind(id)
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(Position { epoch: position.epoch, position: last.unwrap_or(0).max(position.position) })
+        Ok(Position { epoch: position.epoch, position: end })
+    }
+
+    /// Takes an order's own events in; answers the position of the newest.
+    async fn follow(&self, order: &mut WholeOrder, events: &[StoredEvent], newest: i64) -> Result<i64, Problem> {
+        let mut newest = newest;
+        for event in events {
+            if !order.has(event) {
+                continue;
+            }
+            let mut own = [event.clone()];
+            self.sealer.open_all(&mut own).await.map_err(|error| Problem::failure(&error))?;
+            if !order.apply(&own[0])? {
+                *order = WholeOrder::load_as_of(&self.loader, order.order_id, event.position).await?;
+            }
+            newest = event.position;
+        }
+        Ok(newest)
     }
 
     /// The answer to a repeated call: the first one's, once that has ended.
@@ -534,19 +560,25 @@ impl App {
     }
 
     async fn order_answer(&self, order_id: OrderId, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
-        let (body, version) = self.order_as_of(order_id, at, true).await?;
+        let order = WholeOrder::load_as_of(&self.loader, order_id, at.position).await?;
+        self.answer_order(&order, at, replayed)
+    }
+
+    fn answer_order(&self, order: &WholeOrder, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
+        let (body, version) = self.render_order(order, at, true)?;
         Ok(Wrote { status: StatusCode::CREATED, body: Some(body), position: at, version: Some(version), replayed })
     }
 
     /// An order and its payments as of a position: the same bytes for ever, but for what is erased.
-    async fn order_as_of(&self, order_id: OrderId, at: Position, with_token: bool) -> Result<(Value, i64), Problem> {
-        let (order, version) = self.loader.load_as_of::<Order>(&order_id.to_string(), at.position).await?;
-        let placed = order.placed().ok_or_else(|| Problem::not_found("order"))?;
-        let mut payments = Vec::with_capacity(placed.payments.len());
-        for payment_id in &placed.payments {
-            payments.push(self.loader.load_as_of::<Payment>(&payment_id.to_string(), at.position).await?.0);
-        }
-        let token = with_token.then(|| self.order_token(order_id));
-        Ok((render(placed, &payments, at, token.as_deref()), version))
+    fn render_order(&self, order: &WholeOrder, at: Position, with_token: bool) -> Result<(Value, i64), Problem> {
+        let placed = order.order.placed().ok_or_else(|| Problem::not_found("order"))?;
+        let payments: Vec<&Payment> = order.payments().collect();
+        let token = with_token.then(|| self.order_token(order.order_id));
+        Ok((render(placed, &payments, at, token.as_deref()), order.version))
     }
+}
+
+/// Those of a batch's events that are not beyond a position.
+fn up_to(events: &[StoredEvent], position: i64) -> &[StoredEvent] {
+    &events[..events.iter().take_while(|event| event.position <= position).count()]
 }

@@ -20,7 +20,7 @@ use projections::product::is_published;
 use projections::replica::ReplicaError;
 use projections::search::{SearchError, SearchRequest};
 use projections::state::Row;
-use projections::stock::{self, StockLevel};
+use projections::stock::StockLevel;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -29,7 +29,7 @@ use super::body::Query;
 use super::caller::Caller;
 use super::event::resolve;
 use super::problem::Problem;
-use super::reading::{Read, check_token};
+use super::reading::Read;
 use crate::app::App;
 use crate::auth::Role;
 use listing::{Listing, currency};
@@ -221,7 +221,11 @@ pub async fn list(
     let listing = Listing::parse(&parameters, &app.settings)?;
     let shown = Presentation::new(&app.settings, &caller, listing.lang.as_deref(), listing.currency);
     let position = searched_position(&app, &caller, listing.token.as_deref()).await?;
-    let body = if listing.skus.is_empty() { search(&app, listing.search, &shown).await? } else { by_skus(&app, &listing, &shown).await? };
+    let body = if listing.skus.is_empty() {
+        search(&app, listing.search, &shown, position.position).await?
+    } else {
+        by_skus(&app, &listing, &shown, position.position).await?
+    };
     Ok(kept(body, position, listing.token.is_some(), &caller))
 }
 
@@ -257,7 +261,7 @@ pub async fn show(
     let position = read_models_position(&app, &caller, query.token_position.as_deref()).await?;
     let found = projections::product::find(&app.pool, &id).await?;
     let row = found.filter(|row| caller.is_staff() || is_published(&row.state)).ok_or_else(|| Problem::not_found("product"))?;
-    let around = around(&app, std::slice::from_ref(&row)).await?;
+    let around = around(&app, [&row.state], position.position).await?;
     // Stock is a part of the answer, so its newest position is the version; prices by the clock have none.
     let newest = around.stock.values().map(|level| level.position).fold(row.position, i64::max);
     let body = render_product(&row.state, row.version, &around, &shown);
@@ -305,26 +309,30 @@ pub async fn suggest(
         };
         let answer = found(app.search.search(request).await)?;
         body.did_you_mean = answer.did_you_mean;
-        body.items = in_order(&app, &answer.product_ids).await?.iter().map(|row| suggestion(&row.state, &shown)).collect();
+        body.items =
+            in_order(&app, &answer.product_ids, position.position).await?.iter().map(|row| suggestion(&row.state, &shown)).collect();
     }
     Ok(kept(body, position, query.token_position.is_some(), &caller))
 }
 
 /// What products are shown with: the stock of their variants and the handles of their categories.
-pub async fn around(app: &App, products: &[Row<Product>]) -> Result<Around, Problem> {
-    let variants: Vec<VariantId> = products.iter().flat_map(|p| &p.state.variants).map(|v| v.variant_id).collect();
-    let mut categories: Vec<CategoryId> = products.iter().flat_map(|p| &p.state.category_ids).copied().collect();
+pub async fn around<'p>(app: &App, products: impl IntoIterator<Item = &'p Product>, position: i64) -> Result<Around, Problem> {
+    let (mut variants, mut categories): (Vec<VariantId>, Vec<CategoryId>) = (Vec::new(), Vec::new());
+    for product in products {
+        variants.extend(product.variants.iter().map(|variant| variant.variant_id));
+        categories.extend(&product.category_ids);
+    }
     categories.sort_unstable();
     categories.dedup();
-    let stock = stock::levels(&app.pool, &variants).await?;
+    let stock = app.cache.levels(&variants, position).await?;
     Ok(Around { stock, category_handles: projections::product::category_handles(&app.pool, &categories).await? })
 }
 
-async fn search(app: &App, mut request: SearchRequest, shown: &Presentation) -> Result<ProductList, Problem> {
+async fn search(app: &App, mut request: SearchRequest, shown: &Presentation, position: i64) -> Result<ProductList, Problem> {
     request.lang.clone_from(&shown.languages[0]);
     let answer = found(app.search.search(request).await)?;
-    let rows = in_order(app, &answer.product_ids).await?;
-    let around = around(app, &rows).await?;
+    let rows = in_order(app, &answer.product_ids, position).await?;
+    let around = around(app, rows.iter().map(|row| &row.state), position).await?;
     let facets = answer.facets.into_iter().map(|(name, counts)| {
         let counts = counts.into_iter().map(|counted| FacetBody { value: counted.value, count: counted.count });
         (name, counts.collect())
@@ -340,7 +348,7 @@ async fn search(app: &App, mut request: SearchRequest, shown: &Presentation) -> 
 }
 
 /// A list of articles that the caller knows: one page, in the order of the skus.
-async fn by_skus(app: &App, listing: &Listing, shown: &Presentation) -> Result<ProductList, Problem> {
+async fn by_skus(app: &App, listing: &Listing, shown: &Presentation, position: i64) -> Result<ProductList, Problem> {
     let search = &listing.search;
     if search.q.is_some() || search.category.is_some() || !search.attributes.is_empty() {
         return Err(Problem::new("invalid_parameter", "sku can't be combined with q, category or attr; send them apart"));
@@ -348,10 +356,10 @@ async fn by_skus(app: &App, listing: &Listing, shown: &Presentation) -> Result<P
     let variants = projections::product::variants_by_skus(&app.pool, &listing.skus).await?;
     let of_variant: HashMap<VariantId, ProductId> = variants.into_iter().collect();
     let ids: HashSet<ProductId> = of_variant.into_values().collect();
-    let rows = projections::product::by_ids(&app.pool, &ids.into_iter().collect::<Vec<_>>()).await?;
-    let mut rows: Vec<Row<Product>> = rows.into_iter().filter(|row| is_published(&row.state)).collect();
+    let mut rows = app.cache.products(&ids.into_iter().collect::<Vec<_>>(), position).await?;
+    rows.retain(|row| is_published(&row.state));
     rows.sort_by_key(|row| place_of(&row.state, &listing.skus));
-    let around = around(app, &rows).await?;
+    let around = around(app, rows.iter().map(|row| &row.state), position).await?;
     let mut items: Vec<ProductBody> = rows.iter().map(|row| render_product(&row.state, row.version, &around, shown)).collect();
     let price_in_range = |item: &ProductBody| {
         let amount = item.price_from.as_ref().map(MoneyBody::amount);
@@ -377,10 +385,10 @@ fn place_of(product: &Product, skus: &[String]) -> Option<usize> {
 }
 
 /// The rows of these products in this order; one that the read model doesn't show (any more) is left out.
-async fn in_order(app: &App, ids: &[Uuid]) -> Result<Vec<Row<Product>>, Problem> {
+async fn in_order(app: &App, ids: &[Uuid], position: i64) -> Result<Vec<Arc<Row<Product>>>, Problem> {
     let ids: Vec<ProductId> = ids.iter().copied().map(ProductId::new).collect();
-    let rows = projections::product::by_ids(&app.pool, &ids).await?;
-    let mut by_id: HashMap<ProductId, Row<Product>> = rows.into_iter().map(|row| (row.state.product_id, row)).collect();
+    let rows = app.cache.products(&ids, position).await?;
+    let mut by_id: HashMap<ProductId, Arc<Row<Product>>> = rows.into_iter().map(|row| (row.state.product_id, row)).collect();
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).filter(|row| is_published(&row.state)).collect())
 }
 
@@ -471,7 +479,7 @@ async fn searched_position(app: &App, caller: &Caller, token: Option<&str>) -> R
 
 async fn index_position(app: &App, caller: &Caller, token: Option<&str>) -> Result<i64, Problem> {
     if let Some(token) = caller.token(token)? {
-        check_token(&app.pool, token).await?;
+        app.checkpoints.check(token).await?;
         let http = &app.config.http;
         let wait_ms = caller.wait_s().map_or(http.read_wait_ms, |s| s.saturating_mul(1_000)).min(http.read_wait_max_ms);
         if !app.search.wait_for(token.position, Duration::from_millis(wait_ms)).await {

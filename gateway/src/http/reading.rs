@@ -1,6 +1,7 @@
 //! Reads that know what they have seen: waiting for a token, saying the position, answering 304.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use axum::response::{IntoResponse, Response};
 use commands::answer::Position;
 use infra::event_log;
 use infra::task::CancellationToken;
+use projections::projector::Progress;
 use serde::Serialize;
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -19,8 +22,13 @@ use super::caller::Caller;
 use super::problem::Problem;
 use crate::app::App;
 
-/// How often the checkpoints are looked at while somebody waits for one.
+/// How often the checkpoints are looked at while somebody waits for one; and where this process's own projectors say so when
+/// they move.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2);
+const OWN_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Longest wait for a look.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How old the checkpoints may be that a read goes by.
 const FRESH: Duration = Duration::from_millis(5);
@@ -29,7 +37,11 @@ const FRESH: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Checkpoints {
     pool: PgPool,
+    progress: Progress,
+    /// Somebody needs a look at once.
     wanted: Notify,
+    /// Somebody waits for a projection to come somewhere.
+    waiting: Notify,
     seen: watch::Sender<Seen>,
 }
 
@@ -38,52 +50,109 @@ pub struct Checkpoints {
 struct Seen {
     read_at: Option<Instant>,
     epoch: i32,
+    /// The log's last position.
+    head: i64,
     /// By projection: its position, and whether it is being made anew.
     projections: HashMap<String, (i64, bool)>,
+    /// Looks that have failed.
+    failures: u64,
+}
+
+impl Seen {
+    fn has_reached(&self, projection: &str, position: i64) -> bool {
+        self.projections.get(projection).is_some_and(|(at, _)| *at >= position)
+    }
 }
 
 impl Checkpoints {
-    pub fn new(pool: PgPool) -> Self {
-        Self { pool, wanted: Notify::new(), seen: watch::channel(Seen::default()).0 }
+    pub fn new(pool: PgPool, progress: Progress) -> Self {
+        Self { pool, progress, wanted: Notify::new(), waiting: Notify::new(), seen: watch::channel(Seen::default()).0 }
     }
 
-    /// Reads the checkpoints as long as somebody waits, until `stop`.
+    /// Reads the checkpoints when it is asked to, and as long as somebody waits, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut kept = None;
+        let mut looked_at = Instant::now();
         loop {
-            tokio::select! { () = stop.cancelled() => return, () = self.wanted.notified() => {} }
-            while self.seen.receiver_count() > 0 && !stop.is_cancelled() {
-                if let Err(error) = self.look().await {
+            let interval = if self.progress.is_known() { OWN_CHECK_INTERVAL } else { CHECK_INTERVAL };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.wanted.notified() => {}
+                () = self.waiting.notified() => continue,
+                () = tokio::time::sleep_until(looked_at + interval), if self.seen.receiver_count() > 0 => {}
+            }
+            looked_at = Instant::now();
+            // A connection is kept, so that it is not asked at each use whether it still answers.
+            let looked = match kept.take() {
+                Some(connection) => self.look(connection).await,
+                None => match self.pool.acquire().await {
+                    Ok(connection) => self.look(connection).await,
+                    Err(error) => Err(error),
+                },
+            };
+            match looked {
+                Ok(connection) => kept = Some(connection),
+                Err(error) => {
+                    self.seen.send_modify(|seen| seen.failures += 1);
                     tracing::warn!(error = &error as &dyn std::error::Error, "the checkpoints can't be read");
                 }
-                tokio::time::sleep(CHECK_INTERVAL).await;
             }
         }
     }
 
-    async fn look(&self) -> Result<(), sqlx::Error> {
+    async fn look(&self, mut connection: PoolConnection<Postgres>) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let read_at = Instant::now();
-        let rows: Vec<(i32, String, i64, bool)> = sqlx::query_as(
-            "SELECT (SELECT epoch FROM event_batch ORDER BY batch DESC LIMIT 1), projection, position, status = 'rebuilding' FROM checkpoint",
+        let rows: Vec<(i32, i64, String, i64, bool)> = sqlx::query_as(
+            "SELECT head.epoch, head.last_position, projection, position, status = 'rebuilding'
+             FROM checkpoint, (SELECT epoch, last_position FROM event_batch ORDER BY batch DESC LIMIT 1) head",
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *connection)
         .await?;
-        let epoch = rows.first().map_or(0, |row| row.0);
-        let projections = rows.into_iter().map(|(_, projection, position, rebuilding)| (projection, (position, rebuilding))).collect();
-        self.seen.send_replace(Seen { read_at: Some(read_at), epoch, projections });
-        Ok(())
+        let (epoch, head) = rows.first().map_or((0, 0), |row| (row.0, row.1));
+        let of = |(_, _, projection, position, rebuilding)| (projection, (position, rebuilding));
+        let projections = rows.into_iter().map(of).collect();
+        self.seen.send_modify(|seen| *seen = Seen { read_at: Some(read_at), epoch, head, projections, failures: seen.failures });
+        Ok(connection)
     }
 
     /// Where a projection stands, in the log's epoch; what was read a moment ago will do.
     pub async fn of(&self, projection: &str) -> Result<Position, Problem> {
-        let is_fresh = self.seen.borrow().read_at.is_some_and(|read_at| read_at.elapsed() < FRESH);
-        if !is_fresh {
-            self.look().await?;
-        }
+        self.refresh().await?;
         let seen = self.seen.borrow();
         match seen.projections.get(projection) {
             Some((position, false)) => Ok(Position { epoch: seen.epoch, position: *position }),
             _ => Err(Problem::new("read_model_behind", format!("the read model {projection} is being made anew; repeat shortly"))),
         }
+    }
+
+    /// Sees to it that what was seen is fresh: all who ask at once are answered by one look.
+    async fn refresh(&self) -> Result<(), Problem> {
+        let mut seen = self.seen.subscribe();
+        let asked_at = Instant::now();
+        let is_fresh = |seen: &Seen| seen.read_at.is_some_and(|read_at| read_at + FRESH > asked_at);
+        let (failures, fresh) = {
+            let seen = seen.borrow();
+            (seen.failures, is_fresh(&seen))
+        };
+        if fresh {
+            return Ok(());
+        }
+        self.wanted.notify_one();
+        let looked = seen.wait_for(|seen| is_fresh(seen) || seen.failures != failures);
+        match tokio::time::timeout(LOOK_TIMEOUT, looked).await {
+            Ok(Ok(seen)) if seen.failures == failures => Ok(()),
+            _ => Err(Problem::new("unavailable", "the database does not answer; repeat shortly")),
+        }
+    }
+
+    /// Refuses a token that this log can't honour: of a lost future, or never written.
+    pub async fn check(&self, token: Position) -> Result<(), Problem> {
+        self.refresh().await?;
+        let is_written = {
+            let seen = self.seen.borrow();
+            token.epoch == seen.epoch && token.position <= seen.head
+        };
+        if is_written { Ok(()) } else { check_token(&self.pool, token).await }
     }
 
     /// The next read looks again: a read model was emptied.
@@ -94,13 +163,22 @@ impl Checkpoints {
     /// Waits until a projection has seen a position. `false`: not before `until`.
     async fn reach(&self, projection: &str, position: i64, until: Instant) -> bool {
         let mut seen = self.seen.subscribe();
-        self.wanted.notify_one();
-        let reached = seen.wait_for(|seen| seen.projections.get(projection).is_some_and(|(at, _)| *at >= position));
-        matches!(tokio::time::timeout_at(until, reached).await, Ok(Ok(_)))
+        let mut looked = pin!(seen.wait_for(|seen| seen.has_reached(projection, position)));
+        let own = async {
+            self.progress.reach(projection, position).await;
+            // Its word is confirmed by a look, since somebody may have set it back.
+            self.wanted.notify_one();
+            std::future::pending::<()>().await;
+        };
+        self.waiting.notify_one();
+        let reached = async {
+            tokio::select! { () = own => false, seen = &mut looked => seen.is_ok() }
+        };
+        matches!(tokio::time::timeout_at(until, reached).await, Ok(true))
     }
 }
 
-/// Refuses a token that this log can't honour: of a lost future, or never written.
+/// As [`Checkpoints::check`], by the log itself.
 pub async fn check_token(pool: &PgPool, token: Position) -> Result<(), Problem> {
     let head = event_log::head(pool).await?;
     if token.epoch == head.epoch && token.position <= head.position {
@@ -123,7 +201,7 @@ impl App {
         let Some(token) = caller.token(query)? else {
             return self.checkpoints.of(projection).await;
         };
-        check_token(&self.pool, token).await?;
+        self.checkpoints.check(token).await?;
         let http = &self.config.http;
         let wait = caller.wait_s().map_or(http.read_wait_ms, |s| s.saturating_mul(1_000)).min(http.read_wait_max_ms);
         let until = Instant::now() + Duration::from_millis(wait);

@@ -308,7 +308,8 @@ async fn body(app: &App, variant_id: VariantId, item: &StockItem, version: i64, 
         let decoded = StockEvent::from_payload(&event.event_type, version, &event.payload).map_err(|e| Problem::failure(&e))?;
         ledger.extend(entries(event, &decoded));
     }
-    let product = projections::product::by_variants(&app.pool, &[variant_id]).await?.pop();
+    let at = app.checkpoints.of("product").await?;
+    let product = app.cache.products_of(&[variant_id], at.position).await?.pop();
     let sku = product.and_then(|row| row.state.variant(variant_id).and_then(|variant| variant.sku.clone()));
     let level = |(location_id, level): (&LocationId, &Level)| LevelBody {
         location: location_id.to_string(),

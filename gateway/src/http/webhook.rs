@@ -40,11 +40,11 @@ pub async fn receive(
         }
         Err(error) => return Err(Problem::new("invalid_webhook", error.to_string())),
     };
-    let Some(mut reported) = payment::reported(&event.fact, "webhook", None) else {
+    let Some(reported) = payment::reported(&event.fact, "webhook") else {
         return Ok(StatusCode::NO_CONTENT);
     };
     let payment_id = reported.payment_id;
-    match reactor::record_outcome(&app.writer, &app.pool, &mut reported, payment_id.uuid(), payment_id.uuid()).await {
+    match reactor::record_webhook(&app.writer, &app.pool, reported).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(CommandError::Refused(refusal, _)) if refusal.code == "not_found" => {
             tracing::error!(payment.id = %payment_id, "money moved at the provider for a payment that is not ours");

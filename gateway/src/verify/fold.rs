@@ -271,13 +271,13 @@ async fn fold<A: Root>(
 async fn open(sealer: &Sealer, chunk: &mut [StoredEvent]) -> Result<BTreeSet<i64>, SealError> {
     let mut unopened = BTreeSet::new();
     match sealer.open_all(chunk).await {
-        Err(SealError::Broken | SealError::Key | SealError::Payload(_)) => {}
+        Err(SealError::Broken | SealError::Key | SealError::Payload) => {}
         opened => return opened.map(|()| unopened),
     }
     for event in chunk {
         match sealer.open_all(std::slice::from_mut(event)).await {
             Ok(()) => {}
-            Err(SealError::Broken | SealError::Key | SealError::Payload(_)) => {
+            Err(SealError::Broken | SealError::Key | SealError::Payload) => {
                 unopened.insert(event.position);
             }
             Err(error) => return Err(error),

@@ -98,7 +98,7 @@ async fn differences(loader: &Loader, page: &Page) -> Result<Vec<Discrepancy>, V
 async fn ours(loader: &Loader, id: &str, found: &mut Vec<Discrepancy>) -> Result<Option<Payment>, VerifyError> {
     match loader.load::<Payment>(id).await {
         Ok((payment, _)) => Ok(Some(payment)),
-        Err(Failure::Decode(_) | Failure::Seal(SealError::Broken | SealError::Key | SealError::Payload(_))) => {
+        Err(Failure::Decode(_) | Failure::Seal(SealError::Broken | SealError::Key | SealError::Payload)) => {
             found.push(at(id, "our events of it can't be read"));
             Ok(None)
         }

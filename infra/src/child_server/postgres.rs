@@ -30,15 +30,18 @@ const ORPHANS_TIMEOUT: Duration = Duration::from_secs(30);
 const ORPHANS_POLL: Duration = Duration::from_millis(200);
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Longest path of a socket, and its longest name in its folder.
+const SOCKET_PATH_MAX: usize = 107;
+const SOCKET_NAME_MAX: usize = "/.s.PGSQL.65535".len();
+
 /// Given on the command line, which no edit of `postgresql.conf` and no `ALTER SYSTEM` overrules.
-const SETTINGS: [(&str, &str); 22] = [
+const SETTINGS: [(&str, &str); 21] = [
     // What makes an acknowledged event durable.
     ("fsync", "on"),
     ("full_page_writes", "on"),
     ("synchronous_commit", "on"),
-    // For this machine only, by TCP: the path of a socket in the data folder may be longer than sockets allow.
+    // For this machine only.
     ("listen_addresses", "127.0.0.1"),
-    ("unix_socket_directories", ""),
     ("max_connections", "200"),
     ("shared_buffers", "256MB"),
     ("max_wal_size", "4GB"),
@@ -109,8 +112,16 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// By socket where there can be one: each statement then costs a third less than by TCP.
     pub fn url(&self) -> String {
-        format!("postgres://daybook:{}@127.0.0.1:{}/daybook?sslmode=disable", self.password, self.port)
+        let socket = self.socket_dir().map_or_else(String::new, |folder| format!("&host={folder}"));
+        format!("postgres://daybook:{}@127.0.0.1:{}/daybook?sslmode=disable{socket}", self.password, self.port)
+    }
+
+    /// The data folder, which nobody else may enter, if its path is short and plain enough for a socket, a setting and a URL.
+    fn socket_dir(&self) -> Option<&str> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+        self.data.to_str().filter(|path| path.len() + SOCKET_NAME_MAX <= SOCKET_PATH_MAX && path.bytes().all(plain))
     }
 
     /// `initdb` beside the final place, then a rename: a crash leaves no half cluster behind.
@@ -185,6 +196,7 @@ impl Postgres {
         // INT is Postgres's fast shutdown; its TERM would wait for the clients.
         let mut command = self.account.command(&self.bin_dir.join("postgres"), "INT");
         command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
+        command.args(["-c", &format!("unix_socket_directories={}", self.socket_dir().unwrap_or_default())]);
         for (name, value) in SETTINGS {
             command.args(["-c", &format!("{name}={value}")]);
         }

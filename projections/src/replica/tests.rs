@@ -54,7 +54,7 @@ impl Log {
         let feed = Feed::new(pool.clone());
         let sealer = Sealer::new(pool.clone(), MasterKey::parse(&MasterKey::generate().unwrap()).unwrap());
         let mut projecting = TaskGroup::default();
-        crate::spawn_all(&mut projecting, &pool, &feed, &sealer);
+        crate::spawn_all(&mut projecting, &pool, &feed, &sealer, &crate::projector::Progress::default());
         let store = EventStore::new(pool.clone(), clock::new_id());
         Self { dir, servers, pool, feed, store, sealer, projecting }
     }
@@ -275,7 +275,7 @@ async fn a_catalogue_is_found_sold_changed_and_found_again_after_a_restart() {
     assert!(product::variants_by_skus(&log.pool, &["sku-101".to_owned()]).await.unwrap().is_empty());
     let skus = product::variants_by_skus(&log.pool, &[" sku-102".to_owned()]).await.unwrap();
     assert_eq!(skus, [(id::<VariantId>(102), id::<ProductId>(2))]);
-    assert_eq!(product::by_variants(&log.pool, &[id(101)]).await.unwrap().len(), 1);
+    assert_eq!(product::of_variants(&log.pool, &[id(101)]).await.unwrap().len(), 1);
     let handles: Vec<String> = product::categories(&log.pool).await.unwrap().into_iter().map(|c| c.handle).collect();
     assert_eq!(handles, ["home", "lamps"]);
 
