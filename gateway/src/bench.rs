@@ -72,7 +72,9 @@ impl Server {
             };
             let theirs = child_server::Running { database_url: None, nats_url: (!with_nats).then(String::new) };
             let child = ChildServers::start(&folder, &tools, &theirs, |step| eprintln!("  {step}")).await?;
-            let options = child.database_url.parse()?;
+            // By TCP, as the processes of a deployment are connected, and not by the private server's socket.
+            let (by_tcp, _socket) = child.database_url.split_once("&host=").unwrap_or((&child.database_url, ""));
+            let options = by_tcp.parse()?;
             let nats_url = child.nats_url.clone();
             Self { options, nats_url, child: Some(child), folder: Some(folder), databases: Vec::new(), settings: Vec::new() }
         } else {
@@ -106,6 +108,7 @@ impl Server {
             }
             sqlx::raw_sql("CHECKPOINT").execute(&mut connection).await?;
             self.settings.push(("warmed up with".to_owned(), format!("{WARM_UP_MB}MB")));
+            self.settings.push(("connected by".to_owned(), "TCP".to_owned()));
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The append: the only way anything gets into the log.
 //!
-//! Relies on the functions `append` (`migrations/0004_append.sql`) and `append_resolve` (`0002_append.sql`), which check
-//! every stream that a command was decided on and give positions in commit order. Promises: an outcome per command, or an
+//! Relies on the functions `append_whole` (`migrations/0007_append_whole.sql`), `append` (`0004_append.sql`) and
+//! `append_resolve` (`0002_append.sql`), which check every stream that a command was decided on and give positions in commit
+//! order. Promises: an outcome per command, or an
 //! error that says whether the batch may still land.
 
 use std::collections::HashMap;
@@ -9,8 +10,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use sqlx::postgres::PgDatabaseError;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgDatabaseError, PgHasArrayType, PgTypeInfo};
+use sqlx::{Arguments, Connection, Encode, PgConnection, PgPool, Postgres, Row, Type};
 use uuid::Uuid;
 
 use crate::history;
@@ -181,8 +184,16 @@ impl EventStore {
             return Err(AppendError::SetBack { epoch });
         }
         let batch = Columns::of(commands, &self.streams);
+        let outcomes = batch.outcomes();
+        let whole = batch.whole(writer_id, batch_no, &outcomes);
         let connection = self.connect().await.map_err(AppendError::Unavailable)?;
-        let answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, batch.send(connection, writer_id, batch_no)).await;
+        let mut answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND_WHOLE, whole, Some(&outcomes))).await;
+        if matches!(&answer, Ok(Err(error)) if is_clash(error)) {
+            // Something clashes, and nothing was written: each command is looked at.
+            let each = batch.each(writer_id, batch_no);
+            let connection = self.connect().await.map_err(AppendError::Unavailable)?;
+            answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND, each, None)).await;
+        }
         let error = match answer {
             Ok(Ok(appended)) => {
                 self.landed = Some(Landed { epoch: appended.epoch, batch: appended.batch, batch_no });
@@ -224,7 +235,7 @@ impl EventStore {
         let connection = self.connect().await?;
         let resolved = async {
             let row = sqlx::query("SELECT * FROM append_resolve($1, $2)").bind(writer_id).bind(batch_no).fetch_one(connection).await?;
-            appended(&row)
+            appended(&row, &row.try_get::<Vec<i16>, _>("o_outcomes")?)
         };
         match tokio::time::timeout(APPEND_ANSWER_TIMEOUT, resolved).await {
             Ok(Ok(found)) => Ok((!found.outcomes.is_empty()).then_some(found)),
@@ -245,7 +256,13 @@ impl EventStore {
             let connect = PgConnection::connect_with(&options);
             let mut connection =
                 tokio::time::timeout(APPEND_ANSWER_TIMEOUT, connect).await.map_err(|_elapsed| sqlx::Error::PoolTimedOut)??;
-            sqlx::query(&format!("SET lock_timeout = {APPEND_LOCK_TIMEOUT_MS}")).execute(&mut connection).await?;
+            sqlx::query(
+                "SELECT set_config('lock_timeout', $1, false), set_config('plan_cache_mode', 'force_generic_plan', false),
+                        set_config('enable_seqscan', 'off', false)",
+            )
+            .bind(APPEND_LOCK_TIMEOUT_MS.to_string())
+            .execute(&mut connection)
+            .await?;
             self.check_landed(&mut connection).await?;
             self.streams.clear();
             self.connection = Some(connection);
@@ -303,12 +320,34 @@ fn is_answer(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(e) if e.code().is_some_and(|code| !code.starts_with("57") && !code.starts_with("08")))
 }
 
+const APPEND_WHOLE: &str = "SELECT * FROM append_whole($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)";
+const APPEND: &str = "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+    $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)";
+
+/// Calls one of the functions that append; `outcomes` are known before where it lands all or nothing.
+async fn call(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    arguments: Result<PgArguments, BoxDynError>,
+    outcomes: Option<&[i16]>,
+) -> Result<Appended, sqlx::Error> {
+    let row = sqlx::query_with(sql, arguments.map_err(sqlx::Error::Encode)?).fetch_one(connection).await?;
+    match outcomes {
+        Some(outcomes) => appended(&row, outcomes),
+        None => appended(&row, &row.try_get::<Vec<i16>, _>("o_outcomes")?),
+    }
+}
+
+fn is_clash(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(e) if e.is_unique_violation())
+}
+
 fn is_lock_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(e) if e.downcast_ref::<PgDatabaseError>().code() == "55P03")
 }
 
-fn appended(row: &sqlx::postgres::PgRow) -> Result<Appended, sqlx::Error> {
-    let outcomes: Vec<i16> = row.try_get("o_outcomes")?;
+fn appended(row: &sqlx::postgres::PgRow, outcomes: &[i16]) -> Result<Appended, sqlx::Error> {
     Ok(Appended {
         epoch: row.try_get("o_epoch")?,
         batch: row.try_get("o_batch")?,
@@ -316,19 +355,45 @@ fn appended(row: &sqlx::postgres::PgRow) -> Result<Appended, sqlx::Error> {
         last_position: row.try_get("o_last_position")?,
         recorded_at: row.try_get("o_recorded_at")?,
         outcomes: outcomes
-            .into_iter()
-            .map(|code| match code {
-                0 => Outcome::Landed,
+            .iter()
+            .map(|code| match *code {
+                LANDED => Outcome::Landed,
                 2 => Outcome::Replayed,
                 3 => Outcome::KeyReused,
-                4 => Outcome::Confirmed,
+                CONFIRMED => Outcome::Confirmed,
                 _ => Outcome::Conflict,
             })
             .collect(),
     })
 }
 
-/// A batch as the parallel arrays of `append`.
+/// Outcomes as `event_batch` has them; 1 is a conflict, 2 a replay, 3 a key that was used for another request.
+const LANDED: i16 = 0;
+const CONFIRMED: i16 = 4;
+
+/// JSON that is known to be well-formed, sent as the text that it is.
+struct JsonText<'a>(&'a str);
+
+impl Type<Postgres> for JsonText<'_> {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("json")
+    }
+}
+
+impl PgHasArrayType for JsonText<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_name("_json")
+    }
+}
+
+impl Encode<'_, Postgres> for JsonText<'_> {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+}
+
+/// A batch as the parallel arrays of `append` and `append_whole`.
 #[derive(Default)]
 struct Columns<'a> {
     cmd_key: Vec<Option<Uuid>>,
@@ -352,10 +417,10 @@ struct Columns<'a> {
     ev_event_id: Vec<Uuid>,
     ev_event_type: Vec<&'a str>,
     ev_event_version: Vec<String>,
-    ev_payload: Vec<&'a str>,
-    ev_metadata: Vec<&'a str>,
+    ev_payload: Vec<JsonText<'a>>,
+    ev_metadata: Vec<JsonText<'a>>,
     ev_partition: Vec<i16>,
-    ev_digest: Vec<Vec<u8>>,
+    ev_digest: Vec<[u8; 32]>,
     dl_cmd: Vec<i32>,
     dl_id: Vec<Uuid>,
     dl_kind: Vec<&'a str>,
@@ -418,52 +483,98 @@ impl<'a> Columns<'a> {
         self.ev_event_id.push(event.event_id);
         self.ev_event_type.push(event.event_type);
         self.ev_event_version.push(version);
-        self.ev_payload.push(&event.payload);
-        self.ev_metadata.push(&event.metadata);
+        self.ev_payload.push(JsonText(&event.payload));
+        self.ev_metadata.push(JsonText(&event.metadata));
         self.ev_partition.push(event.partition);
-        self.ev_digest.push(digest.to_vec());
+        self.ev_digest.push(digest);
     }
 
-    async fn send(self, connection: &mut PgConnection, writer_id: Uuid, batch_no: i64) -> Result<Appended, sqlx::Error> {
-        let row = sqlx::query(
-            "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                                  $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33)",
-        )
-        .bind(writer_id)
-        .bind(batch_no)
-        .bind(self.cmd_key)
-        .bind(self.cmd_fingerprint)
-        .bind(self.cmd_state)
-        .bind(self.cmd_status)
-        .bind(self.cmd_problem)
-        .bind(self.cmd_aggregate_type)
-        .bind(self.cmd_aggregate_id)
-        .bind(self.cmd_version)
-        .bind(self.cmd_completes)
-        .bind(self.cmd_events_end)
-        .bind(self.at_cmd)
-        .bind(self.at_type)
-        .bind(self.at_id)
-        .bind(self.at_version)
-        .bind(self.ev_cmd)
-        .bind(self.ev_type)
-        .bind(self.ev_id)
-        .bind(self.ev_sequence)
-        .bind(self.ev_event_id)
-        .bind(self.ev_event_type)
-        .bind(self.ev_event_version)
-        .bind(self.ev_payload)
-        .bind(self.ev_metadata)
-        .bind(self.ev_partition)
-        .bind(self.ev_digest)
-        .bind(self.dl_cmd)
-        .bind(self.dl_id)
-        .bind(self.dl_kind)
-        .bind(self.dl_type)
-        .bind(self.dl_aggregate)
-        .bind(self.dl_due)
-        .fetch_one(connection)
-        .await?;
-        appended(&row)
+    /// What `append_whole` is told: lands all of the batch or nothing.
+    fn whole(&self, writer_id: Uuid, batch_no: i64, outcomes: &[i16]) -> Result<PgArguments, BoxDynError> {
+        let keyed: Vec<usize> = (0..self.cmd_key.len()).filter(|command| self.cmd_key[*command].is_some()).collect();
+        let digest = self.ev_digest.iter().fold(Sha256::new(), Digest::chain_update).finalize();
+        let mut arguments = PgArguments::default();
+        arguments.add(writer_id)?;
+        arguments.add(batch_no)?;
+        arguments.add(outcomes)?;
+        arguments.add(digest.as_slice())?;
+        arguments.add(of(&keyed, &self.cmd_key))?;
+        arguments.add(of(&keyed, &self.cmd_fingerprint))?;
+        arguments.add(of(&keyed, &self.cmd_state))?;
+        arguments.add(of(&keyed, &self.cmd_status))?;
+        arguments.add(of(&keyed, &self.cmd_problem))?;
+        arguments.add(of(&keyed, &self.cmd_aggregate_type))?;
+        arguments.add(of(&keyed, &self.cmd_aggregate_id))?;
+        arguments.add(of(&keyed, &self.cmd_version))?;
+        arguments.add(of(&keyed, &self.cmd_events_end))?;
+        arguments.add(self.cmd_completes.iter().flatten().copied().collect::<Vec<Uuid>>())?;
+        arguments.add(&self.at_type)?;
+        arguments.add(&self.at_id)?;
+        arguments.add(&self.at_version)?;
+        arguments.add(&self.ev_type)?;
+        arguments.add(&self.ev_id)?;
+        arguments.add(&self.ev_sequence)?;
+        arguments.add(&self.ev_event_id)?;
+        arguments.add(&self.ev_event_type)?;
+        arguments.add(&self.ev_event_version)?;
+        arguments.add(&self.ev_payload)?;
+        arguments.add(&self.ev_metadata)?;
+        arguments.add(&self.ev_partition)?;
+        arguments.add(&self.dl_id)?;
+        arguments.add(&self.dl_kind)?;
+        arguments.add(&self.dl_type)?;
+        arguments.add(&self.dl_aggregate)?;
+        arguments.add(&self.dl_due)?;
+        Ok(arguments)
     }
+
+    /// What `append` is told: lands what can land, each command with an outcome of its own.
+    fn each(&self, writer_id: Uuid, batch_no: i64) -> Result<PgArguments, BoxDynError> {
+        let mut arguments = PgArguments::default();
+        arguments.add(writer_id)?;
+        arguments.add(batch_no)?;
+        arguments.add(&self.cmd_key)?;
+        arguments.add(&self.cmd_fingerprint)?;
+        arguments.add(&self.cmd_state)?;
+        arguments.add(&self.cmd_status)?;
+        arguments.add(&self.cmd_problem)?;
+        arguments.add(&self.cmd_aggregate_type)?;
+        arguments.add(&self.cmd_aggregate_id)?;
+        arguments.add(&self.cmd_version)?;
+        arguments.add(&self.cmd_completes)?;
+        arguments.add(&self.cmd_events_end)?;
+        arguments.add(&self.at_cmd)?;
+        arguments.add(&self.at_type)?;
+        arguments.add(&self.at_id)?;
+        arguments.add(&self.at_version)?;
+        arguments.add(&self.ev_cmd)?;
+        arguments.add(&self.ev_type)?;
+        arguments.add(&self.ev_id)?;
+        arguments.add(&self.ev_sequence)?;
+        arguments.add(&self.ev_event_id)?;
+        arguments.add(&self.ev_event_type)?;
+        arguments.add(&self.ev_event_version)?;
+        arguments.add(self.ev_payload.iter().map(|json| json.0).collect::<Vec<_>>())?;
+        arguments.add(self.ev_metadata.iter().map(|json| json.0).collect::<Vec<_>>())?;
+        arguments.add(&self.ev_partition)?;
+        arguments.add(self.ev_digest.iter().map(<[u8; 32]>::as_slice).collect::<Vec<_>>())?;
+        arguments.add(&self.dl_cmd)?;
+        arguments.add(&self.dl_id)?;
+        arguments.add(&self.dl_kind)?;
+        arguments.add(&self.dl_type)?;
+        arguments.add(&self.dl_aggregate)?;
+        arguments.add(&self.dl_due)?;
+        Ok(arguments)
+    }
+
+    /// The outcomes of a batch that lands as a whole.
+    fn outcomes(&self) -> Vec<i16> {
+        let starts = std::iter::once(0).chain(self.cmd_events_end.iter().copied());
+        starts.zip(&self.cmd_events_end).map(|(start, end)| if start < *end { LANDED } else { CONFIRMED }).collect()
+    }
+}
+
+/// A column's values of the commands at these places.
+fn of<T: Copy>(places: &[usize], column: &[T]) -> Vec<T> {
+    places.iter().map(|place| column[*place]).collect()
 }
