@@ -23,6 +23,9 @@ pub const APPEND_LOCK_TIMEOUT_MS: u64 = 3_000;
 /// Longest wait for the append's answer; past it the outcome is unknown and must be resolved.
 pub const APPEND_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Batches that are looked at command by command after one has clashed.
+const EACH_AFTER_CLASH: u32 = 32;
+
 /// Streams whose version is known to have landed; more than that are forgotten.
 const LANDED_STREAMS_MAX: usize = 65_536;
 
@@ -158,6 +161,8 @@ pub struct EventStore {
     /// The newest versions that landed over this connection. They are not lost while it lasts, so that the append need not
     /// look for them: should another writer have added to the stream meanwhile, the next event clashes by itself.
     streams: HashMap<StreamId, i64>,
+    /// Batches that are still to be looked at command by command.
+    each: u32,
     /// The epoch that was opened since the log had lost it; whoever sends the next batch is told.
     set_back: Option<i32>,
 }
@@ -172,7 +177,7 @@ struct Landed {
 impl EventStore {
     #[must_use]
     pub fn new(pool: PgPool, writer_id: Uuid) -> Self {
-        Self { pool, connection: None, writer_id, batch_no: 0, landed: None, streams: HashMap::new(), set_back: None }
+        Self { pool, connection: None, writer_id, batch_no: 0, landed: None, streams: HashMap::new(), each: 0, set_back: None }
     }
 
     /// Lands a batch: one round trip, one commit.
@@ -184,16 +189,27 @@ impl EventStore {
             return Err(AppendError::SetBack { epoch });
         }
         let batch = Columns::of(commands, &self.streams);
-        let outcomes = batch.outcomes();
-        let whole = batch.whole(writer_id, batch_no, &outcomes);
-        let connection = self.connect().await.map_err(AppendError::Unavailable)?;
-        let mut answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND_WHOLE, whole, Some(&outcomes))).await;
-        if matches!(&answer, Ok(Err(error)) if is_clash(error)) {
-            // Something clashes, and nothing was written: each command is looked at.
+        let mut landed = None;
+        if self.each == 0 {
+            let outcomes = batch.outcomes();
+            let whole = batch.whole(writer_id, batch_no, &outcomes);
+            let connection = self.connect().await.map_err(AppendError::Unavailable)?;
+            let answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND_WHOLE, whole, Some(&outcomes))).await;
+            if matches!(&answer, Ok(Err(error)) if is_clash(error)) {
+                // Nothing was written. Where one batch clashes others will: another process writes.
+                self.each = EACH_AFTER_CLASH;
+            } else {
+                landed = Some(answer);
+            }
+        }
+        let answer = if let Some(answer) = landed {
+            answer
+        } else {
+            self.each -= 1;
             let each = batch.each(writer_id, batch_no);
             let connection = self.connect().await.map_err(AppendError::Unavailable)?;
-            answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND, each, None)).await;
-        }
+            tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND, each, None)).await
+        };
         let error = match answer {
             Ok(Ok(appended)) => {
                 self.landed = Some(Landed { epoch: appended.epoch, batch: appended.batch, batch_no });

@@ -78,6 +78,9 @@ async fn a_shoppers_data_is_sealed_everywhere_and_gone_when_erased() {
     let shown = shop.get_after(&format!("/v1/orders/{id}?token={}", order.str("/order_token")), &after).await.expect(200);
     assert!(shown.body["contact"]["email"].is_null(), "{}", shown.text);
     assert_eq!(shown.int("/totals/total/amount"), order.int("/totals/total/amount"));
+    // The read model of carts follows by itself.
+    let bought = shop.get_after(&format!("/v1/carts/{cart}"), &after).await.expect(200);
+    assert!(bought.body["contact"]["email"].is_null(), "{}", bought.text);
     for canary in CANARIES {
         assert_eq!(tables_with(&pool, canary, true).await, Vec::<String>::new());
     }
