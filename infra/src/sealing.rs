@@ -7,6 +7,7 @@
 mod fields;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,8 @@ pub struct Sealer {
     pool: PgPool,
     master: MasterKey,
     cache: Arc<Mutex<Cache>>,
+    /// Keys that this process has destroyed.
+    destroyed: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -136,7 +139,7 @@ impl std::fmt::Debug for Sealer {
 impl Sealer {
     #[must_use]
     pub fn new(pool: PgPool, master: MasterKey) -> Self {
-        Self { pool, master, cache: Arc::default() }
+        Self { pool, master, cache: Arc::default(), destroyed: Arc::default() }
     }
 
     #[must_use]
@@ -226,7 +229,14 @@ impl Sealer {
             cache.by_id.remove(&key.value.key_id);
         }
         cache.by_id.clear();
+        self.destroyed.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// How many keys this process has destroyed: whoever holds something opened lets go of it when this counts up.
+    #[must_use]
+    pub fn destroyed(&self) -> u64 {
+        self.destroyed.load(Ordering::SeqCst)
     }
 
     async fn keys(&self, wanted: &[Uuid]) -> Result<HashMap<Uuid, Option<[u8; 32]>>, SealError> {

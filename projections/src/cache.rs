@@ -26,7 +26,7 @@ use crate::product;
 use crate::state::{Row, decode_row};
 use crate::stock::{self, StockLevel};
 
-/// Most bytes of each kind that are kept; beyond it all are let go and read again when asked for.
+/// Most bytes of each kind that are kept, counted as they come; beyond it all are let go and read again when asked for.
 const KEPT_BYTES_MAX: usize = 32 << 20;
 /// Longest that a row is kept: a parked stream that was released changes it without an event.
 const KEPT_MAX: Duration = Duration::from_secs(30);
@@ -86,9 +86,9 @@ impl ReadCache {
             lock(&self.products).change(of_type(Product::TYPE), tail.position());
             lock(&self.levels).change(of_type(StockItem::TYPE), tail.position());
             lock(&self.carts).change(of_type(Cart::TYPE), tail.position());
-            // Carts hold personal data: erased ones are nowhere.
+            // Carts hold personal data: erased ones are nowhere, nor is one kept that was decided before.
             if of_type(Subject::TYPE).next().is_some() {
-                lock(&self.carts).forget();
+                *lock(&self.carts) = Kept::from(tail.position());
             }
         }
     }
@@ -99,10 +99,11 @@ impl ReadCache {
         lock(&self.levels).forget();
     }
 
-    /// A cart as the last command of this process has left it, and its version, unless another has changed it since.
+    /// A cart as the last command of this process has left it, and its version, unless another has changed it since; up to
+    /// `position` at least, surely.
     #[must_use]
-    pub fn cart(&self, key: &CartKey) -> Option<Arc<(Cart, i64)>> {
-        lock(&self.carts).get_all(std::slice::from_ref(key), 0).0.remove(key)
+    pub fn cart(&self, key: &CartKey, position: i64) -> Option<Arc<(Cart, i64)>> {
+        lock(&self.carts).get_all(std::slice::from_ref(key), position).0.remove(key)
     }
 
     /// Keeps a cart as a command has left it.
@@ -183,7 +184,7 @@ impl ReadCache {
         let mut names = lock(&self.names);
         let mut kept = lock(&self.products);
         for (row, bytes) in rows.iter().zip(sizes) {
-            if names.of_variant.len() >= NAMES_MAX {
+            if names.of_variant.len().max(names.of_sku.len()) >= NAMES_MAX {
                 *names = Names::default();
             }
             for variant in &row.state.variants {

@@ -259,11 +259,15 @@ async fn remove_variants(products: &[Changed<'_, Product>], connection: &mut PgC
         return Ok(());
     }
     let kept = products.iter().flat_map(|product| &product.state.variants).map(|variant| variant.variant_id.to_string());
-    sqlx::query("DELETE FROM variant WHERE product_id = ANY ($1) AND variant_id <> ALL ($2)")
-        .bind(begun_before)
-        .bind(kept.collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
+    // By a hash of what is kept, however the statement is planned: a rebuild has tens of thousands of them.
+    sqlx::query(
+        "DELETE FROM variant v WHERE v.product_id = ANY ($1)
+         AND NOT EXISTS (SELECT FROM unnest($2::text[]) AS kept (variant_id) WHERE kept.variant_id = v.variant_id)",
+    )
+    .bind(begun_before)
+    .bind(kept.collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -128,6 +128,9 @@ fn is_of_the_data(sqlstate: &str) -> bool {
     sqlstate.starts_with("22") || sqlstate.starts_with("23")
 }
 
+/// What is read ahead of the fold.
+type Stretches = mpsc::Receiver<Result<Stretch, sqlx::Error>>;
+
 /// Where a projector goes on from.
 struct Place<P: Projection> {
     /// Its checkpoint.
@@ -265,8 +268,16 @@ impl<P: Projection> Projector<P> {
         let Some(mut place) = self.begin(stop).await? else {
             return Ok(());
         };
-        let (sender, mut stretches) = mpsc::channel(STRETCHES_AHEAD);
+        let (sender, stretches) = mpsc::channel(STRETCHES_AHEAD);
         let reading = infra::task::spawn(read_ahead(self.pool.acquire().await?, place.position, P::TYPES, sender));
+        let caught_up = self.fold_ahead(&mut place, stretches, stop).await;
+        // Ends by itself, now that nobody listens; a panic was logged by its hook.
+        let _read = reading.await;
+        caught_up
+    }
+
+    /// Folds what is read, and writes it whenever it has become much, and at the end.
+    async fn fold_ahead(&self, place: &mut Place<P>, mut stretches: Stretches, stop: &CancellationToken) -> Result<(), ApplyError> {
         let mut connection = self.pool.acquire().await?;
         let (mut to, mut waiting, mut events, mut bytes) = (place.position, Vec::new(), 0, 0);
         loop {
@@ -283,24 +294,20 @@ impl<P: Projection> Projector<P> {
             }
             if to > place.position && (ended || events >= UNWRITTEN_EVENTS_MAX || bytes >= UNWRITTEN_BYTES_MAX) {
                 let mut transaction = connection.begin().await?;
-                if !self.advance(to, &place, &mut transaction).await? {
-                    break;
+                if !self.advance(to, place, &mut transaction).await? {
+                    return Ok(());
                 }
                 park_behind::<P>(&waiting, &mut transaction).await?;
                 P::write(&mut place.states, &mut transaction).await?;
                 transaction.commit().await?;
-                self.reached(&mut place, to);
+                self.reached(place, to);
                 waiting.clear();
                 (events, bytes) = (0, 0);
             }
             if ended {
-                break;
+                return Ok(());
             }
         }
-        drop(stretches);
-        // Ends by itself, now that nobody listens; a panic was logged by its hook.
-        let _read = reading.await;
-        Ok(())
     }
 
     /// Follows the log's end. Returns when the projection was paused or set back, or has fallen behind again and may go far.

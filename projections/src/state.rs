@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::projector::ApplyError;
 
-/// Most bytes of written states, as JSON, that stay in memory; beyond it all are let go and read again when needed.
+/// Bytes of states, as JSON and counted at each write, after which they do not stay in memory: all are let go and read again when needed.
 const HELD_BYTES_MAX: usize = 16 << 20;
 /// Most rows and bytes of states of one statement.
 const ROWS_MAX: usize = 1_000;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use reqwest::Method;
+use serde_json::json;
 
 use crate::shop::{Shop, contact};
 
@@ -84,6 +85,22 @@ async fn a_shoppers_data_is_sealed_everywhere_and_gone_when_erased() {
     for canary in CANARIES {
         assert_eq!(tables_with(&pool, canary, true).await, Vec::<String>::new());
     }
+
+    // What a command answers is its decision's own state, which was in memory before the erasure.
+    let open = shop.cart(&[("BOOK-1", 1)]).await;
+    let open = format!("/v1/carts/{open}");
+    let told = shop.put(&format!("{open}/contact"), contact(CANARIES[0], CANARIES[1])).await.expect(200);
+    shop.get_after(&open, told.token.as_deref().unwrap()).await.expect(200);
+    let subject: String = sqlx::query_scalar("SELECT subject_id::text FROM cart_v1.cart WHERE state::text LIKE '%' || $1 || '%'")
+        .bind(CANARIES[0])
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    shop.staff(Method::POST, &format!("/v1/admin/customers/{subject}/erase"), None).await.expect(200);
+    let german = Some(json!({ "language": "de" }));
+    let changed = shop.send(Method::PATCH, &open, german, &[]).await.unwrap().expect(200);
+    assert!(changed.body["contact"]["email"].is_null(), "{}", changed.text);
+    shop.get_after(&open, changed.token.as_deref().unwrap()).await.expect(200);
 
     // A rebuild, which reads the log anew, brings nothing back.
     for projection in ["order", "cart"] {

@@ -106,6 +106,8 @@ pub(super) struct Task {
     snapshots: Landed,
     limits: Limits,
     cache: Cache,
+    /// Keys that were destroyed when `cache` was last emptied for it: what they sealed stands open in it.
+    destroyed: u64,
     /// To be decided before anything that is new, in this order.
     again: VecDeque<Box<dyn Job>>,
 }
@@ -114,7 +116,8 @@ impl Task {
     pub(super) fn new(loader: Loader, events: EventStore, landed: Arc<Notify>, snapshots: Landed, limits: Limits) -> Self {
         let store = Some(Store { events, unresolved: false });
         let cache = Cache::new(limits.cache_aggregates_max);
-        Self { loader, store, landed, snapshots, limits, cache, again: VecDeque::new() }
+        let destroyed = loader.sealer().destroyed();
+        Self { loader, store, landed, snapshots, limits, cache, destroyed, again: VecDeque::new() }
     }
 
     /// Runs until every sender is gone and all that was taken is answered.
@@ -265,6 +268,12 @@ impl Task {
 
     /// Runs one decision, loading what it lacks; answers it at once where it can't be appended.
     async fn decide(&mut self, mut job: Box<dyn Job>) -> Option<Ready> {
+        let destroyed = self.loader.sealer().destroyed();
+        if destroyed != self.destroyed {
+            // Answers are made from what is decided on: what is erased is read again, as erased.
+            self.cache.clear();
+            self.destroyed = destroyed;
+        }
         for _ in 0..LOAD_ROUNDS_MAX {
             // A decision only reads the cache; what it was about to do goes with the panic.
             let cache = &mut self.cache;

@@ -215,7 +215,7 @@ pub async fn shipping_options(
     Query(query): Query<CartQuery>,
 ) -> Result<Read<Value>, Problem> {
     let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
-    let state = app.cart(&app.cart_key(&id)).await?;
+    let state = app.cart(&app.cart_key(&id), at.position).await?;
     exists(&state)?;
     let products = app.products_of(&state).await?;
     let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
@@ -235,7 +235,7 @@ pub async fn choose_shipping(
 ) -> Result<Wrote<Value>, Problem> {
     let unavailable = || Problem::new("shipping_unavailable", "choose one of GET …/shipping-options; it needs an address first");
     let option_id: MethodId = chosen.id.parse().map_err(|_| unavailable())?;
-    let state = app.cart(&app.cart_key(&id)).await?;
+    let state = app.cart(&app.cart_key(&id), 0).await?;
     exists(&state)?;
     let products = app.products_of(&state).await?;
     let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
@@ -283,9 +283,9 @@ impl App {
         CartKey::new(self.master.hash_secret("cart", id))
     }
 
-    /// A cart as it was a moment ago: a command must still decide on it.
-    pub(super) async fn cart(&self, key: &CartKey) -> Result<Cart, Problem> {
-        match self.cache.cart(key) {
+    /// A cart as of `position` or later; of 0: as it was a moment ago, and a command must still decide on it.
+    pub(super) async fn cart(&self, key: &CartKey, position: i64) -> Result<Cart, Problem> {
+        match self.cache.cart(key, position) {
             Some(kept) => Ok(kept.0.clone()),
             None => Ok(self.loader.load::<Cart>(key.as_str()).await?.0),
         }

@@ -97,7 +97,7 @@ pub async fn place(
 ) -> Result<Wrote<Value>, Problem> {
     let until = app.outcome_until(&caller);
     let idempotency = caller.idempotency(&body, true)?;
-    let mut cart = app.cart(&app.cart_key(&id)).await?;
+    let mut cart = app.cart(&app.cart_key(&id), 0).await?;
     exists(&cart)?;
     let expected_total = expected_total(body.expected_total.as_ref(), cart.currency)?;
     let attempt = app.attempt(body.payment.as_ref()).await?;

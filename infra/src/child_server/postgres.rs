@@ -112,7 +112,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// By socket where there can be one: each statement then costs a third less than by TCP.
+    /// By socket where there can be one: a round trip then takes fewer steps than by TCP.
     pub fn url(&self) -> String {
         let socket = self.socket_dir().map_or_else(String::new, |folder| format!("&host={folder}"));
         format!("postgres://daybook:{}@127.0.0.1:{}/daybook?sslmode=disable{socket}", self.password, self.port)
