@@ -66,13 +66,15 @@ impl Entry {
 /// Aggregates by stream, bounded; the least recently used go first.
 pub(crate) struct Cache {
     entries: HashMap<StreamId, Entry>,
+    /// The types that entries have had.
+    types: Vec<&'static str>,
     tick: u64,
     max: usize,
 }
 
 impl Cache {
     pub(crate) fn new(max: usize) -> Self {
-        Self { entries: HashMap::new(), tick: 0, max }
+        Self { entries: HashMap::new(), types: Vec::new(), tick: 0, max }
     }
 
     pub(crate) fn insert(&mut self, stream: StreamId, mut entry: Entry) {
@@ -83,9 +85,18 @@ impl Cache {
             let limit = *oldest_kept;
             self.entries.retain(|_, e| e.used > limit);
         }
+        if !self.types.contains(&stream.aggregate_type) {
+            self.types.push(stream.aggregate_type);
+        }
         self.tick += 1;
         entry.used = self.tick;
         self.entries.insert(stream, entry);
+    }
+
+    /// A stream that the log names; `None` when no stream of its type was ever here.
+    pub(crate) fn known(&self, (aggregate_type, aggregate_id): (String, String)) -> Option<StreamId> {
+        let aggregate_type = self.types.iter().copied().find(|known| *known == aggregate_type)?;
+        Some(StreamId { aggregate_type, aggregate_id })
     }
 
     pub(crate) fn remove(&mut self, stream: &StreamId) {

@@ -87,10 +87,10 @@ impl Writer {
         active: watch::Receiver<bool>,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, receiver) = mpsc::channel(limits.queue_max);
-        let handle = Self { queue, loader: loader.clone(), active, timeout: limits.command_timeout };
+        let handle = Self { queue, loader: loader.clone(), active: active.clone(), timeout: limits.command_timeout };
         let landed = Arc::new(Notify::new());
         let (to_keep, snapshots) = snapshot::keeping(loader.pool().clone());
-        let task = Task::new(loader, store, Arc::clone(&landed), to_keep, limits);
+        let task = Task::new(loader, store, Arc::clone(&landed), to_keep, limits, active);
         let run = async move {
             let snapshots = infra::task::spawn(snapshots);
             tokio::select! {

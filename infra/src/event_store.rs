@@ -23,8 +23,8 @@ pub const APPEND_LOCK_TIMEOUT_MS: u64 = 3_000;
 /// Longest wait for the append's answer; past it the outcome is unknown and must be resolved.
 pub const APPEND_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Batches that are looked at command by command after one has clashed.
-const EACH_AFTER_CLASH: u32 = 32;
+/// Most events of other writers, between two batches, that are looked through.
+const OTHERS_EVENTS_MAX: i64 = 4_096;
 
 /// Streams whose version is known to have landed; more than that are forgotten.
 const LANDED_STREAMS_MAX: usize = 65_536;
@@ -112,6 +112,14 @@ pub enum Outcome {
     Confirmed,
 }
 
+impl Outcome {
+    /// Whether what was decided is so.
+    #[must_use]
+    pub fn stands(self) -> bool {
+        matches!(self, Self::Landed | Self::Confirmed)
+    }
+}
+
 /// What became of a batch.
 #[derive(Debug, Clone)]
 pub struct Appended {
@@ -122,13 +130,27 @@ pub struct Appended {
     pub last_position: i64,
     pub recorded_at: DateTime<Utc>,
     pub outcomes: Vec<Outcome>,
+    pub others: Others,
+}
+
+/// What other writers have added to the log since this one's last batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Others {
+    /// To these streams, each by its type and id; none as long as one process writes.
+    Streams(Vec<(String, String)>),
+    /// More than is looked through, or it could not be read.
+    Unknown,
+}
+
+impl Others {
+    const NOTHING: Self = Self::Streams(Vec::new());
 }
 
 impl Appended {
-    /// Whether every command of the batch landed, or had nothing to land.
+    /// Whether every command of the batch landed, or had nothing to land, and nobody else has written meanwhile.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Landed | Outcome::Confirmed))
+    pub fn is_as_decided(&self) -> bool {
+        self.others == Others::NOTHING && self.outcomes.iter().all(|outcome| outcome.stands())
     }
 }
 
@@ -161,8 +183,6 @@ pub struct EventStore {
     /// The newest versions that landed over this connection. They are not lost while it lasts, so that the append need not
     /// look for them: should another writer have added to the stream meanwhile, the next event clashes by itself.
     streams: HashMap<StreamId, i64>,
-    /// Batches that are still to be looked at command by command.
-    each: u32,
     /// The epoch that was opened since the log had lost it; whoever sends the next batch is told.
     set_back: Option<i32>,
 }
@@ -172,12 +192,13 @@ struct Landed {
     epoch: i32,
     batch: i64,
     batch_no: i64,
+    last_position: i64,
 }
 
 impl EventStore {
     #[must_use]
     pub fn new(pool: PgPool, writer_id: Uuid) -> Self {
-        Self { pool, connection: None, writer_id, batch_no: 0, landed: None, streams: HashMap::new(), each: 0, set_back: None }
+        Self { pool, connection: None, writer_id, batch_no: 0, landed: None, streams: HashMap::new(), set_back: None }
     }
 
     /// Lands a batch: one round trip, one commit.
@@ -189,30 +210,21 @@ impl EventStore {
             return Err(AppendError::SetBack { epoch });
         }
         let batch = Columns::of(commands, &self.streams);
-        let mut landed = None;
-        if self.each == 0 {
-            let outcomes = batch.outcomes();
-            let whole = batch.whole(writer_id, batch_no, &outcomes);
-            let connection = self.connect().await.map_err(AppendError::Unavailable)?;
-            let answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND_WHOLE, whole, Some(&outcomes))).await;
-            if matches!(&answer, Ok(Err(error)) if is_clash(error)) {
-                // Nothing was written. Where one batch clashes others will: another process writes.
-                self.each = EACH_AFTER_CLASH;
-            } else {
-                landed = Some(answer);
-            }
-        }
-        let answer = if let Some(answer) = landed {
-            answer
-        } else {
-            self.each -= 1;
+        let outcomes = batch.outcomes();
+        let whole = batch.whole(writer_id, batch_no, &outcomes);
+        let connection = self.connect().await.map_err(AppendError::Unavailable)?;
+        let mut answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND_WHOLE, whole, Some(&outcomes))).await;
+        if matches!(&answer, Ok(Err(error)) if is_clash(error)) {
+            // Nothing was written; each command is looked at for itself.
             let each = batch.each(writer_id, batch_no);
-            let connection = self.connect().await.map_err(AppendError::Unavailable)?;
-            tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND, each, None)).await
-        };
+            answer = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, call(connection, APPEND, each, None)).await;
+        }
         let error = match answer {
-            Ok(Ok(appended)) => {
-                self.landed = Some(Landed { epoch: appended.epoch, batch: appended.batch, batch_no });
+            Ok(Ok(mut appended)) => {
+                let Appended { epoch, batch, first_position, last_position, .. } = appended;
+                if let Some(before) = self.landed.replace(Landed { epoch, batch, batch_no, last_position }) {
+                    appended.others = self.others(before.last_position, first_position).await;
+                }
                 self.remember(commands, &appended);
                 return Ok(appended);
             }
@@ -228,6 +240,24 @@ impl EventStore {
                 AppendError::Unknown(error)
             }
         })
+    }
+
+    /// What others have written between two positions.
+    async fn others(&mut self, after: i64, before: i64) -> Others {
+        if before <= after + 1 {
+            return Others::NOTHING;
+        }
+        let Some(connection) = self.connection.as_mut().filter(|_| before - after <= OTHERS_EVENTS_MAX) else { return Others::Unknown };
+        let streams = sqlx::query_as("SELECT DISTINCT aggregate_type, aggregate_id FROM events WHERE position > $1 AND position < $2")
+            .bind(after)
+            .bind(before)
+            .fetch_all(connection);
+        if let Ok(Ok(streams)) = tokio::time::timeout(APPEND_ANSWER_TIMEOUT, streams).await {
+            Others::Streams(streams)
+        } else {
+            self.connection = None;
+            Others::Unknown
+        }
     }
 
     fn remember(&mut self, commands: &[AppendCommand], appended: &Appended) {
@@ -288,7 +318,7 @@ impl EventStore {
 
     /// The server that answers now must have what the one before had acknowledged; if not, a new epoch is opened.
     async fn check_landed(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let Some(Landed { epoch, batch, batch_no }) = self.landed else { return Ok(()) };
+        let Some(Landed { epoch, batch, batch_no, .. }) = self.landed else { return Ok(()) };
         let known: bool =
             sqlx::query_scalar("SELECT EXISTS (SELECT FROM event_batch WHERE batch = $1 AND writer_id = $2 AND batch_no = $3)")
                 .bind(batch)
@@ -370,6 +400,7 @@ fn appended(row: &sqlx::postgres::PgRow, outcomes: &[i16]) -> Result<Appended, s
         first_position: row.try_get("o_first_position")?,
         last_position: row.try_get("o_last_position")?,
         recorded_at: row.try_get("o_recorded_at")?,
+        others: Others::NOTHING,
         outcomes: outcomes
             .iter()
             .map(|code| match *code {

@@ -169,7 +169,7 @@ async fn readers_of_a_log_whose_writers_are_killed_miss_nothing_and_double_nothi
     let events_min = times("DAYBOOK_TEST_STRESS_EVENTS", 4_000) as i64;
     let mut load = Load::start().await;
     // A load that the copy keeps up with: what is behind after each blow is the blow's doing.
-    load.pause_ms = 10;
+    load.pause_ms = 2;
     let stop = CancellationToken::new();
     let nats = infra::stream::connect(&load.servers.nats_url).await.unwrap();
     let feed = Feed::new(load.pool.clone());

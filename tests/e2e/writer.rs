@@ -28,10 +28,14 @@ const LOG_LOCK: i64 = 4_919_131_752_989_213_764;
 
 /// A writer over a log; `appends_by` is the way that its batches take.
 pub fn writer(pool: &PgPool, appends_by: &PgPool, tasks: &mut TaskGroup) -> Writer {
+    writer_while(infra::leadership::alone(), pool, appends_by, tasks)
+}
+
+fn writer_while(active: watch::Receiver<bool>, pool: &PgPool, appends_by: &PgPool, tasks: &mut TaskGroup) -> Writer {
     let sealer = Sealer::new(pool.clone(), MasterKey::parse(&MasterKey::generate().unwrap()).unwrap());
     let store = EventStore::new(appends_by.clone(), Uuid::new_v4());
     let limits = Limits::from(&infra::config::Config::default().writer);
-    let (writer, task) = Writer::new(Loader::new(pool.clone(), sealer), store, None, limits, infra::leadership::alone());
+    let (writer, task) = Writer::new(Loader::new(pool.clone(), sealer), store, None, limits, active);
     let stop = tasks.stop_signal();
     tasks.spawn("writer", run_until(task, stop));
     writer
@@ -98,6 +102,28 @@ async fn a_stale_cache_refuses_nothing_wrongly() {
         assert!(execute(&one, |streams| reserve(streams, "moka")).await.unwrap().output, "one was received");
         assert!(!execute(&other, |streams| reserve(streams, "moka")).await.unwrap().output, "and is sold");
     }
+    drop((one, other));
+    tasks.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_hears_what_others_have_written_before_it_clashes_with_it() {
+    let shop = Shop::empty().await;
+    let pool = empty_log(&shop).await;
+    let mut tasks = TaskGroup::default();
+    let (activity, active) = watch::channel(true);
+    let (one, other) = (writer_while(active, &pool, &pool, &mut tasks), writer(&pool, &pool, &mut tasks));
+    execute(&one, |streams| open(streams, "moka")).await.unwrap();
+    execute(&other, |streams| receive(streams, "moka")).await.unwrap();
+    execute(&one, |streams| open(streams, "kettle")).await.unwrap();
+    assert!(execute(&one, |streams| reserve(streams, "moka")).await.unwrap().output, "heard of with the kettle's append");
+    // It stands by while the other one writes, and takes over again.
+    activity.send(false).unwrap();
+    execute(&other, |streams| receive(streams, "kettle")).await.unwrap();
+    activity.send(true).unwrap();
+    assert!(execute(&one, |streams| reserve(streams, "kettle")).await.unwrap().output, "what it knew from before is forgotten");
+    let clashed: i64 = sqlx::query_scalar("SELECT count(*) FROM event_batch WHERE 1 = ANY (outcomes)").fetch_one(&pool).await.unwrap();
+    assert_eq!(clashed, 0, "no command was decided on what was known to be old");
     drop((one, other));
     tasks.shut_down().await;
 }

@@ -1,20 +1,22 @@
 //! The task behind the writer: it decides on cached aggregates while the batch before is being committed.
 //!
-//! What is decided meanwhile stands on the assumption that the batch under way lands as a whole. Where it does not, every
-//! stream that it touched is forgotten and what was decided meanwhile is decided anew, refusals too: nothing that stands on
-//! a batch is answered before that batch is known to have landed.
+//! What is decided meanwhile stands on the assumption that the batch under way lands as a whole, and that nobody else writes.
+//! Where that is not so, the streams concerned are forgotten and what was decided meanwhile on one of them is decided anew,
+//! refusals too: nothing that stands on a batch is answered before that batch is known to have landed.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::try_join_all;
-use infra::event_store::{AppendCommand, AppendError, Appended, EventStore, IdempotencyRecord, Outcome, StreamVersion};
-use infra::sealing::PERSONAL_MARK;
-use tokio::sync::{Notify, mpsc};
+use futures::future::{join_all, try_join_all};
+use infra::event_store::{
+    AppendCommand, AppendError, Appended, EventStore, IdempotencyRecord, NewEvent, Others, Outcome, StreamId, StreamVersion,
+};
+use infra::sealing::{KeyScope, PERSONAL_MARK, Sealer};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::answer::{CommandError, Failure, Position, Recorded, Refusal};
 use crate::loader::Loader;
@@ -29,7 +31,7 @@ const RESOLVE_RETRY: Duration = Duration::from_millis(200);
 /// Most attempts to learn it before the commands are answered 503; the writer goes on asking before its next batch.
 const RESOLVE_ATTEMPTS_MAX: u32 = 50;
 /// Commands that are decided between two looks at the batch under way.
-const DECIDED_AT_ONCE_MAX: u32 = 16;
+const DECIDED_AT_ONCE_MAX: usize = 16;
 /// Rounds of loading that one decision may need.
 const LOAD_ROUNDS_MAX: u32 = 64;
 
@@ -43,6 +45,13 @@ struct Ready {
     snapshots: Vec<Snapshot>,
 }
 
+/// What came of running a decision.
+enum Attempt {
+    Decided(Box<dyn Job>, Decided),
+    /// These streams must be loaded first.
+    Lacks(Box<dyn Job>, Vec<Load>),
+}
+
 /// Decided commands that are sent together.
 #[derive(Default)]
 struct Batch {
@@ -54,6 +63,12 @@ struct Batch {
 impl Batch {
     fn has_room(&self, limits: &Limits) -> bool {
         self.ready.len() < limits.batch_commands_max && self.events < limits.batch_events_max && self.bytes < limits.batch_bytes_max
+    }
+
+    fn extend(&mut self, ready: Option<Ready>) {
+        if let Some(ready) = ready {
+            self.push(ready);
+        }
     }
 
     fn push(&mut self, ready: Ready) {
@@ -108,16 +123,25 @@ pub(super) struct Task {
     cache: Cache,
     /// Keys that were destroyed when `cache` was last emptied for it: what they sealed stands open in it.
     destroyed: u64,
+    /// Whether this process is the one that writes.
+    active: watch::Receiver<bool>,
     /// To be decided before anything that is new, in this order.
     again: VecDeque<Box<dyn Job>>,
 }
 
 impl Task {
-    pub(super) fn new(loader: Loader, events: EventStore, landed: Arc<Notify>, snapshots: Landed, limits: Limits) -> Self {
+    pub(super) fn new(
+        loader: Loader,
+        events: EventStore,
+        landed: Arc<Notify>,
+        snapshots: Landed,
+        limits: Limits,
+        active: watch::Receiver<bool>,
+    ) -> Self {
         let store = Some(Store { events, unresolved: false });
         let cache = Cache::new(limits.cache_aggregates_max);
         let destroyed = loader.sealer().destroyed();
-        Self { loader, store, landed, snapshots, limits, cache, destroyed, again: VecDeque::new() }
+        Self { loader, store, landed, snapshots, limits, cache, destroyed, active, again: VecDeque::new() }
     }
 
     /// Runs until every sender is gone and all that was taken is answered.
@@ -137,7 +161,7 @@ impl Task {
                     self.store = Some(store);
                     under_way = None;
                     match sent {
-                        Sent::Appended(appended) if appended.is_whole() => {
+                        Sent::Appended(appended) if appended.is_as_decided() => {
                             // What was decided meanwhile stands: it is on its way before anybody is answered.
                             under_way = self.send(&mut next);
                             self.answer(batch, &appended);
@@ -156,14 +180,43 @@ impl Task {
 
     /// Decides what waits, as long as there is room; not so much that the end of the batch under way goes unnoticed.
     async fn fill(&mut self, next: &mut Batch, queue: &mut Waiting) {
-        for _ in 0..DECIDED_AT_ONCE_MAX {
-            if !next.has_room(&self.limits) {
+        let destroyed = self.loader.sealer().destroyed();
+        if destroyed != self.destroyed || self.active.has_changed().unwrap_or(false) {
+            // Answers are made from what is decided on: what is erased is read again, as erased. Another process may have
+            // written, and erased, before this one became the active writer.
+            self.cache.clear();
+            self.undo(streams(&next.ready), next);
+            self.destroyed = destroyed;
+            self.active.mark_unchanged();
+        }
+        let room = self.limits.batch_commands_max.saturating_sub(next.ready.len()).min(DECIDED_AT_ONCE_MAX);
+        if !next.has_room(&self.limits) {
+            return;
+        }
+        let mut jobs: Vec<Box<dyn Job>> =
+            std::iter::from_fn(|| self.again.pop_front().or_else(|| queue.try_recv().ok())).take(room).collect();
+        for _ in 0..LOAD_ROUNDS_MAX {
+            let mut lacking = Vec::new();
+            let mut left = Vec::new();
+            for job in jobs {
+                if !next.has_room(&self.limits) {
+                    left.push(job);
+                    continue;
+                }
+                match self.decide(job) {
+                    Some(Attempt::Decided(job, decided)) => next.extend(self.prepare(job, decided).await),
+                    Some(Attempt::Lacks(job, loads)) => lacking.push((job, loads)),
+                    None => {}
+                }
+            }
+            left.into_iter().rev().for_each(|job| self.again.push_front(job));
+            if lacking.is_empty() {
                 return;
             }
-            let Some(job) = self.again.pop_front().or_else(|| queue.try_recv().ok()) else { return };
-            if let Some(ready) = self.decide(job).await {
-                next.push(ready);
-            }
+            jobs = self.load(lacking).await;
+        }
+        for job in jobs {
+            failed(job, Failure::Repository("a decision asks for more and more streams".to_owned()));
         }
     }
 
@@ -184,34 +237,73 @@ impl Task {
         Some(UnderWay { jobs, sending, ended })
     }
 
-    /// Of a batch that did not land as a whole, answers what can be answered, and sees to it that the rest is decided again.
+    /// Of a batch that went otherwise than assumed, answers what can be answered, and sees to it that the rest is decided again.
     async fn settle(&mut self, batch: Vec<Ready>, sent: Sent, next: &mut Batch) {
-        // What was decided meanwhile may stand on what has not happened.
-        let meanwhile = std::mem::take(next).ready;
-        self.forget(&meanwhile);
-        let decided_meanwhile: Vec<Box<dyn Job>> = meanwhile.into_iter().map(|ready| ready.job).collect();
         match sent {
-            Sent::Appended(appended) => self.answer(batch, &appended),
+            Sent::Appended(appended) => {
+                let mut wrong =
+                    streams(batch.iter().zip(&appended.outcomes).filter(|(_, outcome)| !outcome.stands()).map(|(ready, _)| ready));
+                self.answer(batch, &appended);
+                match appended.others {
+                    Others::Streams(others) => wrong.extend(others.into_iter().filter_map(|other| self.cache.known(other))),
+                    Others::Unknown => {
+                        self.cache.clear();
+                        wrong.extend(streams(&next.ready));
+                    }
+                }
+                self.undo(wrong, next);
+            }
             Sent::Void => {
-                self.forget(&batch);
+                self.undo(streams(&batch), next);
                 self.again.extend(batch.into_iter().map(|ready| ready.job));
             }
             Sent::Unavailable => {
-                self.forget(&batch);
+                self.undo(streams(&batch), next);
                 refuse(batch);
             }
             Sent::SetBack => {
                 self.cache.clear();
+                self.undo(streams(&next.ready), next);
                 refuse(batch);
             }
-            Sent::Refused(cause) => self.bisect(batch, &cause).await,
+            Sent::Refused(cause) => {
+                self.undo(streams(&batch), next);
+                self.bisect(batch, &cause, next).await;
+            }
         }
-        self.again.extend(decided_meanwhile);
     }
 
-    /// A batch that the database refuses is halved until the command that it refuses stands alone.
-    async fn bisect(&mut self, mut batch: Vec<Ready>, cause: &sqlx::Error) {
-        self.forget(&batch);
+    /// Forgets streams that are not as the cache has them. What was decided meanwhile on one of them is decided again, and with
+    /// it all that has a stream in common: a stream may not be loaded while something that is still to be sent stands on it.
+    fn undo(&mut self, mut wrong: HashSet<StreamId>, next: &mut Batch) {
+        let meanwhile = std::mem::take(next).ready;
+        let mut stands = vec![true; meanwhile.len()];
+        loop {
+            let known = wrong.len();
+            for (ready, stands) in meanwhile.iter().zip(&mut stands).filter(|(_, stands)| **stands) {
+                if ready.append.decided_on.iter().any(|at| wrong.contains(&at.stream)) {
+                    *stands = false;
+                    wrong.extend(ready.append.decided_on.iter().map(|at| at.stream.clone()));
+                }
+            }
+            if wrong.len() == known {
+                break;
+            }
+        }
+        for stream in &wrong {
+            self.cache.remove(stream);
+        }
+        for (ready, stands) in meanwhile.into_iter().zip(stands) {
+            if stands {
+                next.push(ready);
+            } else {
+                self.again.push_back(ready.job);
+            }
+        }
+    }
+
+    /// A batch that the database refuses is halved until the command that it refuses stands alone. Its streams are forgotten.
+    async fn bisect(&mut self, mut batch: Vec<Ready>, cause: &sqlx::Error, next: &mut Batch) {
         if batch.len() == 1 {
             for ready in batch {
                 tracing::error!(error = cause as &dyn std::error::Error, "the database refuses a command");
@@ -225,7 +317,7 @@ impl Task {
             let mut under_way = self.send(&mut Batch { ready: half, ..Batch::default() });
             if let Some((batch, store, sent)) = ended(&mut under_way).await {
                 self.store = Some(store);
-                Box::pin(self.settle(batch, sent, &mut Batch::default())).await;
+                Box::pin(self.settle(batch, sent, next)).await;
             }
         }
     }
@@ -243,7 +335,6 @@ impl Task {
                         let _no_place = self.snapshots.try_send(snapshot);
                     }
                     ready.job.succeed(Position { epoch: appended.epoch, position });
-                    continue;
                 }
                 Outcome::Replayed => ready.job.fail(CommandError::Replayed(Box::new(Recorded {
                     running: false,
@@ -262,48 +353,50 @@ impl Task {
                     }
                 }
             }
-            forget(&mut self.cache, &ready.append.decided_on);
         }
     }
 
-    /// Runs one decision, loading what it lacks; answers it at once where it can't be appended.
-    async fn decide(&mut self, mut job: Box<dyn Job>) -> Option<Ready> {
-        let destroyed = self.loader.sealer().destroyed();
-        if destroyed != self.destroyed {
-            // Answers are made from what is decided on: what is erased is read again, as erased.
-            self.cache.clear();
-            self.destroyed = destroyed;
+    /// Runs one decision; answers it at once where it can't be appended.
+    fn decide(&mut self, mut job: Box<dyn Job>) -> Option<Attempt> {
+        // A decision only reads the cache; what it was about to do goes with the panic.
+        let cache = &mut self.cache;
+        let decided = catch_unwind(AssertUnwindSafe(|| job.decide(cache)));
+        match decided.unwrap_or(Err(Stop::Failed(Failure::Panicked))) {
+            Ok(decided) => return Some(Attempt::Decided(job, decided)),
+            Err(Stop::Missing(loads)) => return Some(Attempt::Lacks(job, loads)),
+            Err(Stop::Failed(failure)) => failed(job, failure),
+            Err(Stop::Refused(_) | Stop::Stale) => failed(job, Failure::Stopped),
         }
-        for _ in 0..LOAD_ROUNDS_MAX {
-            // A decision only reads the cache; what it was about to do goes with the panic.
-            let cache = &mut self.cache;
-            let decided = catch_unwind(AssertUnwindSafe(|| job.decide(cache)));
-            match decided.unwrap_or(Err(Stop::Failed(Failure::Panicked))) {
-                Ok(decided) => return self.prepare(job, decided).await,
-                Err(Stop::Missing(loads)) => {
-                    if let Err(failure) = self.load(loads).await {
-                        return failed(job, failure);
-                    }
-                }
-                Err(Stop::Failed(failure)) => return failed(job, failure),
-                Err(Stop::Refused(_) | Stop::Stale) => return failed(job, Failure::Stopped),
-            }
-        }
-        failed(job, Failure::Repository("a decision asks for more and more streams".to_owned()))
+        None
     }
 
-    async fn load(&mut self, loads: Vec<Load>) -> Result<(), Failure> {
-        let loading = loads.into_iter().map(|wanted| {
+    /// Loads what decisions lack, all at the same time and each stream once; answers those that can go on.
+    async fn load(&mut self, lacking: Vec<(Box<dyn Job>, Vec<Load>)>) -> Vec<Box<dyn Job>> {
+        let mut asked = HashSet::new();
+        let loading = lacking.into_iter().map(|(job, mut loads)| {
+            loads.retain(|wanted| asked.insert(wanted.stream.clone()));
             let loader = self.loader.clone();
             async move {
-                let entry = (wanted.load)(loader, wanted.stream.aggregate_id.clone()).await?;
-                Ok::<_, Failure>((wanted.stream, entry))
+                let entries = try_join_all(loads.into_iter().map(|wanted| {
+                    let loader = loader.clone();
+                    async move { Ok::<_, Failure>(((wanted.load)(loader, wanted.stream.aggregate_id.clone()).await?, wanted.stream)) }
+                }));
+                (job, entries.await)
             }
         });
-        for (stream, entry) in try_join_all(loading).await? {
-            self.cache.insert(stream, entry);
+        let mut jobs = Vec::new();
+        for (job, entries) in join_all(loading).await {
+            match entries {
+                Ok(entries) => {
+                    for (entry, stream) in entries {
+                        self.cache.insert(stream, entry);
+                    }
+                    jobs.push(job);
+                }
+                Err(failure) => failed(job, failure),
+            }
         }
-        Ok(())
+        jobs
     }
 
     /// Seals and bounds a decision's events, then lets them take effect on the cache.
@@ -317,16 +410,15 @@ impl Task {
             }
             if pending.event.payload.contains(PERSONAL_MARK) {
                 let Some(scope) = pending.scope else {
-                    return failed(job, Failure::Poison(format!("{} has personal data of nobody", pending.event.event_type)));
+                    failed(job, Failure::Poison(format!("{} has personal data of nobody", pending.event.event_type)));
+                    return None;
                 };
-                let key = match self.loader.sealer().key_for(scope).await {
-                    Ok(key) => key,
-                    Err(error) => return failed(job, error.into()),
-                };
-                let stream = pending.event.stream.to_string();
-                match self.loader.sealer().seal(&pending.event.payload, &key, &stream, pending.event.sequence) {
+                match seal(self.loader.sealer(), &pending.event, scope).await {
                     Ok(sealed) => pending.event.payload = sealed,
-                    Err(error) => return failed(job, error.into()),
+                    Err(failure) => {
+                        failed(job, failure);
+                        return None;
+                    }
                 }
             }
             if pending.event.payload.len() > self.limits.event_bytes_max {
@@ -346,12 +438,11 @@ impl Task {
         };
         Some(Ready { job, append, snapshots })
     }
+}
 
-    fn forget(&mut self, batch: &[Ready]) {
-        for ready in batch {
-            forget(&mut self.cache, &ready.append.decided_on);
-        }
-    }
+async fn seal(sealer: &Sealer, event: &NewEvent, scope: KeyScope) -> Result<String, Failure> {
+    let key = sealer.key_for(scope).await?;
+    Ok(sealer.seal(&event.payload, &key, &event.stream.to_string(), event.sequence)?)
 }
 
 /// Drives the batch that is under way to its end; `None` when there is none.
@@ -412,10 +503,9 @@ impl Store {
     }
 }
 
-fn forget(cache: &mut Cache, streams: &[StreamVersion]) {
-    for at in streams {
-        cache.remove(&at.stream);
-    }
+/// The streams that commands were decided on.
+fn streams<'a>(commands: impl IntoIterator<Item = &'a Ready>) -> HashSet<StreamId> {
+    commands.into_iter().flat_map(|ready| &ready.append.decided_on).map(|at| at.stream.clone()).collect()
 }
 
 fn refuse(batch: Vec<Ready>) {
@@ -424,13 +514,12 @@ fn refuse(batch: Vec<Ready>) {
     }
 }
 
-fn failed(job: Box<dyn Job>, failure: Failure) -> Option<Ready> {
+fn failed(job: Box<dyn Job>, failure: Failure) {
     tracing::error!(error = &failure as &dyn std::error::Error, "a command failed");
     job.fail(match failure {
         Failure::Database(_) | Failure::Repository(_) => CommandError::Unavailable,
         failure => CommandError::Internal(failure),
     });
-    None
 }
 
 fn record(idempotency: Idempotency, refusal: Option<&Refusal>, decided: &Decided) -> IdempotencyRecord {

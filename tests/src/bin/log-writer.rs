@@ -57,7 +57,10 @@ async fn give(writer: &Writer, file: &Mutex<std::fs::File>, random: u64) {
     let receipt_id = ReceiptId::new(infra::clock::new_id());
     let stream = id.clone();
     let decide = move |streams: &mut Streams<'_>| {
-        let version = streams.create::<StockItem>(&id).map(|_| ()).and_then(|()| streams.version::<StockItem>(&id))?;
+        if !shared {
+            streams.create::<StockItem>(&id)?;
+        }
+        let version = streams.version::<StockItem>(&id)?;
         let command = if version == 0 {
             StockCommand::Open { policy: StockPolicy::Deny, low_stock_threshold: None }
         } else {
