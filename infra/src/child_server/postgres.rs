@@ -233,8 +233,8 @@ impl Server for Postgres {
             match self.process.ready(self.port, &self.secret, ask).await {
                 Ok(()) => return Ok(()),
                 // After a kill -9 its processes end only when they notice, and until then keep the memory they share.
-                Err(ChildServerError::Exited { log_tail, .. })
-                    if log_tail.contains("pre-existing shared memory block") && asked.elapsed() < ORPHANS_TIMEOUT =>
+                Err(ChildServerError::Exited { .. })
+                    if self.process.has_said("pre-existing shared memory block") && asked.elapsed() < ORPHANS_TIMEOUT =>
                 {
                     tokio::time::sleep(ORPHANS_POLL).await;
                 }

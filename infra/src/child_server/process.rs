@@ -31,6 +31,8 @@ const LOG_BYTES_MAX: u64 = 10 << 20;
 /// How much of a log an error shows.
 const TAIL_BYTES: u64 = 4 << 10;
 const TAIL_LINES: usize = 15;
+/// How much of a log is looked through, from the start of a process.
+const SAID_BYTES: u64 = 1 << 20;
 
 /// Whose rights the servers have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,15 +246,25 @@ impl Process {
     }
 
     fn log_tail(&self) -> String {
+        let length = self.log.metadata().map_or(0, |log| log.len());
+        tail(&self.read_log(self.log_start.max(length.saturating_sub(TAIL_BYTES)), TAIL_BYTES))
+    }
+
+    /// Whether the present process has said so; others that still write to its log may have said much since.
+    pub fn has_said(&self, what: &str) -> bool {
+        String::from_utf8_lossy(&self.read_log(self.log_start, SAID_BYTES)).contains(what)
+    }
+
+    /// A part of the log; nothing when it can't be read.
+    fn read_log(&self, from: u64, length: u64) -> Vec<u8> {
         let read = || -> std::io::Result<Vec<u8>> {
             let mut log = File::open(&self.log)?;
-            let length = log.metadata()?.len();
-            log.seek(SeekFrom::Start(self.log_start.max(length.saturating_sub(TAIL_BYTES))))?;
+            log.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
-            log.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+            log.take(length).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        tail(&read().unwrap_or_default())
+        read().unwrap_or_default()
     }
 }
 
@@ -384,5 +396,17 @@ mod tests {
         let text: Vec<String> = (1..=TAIL_LINES + 2).map(|line| line.to_string()).collect();
         assert!(tail(text.join("\n").as_bytes()).starts_with("3\n4\n"));
         assert_eq!(tail(b""), "");
+    }
+
+    #[test]
+    fn what_a_process_said_is_found_behind_what_orphans_say() {
+        let log = std::env::temp_dir().join(format!("daybook-log-{}", crate::clock::new_id().simple()));
+        let orphans = "terminating connection due to unexpected postmaster exit\n".repeat(10 * TAIL_LINES);
+        std::fs::write(&log, format!("an earlier start\nshared memory block is in use\n{orphans}")).unwrap();
+        let mut process = Process::new("Postgres", "INT", Duration::ZERO, log.clone());
+        process.log_start = "an earlier start\n".len() as u64;
+        assert!(process.has_said("shared memory block") && !process.log_tail().contains("shared memory block"));
+        assert!(!process.has_said("an earlier start"));
+        std::fs::remove_file(log).unwrap();
     }
 }
