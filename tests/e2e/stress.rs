@@ -168,7 +168,7 @@ async fn readers_of_a_log_whose_writers_are_killed_miss_nothing_and_double_nothi
     let (seconds, kills) = (times("DAYBOOK_TEST_STRESS_S", 8) as u64, times("DAYBOOK_TEST_STRESS_KILLS", 4));
     let events_min = times("DAYBOOK_TEST_STRESS_EVENTS", 4_000) as i64;
     let mut load = Load::start().await;
-    // A load that the copy keeps up with: what is behind after each blow is the blow's doing.
+    // Two cores must do for the readers and the copy too.
     load.pause_ms = 2;
     let stop = CancellationToken::new();
     let nats = infra::stream::connect(&load.servers.nats_url).await.unwrap();

@@ -65,12 +65,6 @@ impl Batch {
         self.ready.len() < limits.batch_commands_max && self.events < limits.batch_events_max && self.bytes < limits.batch_bytes_max
     }
 
-    fn extend(&mut self, ready: Option<Ready>) {
-        if let Some(ready) = ready {
-            self.push(ready);
-        }
-    }
-
     fn push(&mut self, ready: Ready) {
         self.events += ready.append.events.len();
         self.bytes += ready.append.events.iter().map(|event| event.payload.len()).sum::<usize>();
@@ -204,7 +198,11 @@ impl Task {
                     continue;
                 }
                 match self.decide(job) {
-                    Some(Attempt::Decided(job, decided)) => next.extend(self.prepare(job, decided).await),
+                    Some(Attempt::Decided(job, decided)) => {
+                        if let Some(ready) = self.prepare(job, decided).await {
+                            next.push(ready);
+                        }
+                    }
                     Some(Attempt::Lacks(job, loads)) => lacking.push((job, loads)),
                     None => {}
                 }
