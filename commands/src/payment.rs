@@ -164,15 +164,18 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     if events.is_empty() {
         return Ok(());
     }
-    let completes = match reported.completes {
-        Completes::Nothing => None,
-        Completes::Checkout(key) => Some(key),
-        Completes::NotLookedUp => return Err(Stop::Stale),
-    };
-    apply(&mut payment, &events);
     let order_id = order_key(created.order_id);
     let order = streams.get::<Order>(&order_id)?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
+    let is_confirmed = matches!(placed.stage, OrderStage::Confirmed { .. } | OrderStage::Completed { .. });
+    let completes = match reported.completes {
+        Completes::Nothing => None,
+        Completes::Checkout(key) => Some(key),
+        // What confirmed the order has completed its checkout.
+        Completes::NotLookedUp if matches!(reported.fact, ProviderFact::Captured { .. }) && is_confirmed => None,
+        Completes::NotLookedUp => return Err(Stop::Stale),
+    };
+    apply(&mut payment, &events);
     let people = scope(placed.facts.subject_id.uuid());
     streams.emit::<Payment>(&key, events, Some(people))?;
     let consequence = match &reported.fact {

@@ -19,7 +19,7 @@ use infra::event_log::StoredEvent;
 use infra::feed::{Feed, Tail};
 use infra::sealing::KeyScope;
 use infra::task::CancellationToken;
-use sqlx::{Connection, PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -33,6 +33,8 @@ use crate::writer::Writer;
 
 /// Its row in the table of checkpoints.
 pub const NAME: &str = "reactor";
+/// Connections of its pool.
+pub const CONNECTIONS_MAX: u32 = 8;
 /// Calls to the provider at once.
 const CALLS_MAX: usize = 64;
 /// Longest that events which ask for nothing wait for the checkpoint: most of them do.
@@ -79,6 +81,13 @@ struct Effect {
     correlation_id: Uuid,
     causation_id: Uuid,
     attempts: i32,
+}
+
+/// A call that is to be made, and the room to make it at once.
+struct Call<'e> {
+    effect: Effect,
+    kind: &'e str,
+    permit: Option<mpsc::OwnedPermit<Effect>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -161,42 +170,62 @@ impl Reactor {
         }
     }
 
-    /// Turns the events that ask for something, of those up to `position`, into rows to be worked on. `false`: somebody else
-    /// has moved the checkpoint.
+    /// Turns the events that ask for something, of those up to `position`, into rows to be worked on, and moves the checkpoint, in
+    /// one statement. `false`: somebody else has moved it.
     async fn take(&self, events: &[StoredEvent], before: i64, position: i64, connection: &mut PgConnection) -> Result<bool, ReactorError> {
-        let mut transaction = connection.begin().await?;
-        let moved = sqlx::query("UPDATE checkpoint SET position = $2, updated_at = $4 WHERE projection = $1 AND position = $3")
-            .bind(NAME)
-            .bind(position)
-            .bind(before)
-            .bind(infra::clock::now())
-            .execute(&mut *transaction)
-            .await?;
-        if moved.rows_affected() == 0 {
-            return Ok(false);
-        }
-        let mut calls = Vec::new();
+        let (mut calls, mut spent) = (Vec::new(), Vec::new());
         for event in events {
-            match event.aggregate_type.as_str() {
-                "payment" => calls.extend(self.take_payment_event(event, &mut transaction).await?),
-                "subject" => self.destroy_key(event).await?,
+            match (event.aggregate_type.as_str(), event.event_type.as_str()) {
+                ("payment", "PaymentAuthorized" | "PaymentFailed") => spent.extend(event.aggregate_id.parse::<Uuid>().ok()),
+                ("payment", _) => calls.extend(self.asked(event)?),
+                ("subject", _) => self.destroy_key(event).await?,
                 _ => {}
             }
         }
-        transaction.commit().await?;
-        for (permit, effect) in calls {
-            permit.send(effect);
+        let now = infra::clock::now();
+        let due = |call: &Call| if call.permit.is_some() { now + self.lease } else { now };
+        let (moved, inserted): (bool, Vec<Uuid>) = sqlx::query_as(
+            "WITH moved AS (
+                 UPDATE checkpoint SET position = $2, updated_at = $4 WHERE projection = $1 AND position = $3 RETURNING position),
+             spent AS (
+                 DELETE FROM sealed_secret WHERE secret_id = ANY ($5) AND EXISTS (SELECT FROM moved)),
+             inserted AS (
+                 INSERT INTO effect (effect_id, kind, aggregate_type, aggregate_id, correlation_id, causation_id, attempts,
+                                     next_attempt_at)
+                 SELECT id, kind, 'payment', payment, correlation, causation, attempts, due
+                 FROM unnest($6::uuid[], $7::text[], $8::text[], $9::uuid[], $10::uuid[], $11::int[], $12::timestamptz[])
+                      AS new (id, kind, payment, correlation, causation, attempts, due)
+                 WHERE EXISTS (SELECT FROM moved)
+                 ON CONFLICT ON CONSTRAINT effect_pk DO NOTHING RETURNING effect_id)
+             SELECT EXISTS (SELECT FROM moved), ARRAY (SELECT effect_id FROM inserted)",
+        )
+        .bind(NAME)
+        .bind(position)
+        .bind(before)
+        .bind(now)
+        .bind(spent)
+        .bind(calls.iter().map(|call| call.effect.operation_id.uuid()).collect::<Vec<_>>())
+        .bind(calls.iter().map(|call| call.kind).collect::<Vec<_>>())
+        .bind(calls.iter().map(|call| call.effect.payment_id.to_string()).collect::<Vec<_>>())
+        .bind(calls.iter().map(|call| call.effect.correlation_id).collect::<Vec<_>>())
+        .bind(calls.iter().map(|call| call.effect.causation_id).collect::<Vec<_>>())
+        .bind(calls.iter().map(|call| call.effect.attempts).collect::<Vec<_>>())
+        .bind(calls.iter().map(due).collect::<Vec<_>>())
+        .fetch_one(connection)
+        .await?;
+        for Call { effect, permit, .. } in calls {
+            match permit {
+                // The row is there, so that the call comes again should this process die in it.
+                Some(permit) if inserted.contains(&effect.operation_id.uuid()) => drop(permit.send(effect)),
+                Some(_) => {}
+                None => self.wake.notify_one(),
+            }
         }
-        Ok(true)
+        Ok(moved)
     }
 
-    /// Makes a row of what a payment's event asks for, and a call that may be made once the row is committed; without room for
-    /// one the row is due at once.
-    async fn take_payment_event(
-        &self,
-        event: &StoredEvent,
-        transaction: &mut PgConnection,
-    ) -> Result<Option<(mpsc::OwnedPermit<Effect>, Effect)>, ReactorError> {
+    /// The call that a payment's event asks for; without room for one its row is due at once.
+    fn asked<'e>(&self, event: &'e StoredEvent) -> Result<Option<Call<'e>>, ReactorError> {
         let number = event.event_version.parse().unwrap_or(u16::MAX);
         // Only ids and kinds are looked at: what is sealed stays sealed.
         let operation_id = match event.event_type.as_str() {
@@ -208,11 +237,6 @@ impl Reactor {
                     PaymentEvent::RefundRequested(e) => e.operation_id,
                     _ => return Ok(None),
                 }
-            }
-            "PaymentAuthorized" | "PaymentFailed" => {
-                let payment_id: Option<Uuid> = event.aggregate_id.parse().ok();
-                sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1").bind(payment_id).execute(&mut *transaction).await?;
-                return Ok(None);
             }
             _ => return Ok(None),
         };
@@ -226,24 +250,7 @@ impl Reactor {
             causation_id: event.event_id,
             attempts: i32::from(permit.is_some()),
         };
-        let now = infra::clock::now();
-        let inserted = sqlx::query(
-            "INSERT INTO effect (effect_id, kind, aggregate_type, aggregate_id, correlation_id, causation_id, attempts, next_attempt_at)
-             VALUES ($1, $2, 'payment', $3, $4, $5, $6, $7) ON CONFLICT ON CONSTRAINT effect_pk DO NOTHING",
-        )
-        .bind(operation_id.uuid())
-        .bind(&event.event_type)
-        .bind(&event.aggregate_id)
-        .bind(effect.correlation_id)
-        .bind(effect.causation_id)
-        .bind(effect.attempts)
-        .bind(if permit.is_some() { now + self.lease } else { now })
-        .execute(transaction)
-        .await?;
-        if permit.is_none() {
-            self.wake.notify_one();
-        }
-        Ok(permit.filter(|_| inserted.rows_affected() == 1).map(|permit| (permit, effect)))
+        Ok(Some(Call { effect, kind: &event.event_type, permit }))
     }
 
     async fn destroy_key(&self, event: &StoredEvent) -> Result<(), ReactorError> {
@@ -449,8 +456,12 @@ impl Reactor {
     }
 
     async fn record(&self, effect: &Effect, mut reported: Reported) -> Result<(), CommandError> {
-        reported.completes = running_checkout(&self.pool, reported.payment_id).await?;
-        record_outcome(&self.writer, &reported, effect.correlation_id, effect.causation_id).await
+        // Captured is mostly what was confirmed before; anything else is news that somebody may wait for.
+        reported.completes = match reported.fact {
+            ProviderFact::Captured { .. } => Completes::NotLookedUp,
+            _ => running_checkout(&self.pool, reported.payment_id).await?,
+        };
+        record_outcome(&self.writer, &self.pool, reported, effect.correlation_id, effect.causation_id).await
     }
 
     /// The outcome is in the log: nothing is left to do.
@@ -561,19 +572,26 @@ fn unknown(operation: &Operation) -> Told {
 pub async fn record_webhook(writer: &Writer, pool: &PgPool, mut reported: Reported) -> Result<(), CommandError> {
     let payment_id = reported.payment_id.uuid();
     reported.completes = Completes::NotLookedUp;
-    match record_outcome(writer, &reported, payment_id, payment_id).await {
-        Err(CommandError::Stale) => {
-            reported.completes = running_checkout(pool, reported.payment_id).await?;
-            record_outcome(writer, &reported, payment_id, payment_id).await
-        }
-        recorded => recorded,
-    }
+    record_outcome(writer, pool, reported, payment_id, payment_id).await
 }
 
-async fn record_outcome(writer: &Writer, reported: &Reported, correlation_id: Uuid, causation_id: Uuid) -> Result<(), CommandError> {
+/// Looks the checkout up that an outcome completes where it turns out to be needed.
+async fn record_outcome(
+    writer: &Writer,
+    pool: &PgPool,
+    mut reported: Reported,
+    correlation_id: Uuid,
+    causation_id: Uuid,
+) -> Result<(), CommandError> {
     let origin = Origin::system("payments", infra::clock::new_id(), correlation_id, causation_id);
-    let reported = reported.clone();
-    writer.execute(&origin, None, move |streams| payment::record(streams, &reported)).await.map(|_| ())
+    let record = |reported: Reported| writer.execute(&origin, None, move |streams| payment::record(streams, &reported));
+    match record(reported.clone()).await {
+        Err(CommandError::Stale) => {
+            reported.completes = running_checkout(pool, reported.payment_id).await?;
+            record(reported).await.map(|_| ())
+        }
+        recorded => recorded.map(|_| ()),
+    }
 }
 
 /// The checkout that waits for a payment, if it was called with an idempotency key.

@@ -4,10 +4,13 @@
 //! append's path, once the events behind it have landed. Nothing relies on snapshots: one that other rules have folded is not
 //! believed, one that is missing costs a longer replay, and `verify` compares each with the fold of its stream.
 
+use std::time::Duration;
+
 use domain::event::{FINGERPRINT, Root};
 use infra::event_store::StreamId;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::answer::Failure;
@@ -18,8 +21,9 @@ pub const INTERVAL_EVENTS: i64 = 100;
 pub const STATE_BYTES_MAX: usize = 1 << 20;
 /// Snapshots that wait to be kept; one that finds no place is left to the next time.
 const WAITING_MAX: usize = 1_024;
-/// Snapshots that are kept by one statement.
+/// Snapshots that are kept by one statement, and how long they gather for it.
 const BATCH_MAX: usize = 64;
+const GATHER: Duration = Duration::from_millis(100);
 
 /// The state of an aggregate as of a version.
 #[derive(Debug)]
@@ -46,6 +50,13 @@ pub(crate) fn keeping(pool: PgPool) -> (Landed, impl Future<Output = ()> + Send)
     let task = async move {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while landed.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let until = Instant::now() + GATHER;
+            while batch.len() < BATCH_MAX {
+                let room = BATCH_MAX - batch.len();
+                if !matches!(timeout_at(until, landed.recv_many(&mut batch, room)).await, Ok(1..)) {
+                    break;
+                }
+            }
             if let Err(error) = keep(&pool, &batch).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "{} snapshots were not kept", batch.len());
             }
@@ -55,7 +66,8 @@ pub(crate) fn keeping(pool: PgPool) -> (Landed, impl Future<Output = ()> + Send)
     (sender, task)
 }
 
-/// Those of the same streams that other rules have folded go.
+/// Those of the same streams that other rules have folded go. Nobody waits for the disk: it is the append's, and a snapshot that a
+/// crash takes along costs a longer replay.
 async fn keep(pool: &PgPool, batch: &[Snapshot]) -> Result<(), sqlx::Error> {
     let types: Vec<&str> = batch.iter().map(|snapshot| snapshot.stream.aggregate_type).collect();
     let ids: Vec<&str> = batch.iter().map(|snapshot| snapshot.stream.aggregate_id.as_str()).collect();
@@ -63,7 +75,8 @@ async fn keep(pool: &PgPool, batch: &[Snapshot]) -> Result<(), sqlx::Error> {
     let event_ids: Vec<Uuid> = batch.iter().map(|snapshot| snapshot.event_id).collect();
     let states: Vec<&str> = batch.iter().map(|snapshot| snapshot.state.as_str()).collect();
     sqlx::query(
-        "WITH new AS (
+        "WITH local AS (SELECT set_config('synchronous_commit', 'off', true)),
+         new AS (
              SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[], $5::text[])
                                AS n(aggregate_type, aggregate_id, version, event_id, state)),
          outdated AS (
@@ -72,7 +85,7 @@ async fn keep(pool: &PgPool, batch: &[Snapshot]) -> Result<(), sqlx::Error> {
                AND s.fingerprint <> $6 AND s.version <> n.version)
          INSERT INTO snapshot (aggregate_type, aggregate_id, version, position, fingerprint, state)
          SELECT aggregate_type, aggregate_id, version, e.position, $6, n.state::json
-         FROM new n JOIN events e USING (aggregate_type, aggregate_id)
+         FROM local, new n JOIN events e USING (aggregate_type, aggregate_id)
          WHERE e.sequence = n.version AND e.event_id = n.event_id
          ON CONFLICT ON CONSTRAINT snapshot_pk DO UPDATE SET fingerprint = EXCLUDED.fingerprint, state = EXCLUDED.state",
     )

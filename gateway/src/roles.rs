@@ -114,7 +114,7 @@ pub async fn start(
     }
     let progress = Progress::default();
     if roles.contains(&Role::Projector) {
-        let write_pool = postgres::connect_for_read_models(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
+        let write_pool = postgres::connect_for_followers(&config.database_url, projections::CONNECTIONS_MAX, &paths).await?;
         projections::spawn_all(&mut following, &write_pool, &feed, &sealer, &progress);
     }
     let search = Arc::new(SearchReplica::open(&config.search_dir, pool.clone(), feed.clone()).await?);
@@ -137,7 +137,8 @@ pub async fn start(
     };
     let mut outside = TaskGroup::under(stop);
     if roles.contains(&Role::Reactor) {
-        let reactor = Reactor::new(pool.clone(), writer.clone(), provider.clone(), feed.clone(), &config);
+        let own_pool = postgres::connect_for_followers(&config.database_url, commands::reactor::CONNECTIONS_MAX, &[]).await?;
+        let reactor = Reactor::new(own_pool, writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
     }
     let cache = Arc::new(ReadCache::new(pool.clone(), feed.clone()));

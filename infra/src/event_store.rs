@@ -1,6 +1,6 @@
 //! The append: the only way anything gets into the log.
 //!
-//! Relies on the functions `append_whole` (`migrations/0007_append_whole.sql`), `append` (`0004_append.sql`) and
+//! Relies on the functions `append_whole` (`migrations/0008_append_whole.sql`), `append` (`0004_append.sql`) and
 //! `append_resolve` (`0002_append.sql`), which check every stream that a command was decided on and give positions in commit
 //! order. Promises: an outcome per command, or an
 //! error that says whether the batch may still land.
@@ -457,6 +457,8 @@ struct Columns<'a> {
     at_type: Vec<&'a str>,
     at_id: Vec<&'a str>,
     at_version: Vec<i64>,
+    /// Which of them a batch that lands as a whole must have looked for: not those that it writes itself.
+    at_before: Vec<usize>,
     ev_cmd: Vec<i32>,
     ev_type: Vec<&'a str>,
     ev_id: Vec<&'a str>,
@@ -480,9 +482,13 @@ impl<'a> Columns<'a> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a batch is bounded far below i32")]
     fn of(commands: &'a [AppendCommand], landed: &HashMap<StreamId, i64>) -> Self {
         let mut columns = Self::default();
+        let mut written: HashMap<&StreamId, i64> = HashMap::new();
         for (command, number) in commands.iter().zip(1_i32..) {
             columns.push_command(command);
             for at in command.decided_on.iter().filter(|at| !checks_itself(command, at, landed)) {
+                if written.get(&at.stream) != Some(&at.version) {
+                    columns.at_before.push(columns.at_cmd.len());
+                }
                 columns.at_cmd.push(number);
                 columns.at_type.push(at.stream.aggregate_type);
                 columns.at_id.push(&at.stream.aggregate_id);
@@ -491,6 +497,7 @@ impl<'a> Columns<'a> {
             for event in &command.events {
                 columns.ev_cmd.push(number);
                 columns.push_event(event);
+                written.insert(&event.stream, event.sequence);
             }
             for deadline in &command.deadlines {
                 columns.dl_cmd.push(number);
@@ -555,9 +562,9 @@ impl<'a> Columns<'a> {
         arguments.add(of(&keyed, &self.cmd_version))?;
         arguments.add(of(&keyed, &self.cmd_events_end))?;
         arguments.add(self.cmd_completes.iter().flatten().copied().collect::<Vec<Uuid>>())?;
-        arguments.add(&self.at_type)?;
-        arguments.add(&self.at_id)?;
-        arguments.add(&self.at_version)?;
+        arguments.add(of(&self.at_before, &self.at_type))?;
+        arguments.add(of(&self.at_before, &self.at_id))?;
+        arguments.add(of(&self.at_before, &self.at_version))?;
         arguments.add(&self.ev_type)?;
         arguments.add(&self.ev_id)?;
         arguments.add(&self.ev_sequence)?;
@@ -621,7 +628,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// A column's values of the commands at these places.
+/// A column's values at these places.
 fn of<T: Copy>(places: &[usize], column: &[T]) -> Vec<T> {
     places.iter().map(|place| column[*place]).collect()
 }

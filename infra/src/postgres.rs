@@ -23,9 +23,9 @@ pub async fn connect(url: &str, connections_max: u32, search_path: &[&str]) -> R
     pool(connections_max, options(url, search_path)?).await
 }
 
-/// For what is made from the log and can be made again: a commit does not wait for the disk. What a crash takes away goes with
-/// its checkpoint, and is applied again.
-pub async fn connect_for_read_models(url: &str, connections_max: u32, search_path: &[&str]) -> Result<PgPool, sqlx::Error> {
+/// For those who follow the log and can do again what they did: a commit does not wait for the disk. What a crash takes away
+/// goes with its checkpoint, and comes again.
+pub async fn connect_for_followers(url: &str, connections_max: u32, search_path: &[&str]) -> Result<PgPool, sqlx::Error> {
     pool(connections_max, options(url, search_path)?.options([("synchronous_commit", "off")])).await
 }
 

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use cqrs_es::Aggregate;
 use domain::cart::{Cart, CartLine};
-use domain::catalog::{Product, Stage};
+use domain::catalog::{Category, Product, Stage};
 use domain::claim::ClaimKey;
 use domain::customer::Subject;
-use domain::id::{CartKey, ProductId, VariantId};
+use domain::id::{CartKey, CategoryId, ProductId, VariantId};
 use domain::inventory::StockItem;
 use infra::event_log;
 use infra::feed::Feed;
@@ -44,22 +44,33 @@ pub struct ReadCache {
     products: Mutex<Kept<ProductId, Arc<Row<Product>>>>,
     /// `None`: there is no stock of it.
     levels: Mutex<Kept<VariantId, Option<StockLevel>>>,
+    /// Handles; `None`: it is archived or was never there.
+    categories: Mutex<Kept<CategoryId, Option<String>>>,
     names: Mutex<Names>,
     /// Carts as commands have left them, with their versions.
     carts: Mutex<Kept<CartKey, Arc<(Cart, i64)>>>,
 }
 
-/// Where a variant was last seen; whether it still is there, its product says.
+/// Where a variant, a sku, a handle was last seen; whether it still is there, its product says.
 #[derive(Debug, Default)]
 struct Names {
-    of_variant: HashMap<VariantId, ProductId>,
-    of_sku: HashMap<String, VariantId>,
+    variants: HashMap<VariantId, ProductId>,
+    skus: HashMap<String, VariantId>,
+    handles: HashMap<String, ProductId>,
 }
 
 impl ReadCache {
     #[must_use]
     pub fn new(pool: PgPool, feed: Feed) -> Self {
-        Self { pool, feed, products: Mutex::default(), levels: Mutex::default(), names: Mutex::default(), carts: Mutex::default() }
+        Self {
+            pool,
+            feed,
+            products: Mutex::default(),
+            levels: Mutex::default(),
+            categories: Mutex::default(),
+            names: Mutex::default(),
+            carts: Mutex::default(),
+        }
     }
 
     /// Takes out what changes, until `stop`.
@@ -77,6 +88,7 @@ impl ReadCache {
         let head = event_log::head(&self.pool).await?.position;
         *lock(&self.products) = Kept::from(head);
         *lock(&self.levels) = Kept::from(head);
+        *lock(&self.categories) = Kept::from(head);
         *lock(&self.carts) = Kept::from(head);
         let mut tail = self.feed.tail(head);
         loop {
@@ -85,6 +97,7 @@ impl ReadCache {
                 |name| batch.iter().filter(move |event| event.aggregate_type == name).map(|e| (e.aggregate_id.as_str(), e.position));
             lock(&self.products).change(of_type(Product::TYPE), tail.position());
             lock(&self.levels).change(of_type(StockItem::TYPE), tail.position());
+            lock(&self.categories).change(of_type(Category::TYPE), tail.position());
             lock(&self.carts).change(of_type(Cart::TYPE), tail.position());
             // Carts hold personal data: erased ones are nowhere, nor is one kept that was decided before.
             if of_type(Subject::TYPE).next().is_some() {
@@ -97,6 +110,7 @@ impl ReadCache {
     pub fn forget(&self) {
         lock(&self.products).forget();
         lock(&self.levels).forget();
+        lock(&self.categories).forget();
     }
 
     /// A cart as the last command of this process has left it, and its version, unless another has changed it since; up to
@@ -125,11 +139,28 @@ impl ReadCache {
         Ok(found)
     }
 
+    /// A product by its id or its handle, as [`Self::products`].
+    pub async fn product(&self, id_or_handle: &str, position: i64) -> Result<Option<Arc<Row<Product>>>, sqlx::Error> {
+        if let Ok(id) = id_or_handle.parse()
+            && let Some(row) = self.products(&[id], position).await?.pop()
+        {
+            return Ok(Some(row));
+        }
+        let key = ClaimKey::handle(id_or_handle).key;
+        let known = lock(&self.names).handles.get(&key).copied();
+        let kept = known.and_then(|id| lock(&self.products).get_all(&[id], position).0.remove(&id));
+        if let Some(row) = kept.filter(|row| row.state.stage == Stage::Live && ClaimKey::handle(&row.state.handle).key == key) {
+            return Ok(Some(row));
+        }
+        let found = product::named(&self.pool, id_or_handle).await?;
+        Ok(self.keep(found.into_iter().collect(), position)?.pop())
+    }
+
     /// As [`Self::products`], those that have these variants.
     pub async fn products_of(&self, variant_ids: &[VariantId], position: i64) -> Result<Vec<Arc<Row<Product>>>, sqlx::Error> {
         let known: Vec<ProductId> = {
             let names = lock(&self.names);
-            variant_ids.iter().filter_map(|id| names.of_variant.get(id).copied()).collect()
+            variant_ids.iter().filter_map(|id| names.variants.get(id).copied()).collect()
         };
         let (mut found, _) = lock(&self.products).get_all(&known, position);
         let is_there = |id: &VariantId| found.values().any(|row| row.state.variant(*id).is_some());
@@ -145,12 +176,25 @@ impl ReadCache {
         Ok(found.into_values().collect())
     }
 
+    /// The product that has this variant now.
+    pub async fn product_of(&self, variant_id: VariantId, position: i64) -> Result<Option<ProductId>, sqlx::Error> {
+        let known = lock(&self.names).variants.get(&variant_id).copied();
+        if let Some(product_id) = known
+            && let Some(row) = lock(&self.products).get_all(&[product_id], position).0.get(&product_id)
+            && row.state.stage == Stage::Live
+            && row.state.variant(variant_id).is_some()
+        {
+            return Ok(Some(product_id));
+        }
+        Ok(product::of_variants(&self.pool, &[variant_id]).await?.pop().map(|(_, product_id)| product_id))
+    }
+
     /// The variant that has this sku now, with its product.
     pub async fn variant_of_sku(&self, sku: &str, position: i64) -> Result<Option<(VariantId, ProductId)>, sqlx::Error> {
         let key = ClaimKey::sku(sku).key;
         let known = {
             let names = lock(&self.names);
-            names.of_sku.get(&key).and_then(|variant_id| Some((*variant_id, *names.of_variant.get(variant_id)?)))
+            names.skus.get(&key).and_then(|variant_id| Some((*variant_id, *names.variants.get(variant_id)?)))
         };
         if let Some((variant_id, product_id)) = known
             && let Some(row) = lock(&self.products).get_all(&[product_id], position).0.get(&product_id)
@@ -177,6 +221,21 @@ impl ReadCache {
         Ok(found.into_iter().filter_map(|(id, level)| Some((id, level?))).collect())
     }
 
+    /// The handles of those of these categories that are not archived, as the read model had them at `position` or later.
+    pub async fn category_handles(&self, ids: &[CategoryId], position: i64) -> Result<HashMap<CategoryId, String>, sqlx::Error> {
+        let (mut found, missing) = lock(&self.categories).get_all(ids, position);
+        if !missing.is_empty() {
+            let mut read = product::category_handles(&self.pool, &missing).await?;
+            let mut kept = lock(&self.categories);
+            for id in missing {
+                let handle = read.remove(&id);
+                kept.insert(id, handle.clone(), size_of::<CategoryId>() + handle.as_ref().map_or(0, String::len), position);
+                found.insert(id, handle);
+            }
+        }
+        Ok(found.into_iter().filter_map(|(id, handle)| Some((id, handle?))).collect())
+    }
+
     /// Decodes rows that were read after the read model had come to `position`, and keeps those that are still right.
     fn keep(&self, rows: Vec<(String, i64, i64, String)>, position: i64) -> Result<Vec<Arc<Row<Product>>>, sqlx::Error> {
         let sizes: Vec<usize> = rows.iter().map(|(_, _, _, state)| state.len()).collect();
@@ -184,12 +243,13 @@ impl ReadCache {
         let mut names = lock(&self.names);
         let mut kept = lock(&self.products);
         for (row, bytes) in rows.iter().zip(sizes) {
-            if names.of_variant.len().max(names.of_sku.len()) >= NAMES_MAX {
+            if names.variants.len().max(names.skus.len()).max(names.handles.len()) >= NAMES_MAX {
                 *names = Names::default();
             }
+            names.handles.insert(ClaimKey::handle(&row.state.handle).key, row.state.product_id);
             for variant in &row.state.variants {
-                names.of_variant.insert(variant.variant_id, row.state.product_id);
-                names.of_sku.extend(variant.sku.as_deref().map(|sku| (ClaimKey::sku(sku).key, variant.variant_id)));
+                names.variants.insert(variant.variant_id, row.state.product_id);
+                names.skus.extend(variant.sku.as_deref().map(|sku| (ClaimKey::sku(sku).key, variant.variant_id)));
             }
             kept.insert(row.state.product_id, Arc::clone(row), bytes, position);
         }

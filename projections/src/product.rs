@@ -120,18 +120,22 @@ pub fn plain_text(text: &str) -> String {
 
 /// A product by its id or its handle; archived ones have no handle any more.
 pub async fn find(pool: &PgPool, id_or_handle: &str) -> Result<Option<Row<Product>>, sqlx::Error> {
+    named(pool, id_or_handle).await?.map(state::decode_row).transpose()
+}
+
+/// As [`find`], the row as it is.
+pub(crate) async fn named(pool: &PgPool, id_or_handle: &str) -> Result<Option<(String, i64, i64, String)>, sqlx::Error> {
     if !is_storable(id_or_handle) {
         return Ok(None);
     }
-    let found = sqlx::query_as(
+    sqlx::query_as(
         "SELECT id, version, position, state::text FROM product WHERE id = $1 OR handle = $2
          ORDER BY id = $1 DESC LIMIT 1",
     )
     .bind(id_or_handle.to_lowercase())
     .bind(ClaimKey::handle(id_or_handle).key)
     .fetch_optional(pool)
-    .await?;
-    found.map(state::decode_row).transpose()
+    .await
 }
 
 /// The variants that have these skus now, each with its product.

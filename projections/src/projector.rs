@@ -24,9 +24,11 @@ use crate::parked;
 /// Wait after a failure; doubled up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Shortest time between two transactions: under load several batches become one. An event that comes after a rest is applied
-/// at once.
-const APPLY_INTERVAL: Duration = Duration::from_millis(5);
+/// Between two transactions a projection rests three times as long as the last one took, within these bounds: under load several
+/// batches become one, the more the busier the database is. An event that comes after a rest is applied at once.
+const REST: u32 = 3;
+const REST_MIN: Duration = Duration::from_millis(5);
+const REST_MAX: Duration = Duration::from_millis(20);
 /// Most events that are gathered for one transaction.
 const GATHERED_MAX: usize = 1_000;
 /// Far behind, the log is read in stretches of so many positions, so many of them ahead of what is folded; rows are written
@@ -318,7 +320,7 @@ impl<P: Projection> Projector<P> {
         let mut tail = self.feed.tail(place.position);
         // Kept, so that it is not asked at each use whether it still answers.
         let mut connection = self.pool.acquire().await?;
-        let mut applied_at = Instant::now();
+        let mut rested_at = Instant::now();
         loop {
             let next = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -331,11 +333,12 @@ impl<P: Projection> Projector<P> {
                 }
                 return Ok(());
             };
-            let events = gather(events?, &mut tail, applied_at + APPLY_INTERVAL, stop).await?;
+            let events = gather(events?, &mut tail, rested_at, stop).await?;
+            let began = Instant::now();
             if !self.apply_or_find(&events, &mut place, &mut connection).await? || (may_go_far && tail.is_behind()) {
                 return Ok(());
             }
-            applied_at = Instant::now();
+            rested_at = Instant::now() + (began.elapsed() * REST).clamp(REST_MIN, REST_MAX);
             *wait = RETRY_MIN;
         }
     }

@@ -157,12 +157,9 @@ async fn read_pages(pool: &PgPool, head: i64) -> anyhow::Result<Measured> {
 /// Orders are placed, minute by minute, while an export reads the log from a snapshot that stays open.
 async fn export(options: &PgConnectOptions, minutes: u32) -> anyhow::Result<Vec<Measured>> {
     let (writer, tasks) = store::writer(options).await?;
-    let commands = Commands::new(Kind::PlaceOrder)?;
-    commands.prepare(&writer).await?;
     let stop = CancellationToken::new();
     let mut exporting = TaskGroup::under(&stop);
     let mut measured = Vec::new();
-    let mut number_from = 0;
     for minute in 0..=minutes {
         eprintln!("  minute {minute} of {minutes} with a snapshot open");
         if minute == 1 {
@@ -174,14 +171,14 @@ async fn export(options: &PgConnectOptions, minutes: u32) -> anyhow::Result<Vec<
                 }
             });
         }
-        let (commands, writer) = (commands.clone(), writer.clone());
-        let minute = drive_with_pauses(SHOPPERS, Duration::from_mins(1), PAUSE, move |_, number| {
+        // On stock of its own: nothing is shipped here, so that holds pile up, and a later minute would decide on more of them.
+        let (commands, writer) = (Commands::new(Kind::PlaceOrder)?, writer.clone());
+        commands.prepare(&writer).await?;
+        let orders = drive_with_pauses(SHOPPERS, Duration::from_mins(1), PAUSE, move |_, number| {
             let (commands, writer) = (commands.clone(), writer.clone());
-            async move { commands.ours(&writer, number_from + number).await }
+            async move { commands.ours(&writer, number).await }
         });
-        let minute = minute.await?;
-        number_from += minute.count + SHOPPERS as u64;
-        measured.push(minute);
+        measured.push(orders.await?);
     }
     exporting.shut_down().await;
     drop(writer);

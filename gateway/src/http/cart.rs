@@ -349,7 +349,7 @@ impl App {
             Problem::new("validation_failed", "name the variant by sku or variant_id").error("/sku", "required", "is needed, or variant_id")
         })?;
         let variant_id: VariantId = text.parse().map_err(|_| missing())?;
-        let (variant_id, product_id) = product::of_variants(&self.pool, &[variant_id]).await?.pop().ok_or_else(missing)?;
+        let product_id = self.cache.product_of(variant_id, at.position).await?.ok_or_else(missing)?;
         Ok(Sellable { product_id, variant_id })
     }
 

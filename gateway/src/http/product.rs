@@ -259,7 +259,7 @@ pub async fn show(
         return show_as_of(&app, &id, as_of, &shown).await;
     }
     let position = read_models_position(&app, &caller, query.token_position.as_deref()).await?;
-    let found = projections::product::find(&app.pool, &id).await?;
+    let found = app.cache.product(&id, position.position).await?;
     let row = found.filter(|row| caller.is_staff() || is_published(&row.state)).ok_or_else(|| Problem::not_found("product"))?;
     let around = around(&app, [&row.state], position.position).await?;
     // Stock is a part of the answer, so its newest position is the version; prices by the clock have none.
@@ -325,7 +325,7 @@ pub async fn around<'p>(app: &App, products: impl IntoIterator<Item = &'p Produc
     categories.sort_unstable();
     categories.dedup();
     let stock = app.cache.levels(&variants, position).await?;
-    Ok(Around { stock, category_handles: projections::product::category_handles(&app.pool, &categories).await? })
+    Ok(Around { stock, category_handles: app.cache.category_handles(&categories, position).await? })
 }
 
 async fn search(app: &App, mut request: SearchRequest, shown: &Presentation, position: i64) -> Result<ProductList, Problem> {

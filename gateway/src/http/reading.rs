@@ -31,7 +31,7 @@ const OWN_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How old the checkpoints may be that a read goes by.
-const FRESH: Duration = Duration::from_millis(5);
+const FRESH: Duration = Duration::from_millis(20);
 
 /// The checkpoints as one task reads them for all that wait: many waiting reads cost as many queries as one.
 #[derive(Debug)]
