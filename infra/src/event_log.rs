@@ -102,14 +102,45 @@ pub async fn page(reader: impl PgExecutor<'_>, after: i64, until: i64, limit: i6
     .await
 }
 
+/// An event and the commit that it came in.
+#[derive(Debug, Clone, FromRow)]
+pub struct Committed {
+    #[sqlx(flatten)]
+    pub event: StoredEvent,
+    #[sqlx(flatten)]
+    pub batch: Batch,
+}
+
+/// The events from `first` on, with their commits, as the relay reads them: a gap is an error.
+pub async fn committed(reader: impl PgExecutor<'_>, first: i64, limit: i64) -> Result<Vec<Committed>, sqlx::Error> {
+    let found: Vec<Committed> = sqlx::query_as(
+        "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
+                payload::text AS payload, metadata::text AS metadata, e.recorded_at,
+                batch, first_position, last_position, encode(chain, 'hex') AS chain, epoch
+         FROM events e, LATERAL (SELECT * FROM event_batch b WHERE b.last_position >= e.position ORDER BY b.last_position LIMIT 1) b
+         WHERE position >= $1 ORDER BY position LIMIT $2",
+    )
+    .bind(first)
+    .bind(limit)
+    .fetch_all(reader)
+    .await?;
+    is_gapless(first, found.iter().map(|committed| committed.event.position))?;
+    Ok(found)
+}
+
+fn is_gapless(first: i64, positions: impl Iterator<Item = i64>) -> Result<(), sqlx::Error> {
+    for (missing, next) in (first..).zip(positions) {
+        if next != missing {
+            return Err(sqlx::Error::Decode(Box::new(Gap { missing, next })));
+        }
+    }
+    Ok(())
+}
+
 /// The events right after `after`, as every follower of the log reads them: a gap is an error and never skipped.
 pub async fn following(reader: impl PgExecutor<'_>, after: i64, limit: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let events = page(reader, after, i64::MAX, limit).await?;
-    for (missing, event) in (after + 1..).zip(&events) {
-        if event.position != missing {
-            return Err(sqlx::Error::Decode(Box::new(Gap { missing, next: event.position })));
-        }
-    }
+    is_gapless(after + 1, events.iter().map(|event| event.position))?;
     Ok(events)
 }
 

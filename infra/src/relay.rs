@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::cloud_event;
-use crate::event_log::{self, Batch, StoredEvent};
+use crate::event_log::{self, Batch, Committed, StoredEvent};
 use crate::history::{self, HistoryError, Seen};
 use crate::leadership::{self, Leading};
 use crate::stream::{self, BATCH_HEADER, CHAIN_HEADER, CLAIM_CHECK_HEADER, EPOCH_HEADER, METADATA_HEADER, PARTITION_HEADER, WAKE_SUBJECT};
@@ -93,26 +93,27 @@ async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mu
     tracing::info!(position = tail, "the relay publishes from the stream's tail");
     let mut checked = Instant::now();
     loop {
-        let events = event_log::following(&mut *reader, tail, PUBLISH_WINDOW).await?;
-        let Some(last) = events.last() else {
+        // From the last event that was published on: it is still there, in the same commit.
+        let read = event_log::committed(&mut *reader, tail.max(1), PUBLISH_WINDOW).await?;
+        let new = if tail == 0 {
+            read.as_slice()
+        } else {
+            let (last, new) = read.split_first().ok_or(RelayError::Lost { position: tail })?;
+            if published.as_ref().is_some_and(|published| last.batch != *published) {
+                return Err(RelayError::Lost { position: tail });
+            }
+            new
+        };
+        if new.is_empty() {
             wait_for_more(&mut wake).await;
             if checked.elapsed() > CHECK_INTERVAL {
                 checked = Instant::now();
                 check(pool, &stream, tail, published.as_ref()).await?;
             }
             continue;
-        };
-        let batches = event_log::batches(&mut *reader, tail.max(1), last.position).await?;
-        if published.as_ref().is_some_and(|published| batches.first() != Some(published)) {
-            return Err(RelayError::Lost { position: tail });
         }
-        let mut acknowledgements = Vec::with_capacity(events.len());
-        let mut of = batches.iter().peekable();
-        for event in &events {
-            while of.peek().is_some_and(|batch| batch.last_position < event.position) {
-                of.next();
-            }
-            let Some(batch) = of.peek() else { return Err(RelayError::Lost { position: event.position }) };
+        let mut acknowledgements = Vec::with_capacity(new.len());
+        for Committed { event, batch } in new {
             let message = message(event, batch, payload_max)?;
             acknowledgements.push(context.send_publish(subject_of(event, batch.epoch), message).await.map_err(publish_error)?);
         }
@@ -120,13 +121,14 @@ async fn publish_from_tail(pool: &PgPool, client: &async_nats::Client, wait: &mu
             let stored = acknowledgement.await.map_err(publish_error)?;
             tail = i64::try_from(stored.sequence).unwrap_or(i64::MAX);
         }
-        published = batches.into_iter().next_back();
+        let is_full = read.len() >= usize::try_from(PUBLISH_WINDOW).unwrap_or(usize::MAX);
+        published = read.into_iter().next_back().map(|committed| committed.batch);
         metrics::gauge!("daybook_relay_position").set(position_metric(tail));
         *wait = RETRY_MIN;
         if std::mem::take(failing) {
             tracing::info!(position = tail, "the relay publishes again");
         }
-        if events.len() < usize::try_from(PUBLISH_WINDOW).unwrap_or(usize::MAX) {
+        if !is_full {
             wait_for_more(&mut wake).await;
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infra::event_log::{self, StoredEvent, Stretch};
-use infra::feed::{Feed, Tail};
+use infra::feed::Feed;
 use infra::sealing::{SealError, Sealer};
 use infra::task::CancellationToken;
 use sqlx::pool::PoolConnection;
@@ -25,7 +25,8 @@ use crate::parked;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Between two transactions a projection rests three times as long as the last one took, within these bounds: under load several
-/// batches become one, the more the busier the database is. An event that comes after a rest is applied at once.
+/// batches become one, the more the busier the database is. What comes after a rest, or what a reader of this process waits for,
+/// is applied at once.
 const REST: u32 = 3;
 const REST_MIN: Duration = Duration::from_millis(5);
 const REST_MAX: Duration = Duration::from_millis(20);
@@ -159,24 +160,36 @@ pub struct Projector<P> {
     projection: PhantomData<P>,
 }
 
-/// How far the projectors of this process have come, for those who wait: the checkpoints then need no asking.
+/// How far the projectors of this process have come, for those who wait: the checkpoints then need no asking; and how far they
+/// are waited for.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(watch::Sender<HashMap<&'static str, i64>>);
+pub struct Progress {
+    reached: watch::Sender<HashMap<&'static str, i64>>,
+    awaited: watch::Sender<HashMap<String, i64>>,
+}
 
 impl Progress {
     fn reached(&self, projection: &'static str, position: i64) {
-        self.0.send_if_modified(|reached| reached.insert(projection, position) != Some(position));
+        self.reached.send_if_modified(|reached| reached.insert(projection, position) != Some(position));
     }
 
     /// Whether this process has projectors.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        !self.0.borrow().is_empty()
+        !self.reached.borrow().is_empty()
     }
 
     /// Waits until a projector of this process has come to a position.
     pub async fn reach(&self, projection: &str, position: i64) {
-        let mut reached = self.0.subscribe();
+        self.awaited.send_if_modified(|awaited| match awaited.get_mut(projection) {
+            Some(known) if *known >= position => false,
+            Some(known) => {
+                *known = position;
+                true
+            }
+            None => awaited.insert(projection.to_owned(), position).is_none(),
+        });
+        let mut reached = self.reached.subscribe();
         let has_come = |reached: &HashMap<&str, i64>| reached.get(projection).is_some_and(|at| *at >= position);
         if reached.wait_for(has_come).await.is_err() {
             std::future::pending::<()>().await;
@@ -320,6 +333,7 @@ impl<P: Projection> Projector<P> {
         let mut tail = self.feed.tail(place.position);
         // Kept, so that it is not asked at each use whether it still answers.
         let mut connection = self.pool.acquire().await?;
+        let mut awaited = self.progress.awaited.subscribe();
         let mut rested_at = Instant::now();
         loop {
             let next = tokio::select! {
@@ -333,7 +347,21 @@ impl<P: Projection> Projector<P> {
                 }
                 return Ok(());
             };
-            let events = gather(events?, &mut tail, rested_at, stop).await?;
+            let mut events = events?;
+            while events.len() < GATHERED_MAX {
+                let is_awaited = |at: &i64| *at > place.position && *at <= tail.position();
+                if awaited.borrow_and_update().get(P::NAME).is_some_and(is_awaited) {
+                    break;
+                }
+                // What was there already is taken even when the rest is over.
+                let more = tokio::select! {
+                    () = stop.cancelled() => break,
+                    Ok(()) = awaited.changed() => continue,
+                    more = timeout_at(rested_at, tail.next()) => more,
+                };
+                let Ok(more) = more else { break };
+                Arc::make_mut(&mut events).extend_from_slice(&more?);
+            }
             let began = Instant::now();
             if !self.apply_or_find(&events, &mut place, &mut connection).await? || (may_go_far && tail.is_behind()) {
                 return Ok(());
@@ -468,22 +496,6 @@ async fn park_behind<P: Projection>(waiting: &[StoredEvent], connection: &mut Pg
         parked::insert(connection, P::NAME, event, "waits behind a parked event of its stream").await?;
     }
     Ok(())
-}
-
-/// A batch and what comes until `due`; what was there already even when it is past.
-async fn gather(
-    first: Arc<Vec<StoredEvent>>,
-    tail: &mut Tail,
-    due: Instant,
-    stop: &CancellationToken,
-) -> Result<Arc<Vec<StoredEvent>>, sqlx::Error> {
-    let mut gathered = first;
-    while gathered.len() < GATHERED_MAX {
-        let more = tokio::select! { () = stop.cancelled() => break, more = timeout_at(due, tail.next()) => more };
-        let Ok(more) = more else { break };
-        Arc::make_mut(&mut gathered).extend_from_slice(&more?);
-    }
-    Ok(gathered)
 }
 
 /// Empties a projection and sets it back to the log's beginning; its projector then reads the whole log anew.

@@ -13,7 +13,8 @@ use domain::cart::{Address, Cart, CartCommand, CartCreated, CartSettingsChanged,
 use domain::catalog::{Product, STOREFRONT};
 use domain::id::{CartKey, LineId, MethodId, ProductId, SubjectId, VariantId};
 use domain::money::Money;
-use domain::personal::Personal;
+use domain::personal::{Personal, Purpose};
+use infra::sealing::KeyScope;
 use projections::product;
 use projections::state::Row;
 use serde::{Deserialize, Serialize};
@@ -201,6 +202,9 @@ pub async fn set_contact(
     Path(id): Path<String>,
     Body(contact): Body<ContactDraft>,
 ) -> Result<Wrote<Value>, Problem> {
+    if let Some(kept) = app.cache.cart(&app.cart_key(&id), 0) {
+        app.have_key(kept.0.subject_id, Purpose::Account).await;
+    }
     let command = CartCommand::SetContact(Box::new(contact.clone()));
     app.cart_command(&caller, &id, &contact, command).await
 }
@@ -281,6 +285,12 @@ impl App {
     /// The stream's id of a cart: a keyed hash of its public one.
     pub(crate) fn cart_key(&self, id: &str) -> CartKey {
         CartKey::new(self.master.hash_secret("cart", id))
+    }
+
+    /// Has the key at hand that a command will seal with, so that the writer need not make it while others wait. Where it can't be
+    /// had, the command says so.
+    pub(super) async fn have_key(&self, subject_id: SubjectId, purpose: Purpose) {
+        let _had = self.loader.sealer().key_for(KeyScope { subject_id: subject_id.uuid(), purpose: purpose.as_str() }).await;
     }
 
     /// A cart as of `position` or later; of 0: as it was a moment ago, and a command must still decide on it.

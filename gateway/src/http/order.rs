@@ -17,6 +17,7 @@ use domain::id::{OperationId, OrderId, PaymentId, TenderId};
 use domain::money::{Currency, Money};
 use domain::order::{Order, OrderStage, PlacedOrder};
 use domain::payment::{Payment, PaymentStatus, order_payment_status};
+use domain::personal::Purpose;
 use futures::{Stream, StreamExt};
 use infra::cloud_event;
 use infra::event_log::{self, StoredEvent};
@@ -100,7 +101,8 @@ pub async fn place(
     let mut cart = app.cart(&app.cart_key(&id), 0).await?;
     exists(&cart)?;
     let expected_total = expected_total(body.expected_total.as_ref(), cart.currency)?;
-    let attempt = app.attempt(body.payment.as_ref()).await?;
+    let (attempt, ()) = tokio::join!(app.attempt(body.payment.as_ref()), app.have_key(cart.subject_id, Purpose::Order));
+    let attempt = attempt?;
     let mut checkout = Checkout {
         cart: app.cart_at(&caller, &id)?,
         products: HashMap::new(),
