@@ -19,12 +19,17 @@ impl std::fmt::Display for Position {
     }
 }
 
-impl std::str::FromStr for Position {
-    type Err = std::num::ParseIntError;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a token is an epoch and a position, such as 1.1200")]
+pub struct NoPosition;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (epoch, position) = text.split_once('.').unwrap_or((text, ""));
-        Ok(Self { epoch: epoch.parse()?, position: position.parse()? })
+impl std::str::FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let (epoch, position) = text.split_once('.').ok_or(NoPosition)?;
+        let (epoch, position) = (epoch.parse().map_err(|_| NoPosition)?, position.parse().map_err(|_| NoPosition)?);
+        if epoch > 0 && position >= 0 { Ok(Self { epoch, position }) } else { Err(NoPosition) }
     }
 }
 

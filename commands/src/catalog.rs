@@ -230,7 +230,7 @@ pub async fn rehearse_put(loader: &Loader, put: &PutProduct) -> Result<Result<Pu
             Ok(put) => return Ok(Ok(put)),
             Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
             Err(Stop::Failed(failure)) => return Err(failure),
-            Err(Stop::Stale) => return Err(Failure::Stopped),
+            Err(Stop::Stale | Stop::Answered) => return Err(Failure::Stopped),
             Err(Stop::Missing(loads)) => loads,
         };
         drop(streams);

@@ -142,10 +142,7 @@ fn priced(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result
         // A line that was added after the caller had looked the products up.
         let Some(found) = checkout.products.get(&line.variant_id) else { return Err(Stop::Stale) };
         let Some(product_id) = found else { continue };
-        let product = streams.get::<Product>(&product_id.to_string())?.clone();
-        if sellable_variant(&product, line.variant_id).is_ok() {
-            products.insert(line.variant_id, product);
-        }
+        products.insert(line.variant_id, streams.get::<Product>(&product_id.to_string())?.clone());
     }
     let by_variant = products.iter().map(|(variant_id, product)| (*variant_id, product)).collect();
     let quoted = quote::quote(cart, &by_variant, &checkout.terms, streams.now)?;

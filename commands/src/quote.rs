@@ -11,7 +11,7 @@ use domain::money::{Currency, Money};
 use domain::pricing::{self, LineRequest, Quote, QuoteRequest, ShippingOption};
 
 use crate::answer::Refusal;
-use crate::cart::price_of;
+use crate::cart::{price_of, sellable_variant};
 use crate::terms::Terms;
 
 /// A quote, and what it was made of.
@@ -37,7 +37,7 @@ pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<
     let (mut live, mut seen) = (Vec::new(), Vec::new());
     for line in &cart.lines {
         let product = products.get(&line.variant_id);
-        let found = product.and_then(|p| p.variant(line.variant_id).map(|variant| (*p, variant)));
+        let found = product.and_then(|p| Some((*p, sellable_variant(p, line.variant_id).ok()?)));
         let priced = found.and_then(|(p, v)| Some((p, v, price_of(v, currency, line.quantity, now).ok()?.price)));
         let Some((product, variant, price)) = priced else {
             gone.push(line.variant_id);

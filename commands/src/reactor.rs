@@ -39,6 +39,8 @@ pub const CONNECTIONS_MAX: u32 = 8;
 const CALLS_MAX: usize = 64;
 /// Longest that events which ask for nothing wait for the checkpoint: most of them do.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// Most rows that are done and wait to be deleted with the next move of the checkpoint.
+const FINISHED_MAX: usize = 1_000;
 /// Longest wait before due rows are looked for anyway.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait before a call that could not be made is made again; doubled with each attempt up to [`RETRY_MAX_MS`].
@@ -71,6 +73,8 @@ pub struct Reactor {
     /// Calls that were taken from the log and are made at once.
     fresh: mpsc::Sender<Effect>,
     taken: Mutex<mpsc::Receiver<Effect>>,
+    /// Rows whose outcome is in the log. One that is not deleted comes due again, and is found done.
+    finished: std::sync::Mutex<Vec<Uuid>>,
 }
 
 /// A row of `effect`.
@@ -118,6 +122,7 @@ impl Reactor {
             wake: Arc::new(Notify::new()),
             fresh,
             taken: Mutex::new(taken),
+            finished: std::sync::Mutex::default(),
         }
     }
 
@@ -156,7 +161,7 @@ impl Reactor {
         loop {
             let events = match tokio::time::timeout(CHECKPOINT_INTERVAL, tail.next()).await {
                 Ok(events) => events?,
-                Err(_silence) if tail.position() == before => continue,
+                Err(_silence) if tail.position() == before && self.finished().is_empty() => continue,
                 Err(_silence) => Arc::default(),
             };
             let asks = events.iter().any(|event| matches!(event.aggregate_type.as_str(), "payment" | "subject"));
@@ -170,8 +175,8 @@ impl Reactor {
         }
     }
 
-    /// Turns the events that ask for something, of those up to `position`, into rows to be worked on, and moves the checkpoint, in
-    /// one statement. `false`: somebody else has moved it.
+    /// Turns the events that ask for something, of those up to `position`, into rows to be worked on, deletes the rows that are
+    /// done, and moves the checkpoint, in one statement. `false`: somebody else has moved it.
     async fn take(&self, events: &[StoredEvent], before: i64, position: i64, connection: &mut PgConnection) -> Result<bool, ReactorError> {
         let (mut calls, mut spent) = (Vec::new(), Vec::new());
         for event in events {
@@ -183,12 +188,15 @@ impl Reactor {
             }
         }
         let now = infra::clock::now();
+        let finished = std::mem::take(&mut *self.finished());
         let due = |call: &Call| if call.permit.is_some() { now + self.lease } else { now };
         let (moved, inserted): (bool, Vec<Uuid>) = sqlx::query_as(
             "WITH moved AS (
                  UPDATE checkpoint SET position = $2, updated_at = $4 WHERE projection = $1 AND position = $3 RETURNING position),
              spent AS (
                  DELETE FROM sealed_secret WHERE secret_id = ANY ($5) AND EXISTS (SELECT FROM moved)),
+             finished AS (
+                 DELETE FROM effect WHERE effect_id = ANY ($13)),
              inserted AS (
                  INSERT INTO effect (effect_id, kind, aggregate_type, aggregate_id, correlation_id, causation_id, attempts,
                                      next_attempt_at)
@@ -211,6 +219,7 @@ impl Reactor {
         .bind(calls.iter().map(|call| call.effect.causation_id).collect::<Vec<_>>())
         .bind(calls.iter().map(|call| call.effect.attempts).collect::<Vec<_>>())
         .bind(calls.iter().map(due).collect::<Vec<_>>())
+        .bind(finished)
         .fetch_one(connection)
         .await?;
         for Call { effect, permit, .. } in calls {
@@ -361,12 +370,17 @@ impl Reactor {
     }
 
     async fn call_and_record(&self, effect: &Effect) -> Result<(), CommandError> {
-        let (payment, _) = self.writer.loader().load::<Payment>(&effect.payment_id.to_string()).await.map_err(CommandError::Internal)?;
+        let payment = self.payment(effect).await.map_err(CommandError::Internal)?;
         let open = payment.operation(effect.operation_id).filter(|operation| operation.outcome.is_open()).cloned();
         let Some(operation) = open else {
-            return self.done(effect).await;
+            self.done(effect);
+            return Ok(());
         };
-        let fact = match self.ask(effect, &payment, &operation).await {
+        let (token, completes) = match operation.kind {
+            OperationKind::Authorize => self.token_and_checkout(&payment, effect.payment_id).await.map_err(CommandError::Internal)?,
+            _ => (None, Completes::NotLookedUp),
+        };
+        let fact = match self.ask(effect, &payment, &operation, token).await {
             Ok(Some(fact)) => fact,
             Ok(None) => return self.again(effect).await,
             Err(ProviderError::Unreachable(cause)) => {
@@ -386,12 +400,26 @@ impl Reactor {
             provider_ref: fact.1.clone(),
         };
         let reported = match fact.0 {
-            Told::Fact(reported) => *reported,
-            Told::Domain(fact) => Reported { payment_id: effect.payment_id, evidence, fact, completes: Completes::Nothing },
+            Told::Fact(reported) => Reported { completes, ..*reported },
+            Told::Domain(fact) => Reported { payment_id: effect.payment_id, evidence, fact, completes },
         };
         let is_open = matches!(reported.fact, ProviderFact::Unknown { .. } | ProviderFact::ActionRequired { .. });
-        self.record(effect, reported).await?;
-        if is_open { self.again(effect).await } else { self.done(effect).await }
+        record_outcome(&self.writer, &self.pool, reported, effect.correlation_id, effect.causation_id).await?;
+        if is_open {
+            return self.again(effect).await;
+        }
+        self.done(effect);
+        Ok(())
+    }
+
+    /// The payment that a call is of. Should it be closed meanwhile, the provider knows the call again and nothing new is recorded.
+    async fn payment(&self, effect: &Effect) -> Result<Payment, Failure> {
+        let id = effect.payment_id.to_string();
+        let is_open = |payment: &Payment| payment.operation(effect.operation_id).is_some_and(|operation| operation.outcome.is_open());
+        match self.writer.glimpse::<Payment>(&id).await.filter(is_open) {
+            Some(payment) => Ok(payment),
+            None => Ok(self.writer.loader().load::<Payment>(&id).await?.0),
+        }
     }
 
     /// Calls the provider; after the first attempt it is asked what became of the call before.
@@ -400,6 +428,7 @@ impl Reactor {
         effect: &Effect,
         payment: &Payment,
         operation: &Operation,
+        token: Option<String>,
     ) -> Result<Option<(Told, Option<String>)>, ProviderError> {
         let provider = self.provider.as_ref().ok_or(ProviderError::Unreachable(None))?;
         if effect.attempts > 1
@@ -408,11 +437,17 @@ impl Reactor {
         {
             return Ok(payment::reported(fact, "query").map(|reported| (Told::Fact(Box::new(reported)), None)));
         }
-        let answer = self.call(provider, payment, operation).await?;
+        let answer = self.call(provider, payment, operation, token).await?;
         Ok(payment::reported(&answer.fact, "response").map(|reported| (Told::Fact(Box::new(reported)), None)))
     }
 
-    async fn call(&self, provider: &PaymentProvider, payment: &Payment, operation: &Operation) -> Result<ProviderAnswer, ProviderError> {
+    async fn call(
+        &self,
+        provider: &PaymentProvider,
+        payment: &Payment,
+        operation: &Operation,
+        token: Option<String>,
+    ) -> Result<ProviderAnswer, ProviderError> {
         let idempotency_key = operation.idempotency_key.clone().unwrap_or_else(|| operation.operation_id.to_string());
         let amount = operation.amount.amount();
         let provider_ref = || {
@@ -422,7 +457,7 @@ impl Reactor {
         match operation.kind {
             OperationKind::Authorize => {
                 let created = payment.created.as_ref().ok_or(ProviderError::Rejected { code: "not_created".to_owned() })?;
-                let token = self.token(created.payment_id).await.ok_or(ProviderError::Rejected { code: "token_missing".to_owned() })?;
+                let token = token.ok_or(ProviderError::Rejected { code: "token_missing".to_owned() })?;
                 let request = AuthorizeRequest {
                     payment_id: created.payment_id.uuid(),
                     idempotency_key,
@@ -445,29 +480,38 @@ impl Reactor {
         }
     }
 
-    async fn token(&self, payment_id: PaymentId) -> Option<String> {
-        match open_token(&self.writer, payment_id).await {
-            Ok(token) => token,
+    /// What an authorisation needs: the provider's token, and the checkout that waits for the outcome.
+    async fn token_and_checkout(&self, payment: &Payment, payment_id: PaymentId) -> Result<(Option<String>, Completes), Failure> {
+        let order_id = payment.created.as_ref().map(|created| created.order_id.to_string());
+        let (sealed, checkout): (Option<Vec<u8>>, Option<Uuid>) = sqlx::query_as(
+            "SELECT (SELECT sealed FROM sealed_secret WHERE secret_id = $1),
+                    (SELECT key FROM idempotency WHERE state = 'running' AND aggregate_type = 'order' AND aggregate_id = $2 LIMIT 1)",
+        )
+        .bind(payment_id.uuid())
+        .bind(order_id)
+        .fetch_one(&self.pool)
+        .await?;
+        let open = |sealed: Vec<u8>| self.writer.loader().sealer().master().open_bytes(&sealed, &payment_id.to_string());
+        let token = match sealed.map(open).transpose() {
+            Ok(token) => token.map(|token| String::from_utf8_lossy(&token).into_owned()),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a provider's token can't be opened");
                 None
             }
-        }
-    }
-
-    async fn record(&self, effect: &Effect, mut reported: Reported) -> Result<(), CommandError> {
-        // Captured is mostly what was confirmed before; anything else is news that somebody may wait for.
-        reported.completes = match reported.fact {
-            ProviderFact::Captured { .. } => Completes::NotLookedUp,
-            _ => running_checkout(&self.pool, reported.payment_id).await?,
         };
-        record_outcome(&self.writer, &self.pool, reported, effect.correlation_id, effect.causation_id).await
+        Ok((token, checkout.map_or(Completes::Nothing, Completes::Checkout)))
     }
 
     /// The outcome is in the log: nothing is left to do.
-    async fn done(&self, effect: &Effect) -> Result<(), CommandError> {
-        let deleted = sqlx::query("DELETE FROM effect WHERE effect_id = $1").bind(effect.operation_id.uuid()).execute(&self.pool).await;
-        deleted.map(|_| ()).map_err(|e| CommandError::Internal(e.into()))
+    fn done(&self, effect: &Effect) {
+        let mut finished = self.finished();
+        if finished.len() < FINISHED_MAX {
+            finished.push(effect.operation_id.uuid());
+        }
+    }
+
+    fn finished(&self) -> std::sync::MutexGuard<'_, Vec<Uuid>> {
+        self.finished.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The outcome is still to come: ask in a while.
@@ -638,16 +682,4 @@ pub async fn sweep_tokens(pool: &PgPool, before: DateTime<Utc>) -> Result<(), sq
 pub async fn drop_token(writer: &Writer, payment_id: PaymentId) -> Result<(), Failure> {
     sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1").bind(payment_id.uuid()).execute(writer.loader().pool()).await?;
     Ok(())
-}
-
-async fn open_token(writer: &Writer, payment_id: PaymentId) -> Result<Option<String>, Failure> {
-    let sealed: Option<Vec<u8>> = sqlx::query_scalar("SELECT sealed FROM sealed_secret WHERE secret_id = $1")
-        .bind(payment_id.uuid())
-        .fetch_optional(writer.loader().pool())
-        .await?;
-    let Some(sealed) = sealed else {
-        return Ok(None);
-    };
-    let token = writer.loader().sealer().master().open_bytes(&sealed, &payment_id.to_string())?;
-    Ok(Some(String::from_utf8_lossy(&token).into_owned()))
 }

@@ -26,6 +26,8 @@ pub enum Stop {
     Refused(Box<Refusal>),
     /// What the caller brought along does not fit the streams any more: nothing is recorded, the caller asks again.
     Stale,
+    /// The caller has been answered; nothing is decided.
+    Answered,
     Failed(Failure),
 }
 
@@ -105,6 +107,11 @@ impl Cache {
 
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+    }
+
+    /// An aggregate, if it is here.
+    pub(crate) fn peek<A: Root + 'static>(&self, id: &str) -> Option<&A> {
+        self.entries.get(&stream_id::<A>(id)).and_then(|entry| entry.aggregate.downcast_ref())
     }
 
     fn get(&mut self, stream: &StreamId) -> Option<&mut Entry> {

@@ -10,6 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::event::Root;
 use futures::FutureExt;
 use infra::event_store::EventStore;
 use infra::task::CancellationToken;
@@ -21,7 +22,7 @@ use crate::answer::{CommandError, Done, Failure, Origin, Position, Recorded};
 use crate::loader::Loader;
 use crate::snapshot;
 use crate::streams::{Stop, Streams};
-use job::{Decision, Job};
+use job::{Decision, Glimpse, Job};
 use task::Task;
 
 /// Longest that the writer finishes what it has taken, at shutdown.
@@ -142,6 +143,17 @@ impl Writer {
             Ok(Err(_)) => Err(CommandError::Internal(Failure::Stopped)),
             Err(_elapsed) => Err(CommandError::Unavailable),
         }
+    }
+
+    /// An aggregate as this process's writer has it in memory, with what is still on its way to the log. It is a guess: whoever
+    /// acts on one must be right too when it is wrong.
+    pub async fn glimpse<A: Root + 'static>(&self, id: &str) -> Option<A> {
+        if !self.is_active() {
+            return None;
+        }
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Box::new(Glimpse::<A> { id: id.to_owned(), reply: Some(reply) })).ok()?;
+        tokio::time::timeout(self.timeout, answer).await.ok()?.ok()?
     }
 
     /// What the first call with a key was answered.

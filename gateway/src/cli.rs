@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::auth::Role;
@@ -115,7 +116,7 @@ enum Command {
     Rebuild {
         #[command(flatten)]
         shop: ShopArgs,
-        /// product, stock, cart, order or search.
+        #[arg(value_parser = rebuildable())]
         projection: String,
         /// Show progress until it has caught up.
         #[arg(long)]
@@ -381,6 +382,11 @@ async fn sandbox_psp(port: u16, data_dir: PathBuf, webhook_url: String, webhook_
     };
     crate::sandbox_psp::serve(listener, config, until).await?;
     Ok(())
+}
+
+/// The read models that can be made anew.
+fn rebuildable() -> PossibleValuesParser {
+    ::projections::NAMES.into_iter().chain([crate::http::ops::SEARCH]).into()
 }
 
 fn show_config(file: Option<&std::path::Path>, check: bool) -> anyhow::Result<()> {

@@ -57,14 +57,17 @@ async fn checks(data_dir: &Path) -> Vec<Checked> {
             Err((found, fix)) => Checked { check, ok: false, found, fix: Some(fix) },
         });
     };
-    let tools = Tools {
-        postgres_bin_dir: config::variable("DAYBOOK_PG_BIN_DIR").map(Into::into),
-        nats_server: config::variable("DAYBOOK_NATS_SERVER").map(Into::into),
-    };
-    add("postgres program", program(child_server::find_postgres(&tools).await, "`make up` installs it, or set DAYBOOK_PG_BIN_DIR"));
-    add("nats-server program", program(child_server::find_nats(&tools).await, "`make up` installs it, or set DAYBOOK_NATS_SERVER"));
-    add("disk", disk(data_dir).await);
     let shop = Shop::find(data_dir);
+    if shop.is_err() {
+        // What a start needs; beside a shop that runs its servers are looked at themselves.
+        let tools = Tools {
+            postgres_bin_dir: config::variable("DAYBOOK_PG_BIN_DIR").map(Into::into),
+            nats_server: config::variable("DAYBOOK_NATS_SERVER").map(Into::into),
+        };
+        add("postgres program", program(child_server::find_postgres(&tools).await, "`make up` installs it, or set DAYBOOK_PG_BIN_DIR"));
+        add("nats-server program", program(child_server::find_nats(&tools).await, "`make up` installs it, or set DAYBOOK_NATS_SERVER"));
+    }
+    add("disk", disk(data_dir).await);
     add("shop", running(data_dir, shop.as_ref()).await);
     let Ok(shop) = shop else { return checks };
     let connecting = timeout(ANSWER_TIMEOUT, postgres::connect(&shop.config.database_url, CONNECTIONS_MAX, &[])).await;

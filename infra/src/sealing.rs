@@ -23,6 +23,11 @@ pub const KEYS_CACHED_MAX: usize = 100_000;
 /// Longest that a key may serve from memory after another process destroyed it.
 pub const KEY_CACHE_TTL: Duration = Duration::from_secs(5);
 
+/// What a subject's data is kept for, each with a key of its own.
+const PURPOSES: [&str; 2] = ["account", "order"];
+/// Times that a key is looked for which another process is just making.
+const MAKE_ATTEMPTS_MAX: u32 = 3;
+
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error("the master key must be 32 bytes in base64")]
@@ -92,7 +97,7 @@ impl MasterKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyScope {
     pub subject_id: Uuid,
-    /// `account` or `order`.
+    /// One of `PURPOSES`.
     pub purpose: &'static str,
 }
 
@@ -147,45 +152,67 @@ impl Sealer {
         &self.master
     }
 
-    /// The data key of a scope, made on first use. An orphan, made for an append that then failed, harms nothing.
+    /// The data key of a scope, made on first use together with those of the subject's other purposes: whoever gives an address
+    /// is about to order. A key that nothing is ever sealed with harms nothing.
     pub async fn key_for(&self, scope: KeyScope) -> Result<DataKey, SealError> {
         if let Some(key) = self.cache().by_scope.get(&scope).and_then(Cached::fresh) {
             return Ok(key.clone());
         }
-        let mut fresh = [0; 32];
-        rand::fill(&mut fresh).map_err(|_| SealError::MasterKey)?;
-        let key_id = crate::clock::new_id();
-        let wrapped = encrypt(&self.master.0, &fresh, &key_id.to_string())?;
-        let made = sqlx::query(
-            "INSERT INTO subject_key (key_id, subject_id, purpose, wrapped) VALUES ($1, $2, $3, $4)
-             ON CONFLICT ON CONSTRAINT subject_key_subject_unique DO NOTHING",
-        )
-        .bind(key_id)
-        .bind(scope.subject_id)
-        .bind(scope.purpose)
-        .bind(wrapped)
-        .execute(&self.pool)
-        .await?;
-        let key = if made.rows_affected() == 1 {
-            DataKey { key_id, key: fresh }
-        } else {
-            let (key_id, wrapped): (Uuid, Option<Vec<u8>>) =
-                sqlx::query_as("SELECT key_id, wrapped FROM subject_key WHERE subject_id = $1 AND purpose = $2")
-                    .bind(scope.subject_id)
-                    .bind(scope.purpose)
-                    .fetch_one(&self.pool)
-                    .await?;
-            DataKey { key_id, key: self.unwrap(key_id, &wrapped.ok_or(SealError::Erased)?)? }
-        };
-        let since = Instant::now();
-        let mut cache = self.cache();
-        if cache.by_scope.len().max(cache.by_id.len()) >= KEYS_CACHED_MAX {
-            *cache = Cache::default();
+        let mut fresh = PURPOSES.map(|_| (Uuid::nil(), Vec::new()));
+        for (key_id, wrapped) in &mut fresh {
+            let mut key = [0; 32];
+            rand::fill(&mut key).map_err(|_| SealError::MasterKey)?;
+            *key_id = crate::clock::new_id();
+            *wrapped = encrypt(&self.master.0, &key, &key_id.to_string())?;
         }
-        cache.by_scope.insert(scope, Cached { value: key.clone(), since });
-        // Whoever follows the log opens what is sealed with it in a moment.
-        cache.by_id.insert(key.key_id, Cached { value: Some(key.key), since });
-        Ok(key)
+        let (ids, wrapped): (Vec<Uuid>, Vec<Vec<u8>>) = fresh.into_iter().unzip();
+        for _ in 0..MAKE_ATTEMPTS_MAX {
+            let rows: Vec<(Uuid, String, Option<Vec<u8>>)> = sqlx::query_as(
+                "WITH made AS (
+                     INSERT INTO subject_key (key_id, subject_id, purpose, wrapped)
+                     SELECT key_id, $1, purpose, wrapped FROM unnest($2::uuid[], $3::text[], $4::bytea[]) AS new (key_id, purpose, wrapped)
+                     ON CONFLICT ON CONSTRAINT subject_key_subject_unique DO NOTHING RETURNING key_id, purpose, wrapped)
+                 SELECT key_id, purpose, wrapped FROM made
+                 UNION ALL SELECT key_id, purpose, wrapped FROM subject_key WHERE subject_id = $1",
+            )
+            .bind(scope.subject_id)
+            .bind(&ids)
+            .bind(PURPOSES.as_slice())
+            .bind(&wrapped)
+            .fetch_all(&self.pool)
+            .await?;
+            if let Some(key) = self.keep_keys(scope, &rows)? {
+                return Ok(key);
+            }
+        }
+        Err(SealError::Database(sqlx::Error::RowNotFound))
+    }
+
+    /// Keeps a subject's keys at hand; answers the one of `scope`. `None`: another process is just making it.
+    fn keep_keys(&self, scope: KeyScope, rows: &[(Uuid, String, Option<Vec<u8>>)]) -> Result<Option<DataKey>, SealError> {
+        let since = Instant::now();
+        let mut found = None;
+        for (key_id, purpose, wrapped) in rows {
+            let Some(purpose) = PURPOSES.into_iter().find(|known| known == purpose) else { continue };
+            let Some(wrapped) = wrapped else {
+                if purpose == scope.purpose {
+                    return Err(SealError::Erased);
+                }
+                continue;
+            };
+            let key = DataKey { key_id: *key_id, key: self.unwrap(*key_id, wrapped)? };
+            if purpose == scope.purpose {
+                found = Some(key.clone());
+            }
+            let mut cache = self.cache();
+            if cache.by_scope.len().max(cache.by_id.len()) >= KEYS_CACHED_MAX {
+                *cache = Cache::default();
+            }
+            // Whoever follows the log opens what is sealed with it in a moment.
+            cache.by_id.insert(key.key_id, Cached { value: Some(key.key), since });
+            cache.by_scope.insert(KeyScope { purpose, ..scope }, Cached { value: key, since });
+        }
+        Ok(found)
     }
 
     /// Replaces every personal field of a payload by its sealed form.

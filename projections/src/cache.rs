@@ -176,17 +176,22 @@ impl ReadCache {
         Ok(found.into_values().collect())
     }
 
-    /// The product that has this variant now.
-    pub async fn product_of(&self, variant_id: VariantId, position: i64) -> Result<Option<ProductId>, sqlx::Error> {
-        let known = lock(&self.names).variants.get(&variant_id).copied();
-        if let Some(product_id) = known
-            && let Some(row) = lock(&self.products).get_all(&[product_id], position).0.get(&product_id)
-            && row.state.stage == Stage::Live
-            && row.state.variant(variant_id).is_some()
-        {
-            return Ok(Some(product_id));
+    /// The products that have these variants now.
+    pub async fn product_ids_of(&self, variant_ids: &[VariantId], position: i64) -> Result<HashMap<VariantId, ProductId>, sqlx::Error> {
+        let mut found: HashMap<VariantId, ProductId> = {
+            let names = lock(&self.names);
+            variant_ids.iter().filter_map(|id| Some((*id, *names.variants.get(id)?))).collect()
+        };
+        let known: Vec<ProductId> = found.values().copied().collect();
+        let (rows, _) = lock(&self.products).get_all(&known, position);
+        found.retain(|id, product_id| {
+            rows.get(product_id).is_some_and(|row| row.state.stage == Stage::Live && row.state.variant(*id).is_some())
+        });
+        let missing: Vec<VariantId> = variant_ids.iter().filter(|id| !found.contains_key(id)).copied().collect();
+        if !missing.is_empty() {
+            found.extend(product::of_variants(&self.pool, &missing).await?);
         }
-        Ok(product::of_variants(&self.pool, &[variant_id]).await?.pop().map(|(_, product_id)| product_id))
+        Ok(found)
     }
 
     /// The variant that has this sku now, with its product.

@@ -1,5 +1,7 @@
 //! Carts as they are read: the cart itself, found by the keyed hash of its public id.
 
+use std::sync::LazyLock;
+
 use cqrs_es::Aggregate;
 use domain::cart::Cart;
 use domain::customer::Subject;
@@ -7,8 +9,8 @@ use infra::event_log::StoredEvent;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::projector::{ApplyError, Projection};
-use crate::state::{self, Changed, Folded, Row, erase_personal, erased_subjects, json_bytes, strides};
+use crate::projector::{ApplyError, Projection, Step};
+use crate::state::{self, Changed, Folded, Row, erase_personal, erased_subjects, is_one_stride, json_bytes, strides};
 
 /// The table `cart`, one row to a cart.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +34,7 @@ impl Projection for CartProjection {
     async fn write(states: &mut CartStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
         let carts = states.carts.unwritten()?;
         for carts in strides(&carts) {
-            put(carts, connection).await?;
+            put(carts, &Step::TAKEN, connection).await?;
         }
         let bytes = json_bytes(&carts);
         states.carts.written(bytes);
@@ -42,6 +44,17 @@ impl Projection for CartProjection {
             *states = CartStates::default();
         }
         Ok(())
+    }
+
+    async fn write_with(states: &mut CartStates, step: &Step, connection: &mut PgConnection) -> Result<Option<bool>, ApplyError> {
+        let carts = states.carts.unwritten()?;
+        if !states.erased.is_empty() || !is_one_stride(&carts) {
+            return Ok(None);
+        }
+        let taken = put(&carts, step, connection).await?;
+        let bytes = json_bytes(&carts);
+        states.carts.written(bytes);
+        Ok(Some(taken))
     }
 }
 
@@ -57,23 +70,28 @@ pub async fn find(pool: &PgPool, key: &str) -> Result<Option<Row<Cart>>, sqlx::E
     state::row(pool, "cart", key).await
 }
 
-async fn put(carts: &[Changed<'_, Cart>], connection: &mut PgConnection) -> Result<(), ApplyError> {
-    sqlx::query(
-        "INSERT INTO cart (id, version, position, state, subject_id, status, updated_at)
+static PUT: LazyLock<String> = LazyLock::new(|| {
+    Step::statement(
+        "carts AS (
+         INSERT INTO cart (id, version, position, state, subject_id, status, updated_at)
          SELECT id, version, position, state::json, subject_id, status, updated_at
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::timestamptz[])
+         FROM unnest($6::text[], $7::bigint[], $8::bigint[], $9::text[], $10::uuid[], $11::text[], $12::timestamptz[])
               AS new (id, version, position, state, subject_id, status, updated_at)
+         WHERE (SELECT is_taken FROM step)
          ON CONFLICT ON CONSTRAINT cart_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
-             state = EXCLUDED.state, subject_id = EXCLUDED.subject_id, status = EXCLUDED.status, updated_at = EXCLUDED.updated_at",
+             state = EXCLUDED.state, subject_id = EXCLUDED.subject_id, status = EXCLUDED.status, updated_at = EXCLUDED.updated_at)",
     )
-    .bind(carts.iter().map(|c| c.id).collect::<Vec<_>>())
-    .bind(carts.iter().map(|c| c.version).collect::<Vec<_>>())
-    .bind(carts.iter().map(|c| c.position).collect::<Vec<_>>())
-    .bind(carts.iter().map(|c| c.json.as_str()).collect::<Vec<_>>())
-    .bind(carts.iter().map(|c| c.state.subject_id.uuid()).collect::<Vec<_>>())
-    .bind(carts.iter().map(|c| c.state.stage.as_str()).collect::<Vec<_>>())
-    .bind(carts.iter().map(|c| c.recorded_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+});
+
+async fn put(carts: &[Changed<'_, Cart>], step: &Step, connection: &mut PgConnection) -> Result<bool, ApplyError> {
+    let put = step
+        .bind(&PUT)
+        .bind(carts.iter().map(|c| c.id).collect::<Vec<_>>())
+        .bind(carts.iter().map(|c| c.version).collect::<Vec<_>>())
+        .bind(carts.iter().map(|c| c.position).collect::<Vec<_>>())
+        .bind(carts.iter().map(|c| c.json.as_str()).collect::<Vec<_>>())
+        .bind(carts.iter().map(|c| c.state.subject_id.uuid()).collect::<Vec<_>>())
+        .bind(carts.iter().map(|c| c.state.stage.as_str()).collect::<Vec<_>>())
+        .bind(carts.iter().map(|c| c.recorded_at).collect::<Vec<_>>());
+    Ok(put.fetch_one(connection).await?)
 }

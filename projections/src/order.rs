@@ -1,6 +1,7 @@
 //! Orders as they are read, and the payments of each.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use cqrs_es::Aggregate;
 use domain::customer::Subject;
@@ -10,8 +11,8 @@ use infra::event_log::StoredEvent;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::projector::{ApplyError, Projection};
-use crate::state::{self, Changed, Folded, Row, decode_row, erase_personal, erased_subjects, json_bytes, strides};
+use crate::projector::{ApplyError, Projection, Step};
+use crate::state::{Changed, Folded, Row, decode_row, erase_personal, erased_subjects, is_one_stride, json_bytes, strides};
 
 /// The tables `order` and `payment`, one row to each aggregate.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,22 +37,31 @@ impl Projection for OrderProjection {
     async fn write(states: &mut OrderStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
         let orders = states.orders.unwritten()?;
         for orders in strides(&orders) {
-            put_orders(orders, connection).await?;
+            put(orders, &[], &Step::TAKEN, connection).await?;
         }
-        let bytes = json_bytes(&orders);
-        states.orders.written(bytes);
         let payments = states.payments.unwritten()?;
         for payments in strides(&payments) {
-            put_payments(payments, connection).await?;
+            put(&[], payments, &Step::TAKEN, connection).await?;
         }
-        let bytes = json_bytes(&payments);
-        states.payments.written(bytes);
+        let bytes = (json_bytes(&orders), json_bytes(&payments));
+        states.written(bytes);
         if !states.erased.is_empty() {
             let select = "SELECT id, state::text FROM \"order\" WHERE subject_id = ANY ($1)";
             erase_personal(connection, Order::TYPE, select, &states.erased).await?;
             *states = OrderStates::default();
         }
         Ok(())
+    }
+
+    async fn write_with(states: &mut OrderStates, step: &Step, connection: &mut PgConnection) -> Result<Option<bool>, ApplyError> {
+        let (orders, payments) = (states.orders.unwritten()?, states.payments.unwritten()?);
+        if !states.erased.is_empty() || !is_one_stride(&orders) || !is_one_stride(&payments) {
+            return Ok(None);
+        }
+        let taken = put(&orders, &payments, step, connection).await?;
+        let bytes = (json_bytes(&orders), json_bytes(&payments));
+        states.written(bytes);
+        Ok(Some(taken))
     }
 }
 
@@ -63,6 +73,13 @@ pub struct OrderStates {
     erased: Vec<Uuid>,
 }
 
+impl OrderStates {
+    fn written(&mut self, (orders, payments): (usize, usize)) {
+        self.orders.written(orders);
+        self.payments.written(payments);
+    }
+}
+
 /// An order and its payments, the first attempt first, all read in one snapshot.
 #[derive(Debug, Clone)]
 pub struct OrderRow {
@@ -72,16 +89,23 @@ pub struct OrderRow {
 
 /// An order by its id.
 pub async fn find(pool: &PgPool, id: &str) -> Result<Option<OrderRow>, sqlx::Error> {
-    let Some(order) = state::row::<Order>(pool, "\"order\"", id).await? else {
-        return Ok(None);
-    };
-    let payments: Vec<(String, i64, i64, String)> =
-        sqlx::query_as("SELECT id, version, position, state::text FROM payment WHERE order_id = $1 ORDER BY id")
-            .bind(id)
-            .fetch_all(pool)
-            .await?;
-    let payments = payments.into_iter().map(decode_row::<Payment>).collect::<Result<_, _>>()?;
-    Ok(Some(OrderRow { order, payments }))
+    let rows: Vec<(String, i64, i64, String, bool)> = sqlx::query_as(
+        "SELECT id, version, position, state::text, false FROM payment WHERE order_id = $1
+         UNION ALL SELECT id, version, position, state::text, true FROM \"order\" WHERE id = $1
+         ORDER BY 5, 1",
+    )
+    .bind(id)
+    .fetch_all(pool)
+    .await?;
+    let (mut order, mut payments) = (None, Vec::new());
+    for (id, version, position, state, is_order) in rows {
+        if is_order {
+            order = Some(decode_row((id, version, position, state))?);
+        } else {
+            payments.push(decode_row((id, version, position, state))?);
+        }
+    }
+    Ok(order.map(|order| OrderRow { order, payments }))
 }
 
 /// One page of all orders, the newest first; `before` is the last id of the page before.
@@ -123,50 +147,48 @@ pub async fn has_open(pool: &PgPool, subject_id: Uuid) -> Result<bool, sqlx::Err
         .await
 }
 
-async fn put_orders(orders: &[Changed<'_, Order>], connection: &mut PgConnection) -> Result<(), ApplyError> {
-    let placed: Vec<_> = orders.iter().filter_map(|changed| Some((changed, changed.state.placed()?))).collect();
-    if placed.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO \"order\" (id, version, position, state, number, subject_id, status, placed_at)
+static PUT: LazyLock<String> = LazyLock::new(|| {
+    Step::statement(
+        "orders AS (
+         INSERT INTO \"order\" (id, version, position, state, number, subject_id, status, placed_at)
          SELECT id, version, position, state::json, number, subject_id, status, placed_at
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::timestamptz[])
+         FROM unnest($6::text[], $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::uuid[], $12::text[], $13::timestamptz[])
               AS new (id, version, position, state, number, subject_id, status, placed_at)
+         WHERE (SELECT is_taken FROM step)
          ON CONFLICT ON CONSTRAINT order_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
-             state = EXCLUDED.state, status = EXCLUDED.status",
-    )
-    .bind(placed.iter().map(|(c, _)| c.id).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(c, _)| c.json.as_str()).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(_, p)| p.facts.number.as_str()).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(_, p)| p.facts.subject_id.uuid()).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(c, _)| c.state.status()).collect::<Vec<_>>())
-    .bind(placed.iter().map(|(_, p)| p.facts.placed_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn put_payments(payments: &[Changed<'_, Payment>], connection: &mut PgConnection) -> Result<(), ApplyError> {
-    let created: Vec<_> = payments.iter().filter_map(|changed| Some((changed, changed.state.created.as_ref()?))).collect();
-    if created.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "INSERT INTO payment (id, version, position, state, order_id)
+             state = EXCLUDED.state, status = EXCLUDED.status),
+         payments AS (
+         INSERT INTO payment (id, version, position, state, order_id)
          SELECT id, version, position, state::json, order_id
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::text[]) AS new (id, version, position, state, order_id)
+         FROM unnest($14::text[], $15::bigint[], $16::bigint[], $17::text[], $18::text[]) AS new (id, version, position, state, order_id)
+         WHERE (SELECT is_taken FROM step)
          ON CONFLICT ON CONSTRAINT payment_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
-             state = EXCLUDED.state",
+             state = EXCLUDED.state)",
     )
-    .bind(created.iter().map(|(c, _)| c.id).collect::<Vec<_>>())
-    .bind(created.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
-    .bind(created.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
-    .bind(created.iter().map(|(c, _)| c.json.as_str()).collect::<Vec<_>>())
-    .bind(created.iter().map(|(_, p)| p.order_id.to_string()).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+});
+
+async fn put(
+    orders: &[Changed<'_, Order>],
+    payments: &[Changed<'_, Payment>],
+    step: &Step,
+    connection: &mut PgConnection,
+) -> Result<bool, ApplyError> {
+    let placed: Vec<_> = orders.iter().filter_map(|changed| Some((changed, changed.state.placed()?))).collect();
+    let created: Vec<_> = payments.iter().filter_map(|changed| Some((changed, changed.state.created.as_ref()?))).collect();
+    let put = step
+        .bind(&PUT)
+        .bind(placed.iter().map(|(c, _)| c.id).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(c, _)| c.json.as_str()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(_, p)| p.facts.number.as_str()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(_, p)| p.facts.subject_id.uuid()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(c, _)| c.state.status()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(_, p)| p.facts.placed_at).collect::<Vec<_>>())
+        .bind(created.iter().map(|(c, _)| c.id).collect::<Vec<_>>())
+        .bind(created.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
+        .bind(created.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
+        .bind(created.iter().map(|(c, _)| c.json.as_str()).collect::<Vec<_>>())
+        .bind(created.iter().map(|(_, p)| p.order_id.to_string()).collect::<Vec<_>>());
+    Ok(put.fetch_one(connection).await?)
 }

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use infra::event_log::{self, StoredEvent, Stretch};
@@ -15,6 +15,8 @@ use infra::feed::Feed;
 use infra::sealing::{SealError, Sealer};
 use infra::task::CancellationToken;
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryScalar;
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -42,6 +44,8 @@ const UNWRITTEN_BYTES_MAX: usize = 32 << 20;
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a paused projection looks whether it may go on.
 const PAUSE_POLL: Duration = Duration::from_millis(250);
+/// Between saying that a read model is being made anew and emptying it: whoever has looked before has read by then.
+const NOTICE: Duration = Duration::from_millis(500);
 
 /// Rows of some thousand bytes are compressed by lz4, which takes a fraction of pglz's time. Not every server has it.
 const COMPRESSION: &str = "
@@ -86,6 +90,60 @@ pub trait Projection: Send + Sync + 'static {
 
     /// Writes what was folded, within the transaction that also moves the checkpoint.
     fn write(states: &mut Self::States, connection: &mut PgConnection) -> impl Future<Output = Result<(), ApplyError>> + Send;
+
+    /// As [`Self::write`], in one statement that takes the step too, and says whether it was taken. `None`: one statement does not
+    /// do, nothing was written.
+    fn write_with(
+        states: &mut Self::States,
+        step: &Step,
+        connection: &mut PgConnection,
+    ) -> impl Future<Output = Result<Option<bool>, ApplyError>> + Send {
+        let _ = (states, step, connection);
+        async { Ok(None) }
+    }
+}
+
+/// A move of a checkpoint. It is taken only if the checkpoint is where its projector has left it.
+#[derive(Debug)]
+pub struct Step {
+    projection: &'static str,
+    from: i64,
+    to: i64,
+    revision: i64,
+}
+
+impl Step {
+    /// For statements within a transaction that has taken its step.
+    pub const TAKEN: Self = Self { projection: "", from: 0, to: 0, revision: 0 };
+
+    /// A statement that takes a step, then writes. Each of `writes`, common table expressions, must be `WHERE (SELECT is_taken
+    /// FROM step)`; their parameters begin with `$6`.
+    #[must_use]
+    pub fn statement(writes: &str) -> String {
+        format!(
+            "WITH moved AS (
+                 UPDATE public.checkpoint
+                 SET position = $2, updated_at = $4,
+                     status = CASE WHEN status = 'live'
+                                     OR $2 >= (SELECT last_position FROM public.event_batch ORDER BY batch DESC LIMIT 1)
+                                   THEN 'live' ELSE status END
+                 WHERE projection = $1 AND position = $3 AND revision = $5 AND status <> 'paused' RETURNING position),
+             step AS (SELECT $1 = '' OR EXISTS (SELECT FROM moved) AS is_taken),
+             {writes}
+             SELECT is_taken FROM step"
+        )
+    }
+
+    /// A statement of [`Self::statement`], this step's parameters bound.
+    pub fn bind<'q>(&self, statement: &'q str) -> QueryScalar<'q, Postgres, bool, PgArguments> {
+        sqlx::query_scalar(statement).bind(self.projection).bind(self.to).bind(self.from).bind(infra::clock::now()).bind(self.revision)
+    }
+
+    /// Takes the step alone.
+    async fn take(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        static TAKE: LazyLock<String> = LazyLock::new(|| Step::statement("nothing AS (SELECT)"));
+        self.bind(&TAKE).fetch_one(connection).await
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +203,10 @@ struct Place<P: Projection> {
 }
 
 impl<P: Projection> Place<P> {
+    fn step(&self, to: i64) -> Step {
+        Step { projection: P::NAME, from: self.position, to, revision: self.revision }
+    }
+
     fn is_parked(&self, event: &StoredEvent) -> bool {
         !self.parked.is_empty() && self.parked.contains(&(event.aggregate_type.clone(), event.aggregate_id.clone()))
     }
@@ -308,13 +370,10 @@ impl<P: Projection> Projector<P> {
                 to = last_position;
             }
             if to > place.position && (ended || events >= UNWRITTEN_EVENTS_MAX || bytes >= UNWRITTEN_BYTES_MAX) {
-                let mut transaction = connection.begin().await?;
-                if !self.advance(to, place, &mut transaction).await? {
+                let move_to = place.step(to);
+                if !write_all::<P>(&mut place.states, &move_to, &waiting, &mut connection).await? {
                     return Ok(());
                 }
-                park_behind::<P>(&waiting, &mut transaction).await?;
-                P::write(&mut place.states, &mut transaction).await?;
-                transaction.commit().await?;
                 self.reached(place, to);
                 waiting.clear();
                 (events, bytes) = (0, 0);
@@ -374,6 +433,9 @@ impl<P: Projection> Projector<P> {
     /// The place to go on from, and the streams that are parked. `None`: asked to stop while paused.
     async fn begin(&self, stop: &CancellationToken) -> Result<Option<Place<P>>, ApplyError> {
         self.until_resumed(stop).await?;
+        if !stop.is_cancelled() && self.is_to_be_emptied().await? {
+            tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(NOTICE) => empty::<P>(&self.pool).await? }
+        }
         if stop.is_cancelled() {
             return Ok(None);
         }
@@ -394,6 +456,10 @@ impl<P: Projection> Projector<P> {
             .bind(P::NAME)
             .fetch_one(&self.pool)
             .await
+    }
+
+    async fn is_to_be_emptied(&self) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar("SELECT to_be_emptied FROM checkpoint WHERE projection = $1").bind(P::NAME).fetch_one(&self.pool).await
     }
 
     async fn until_resumed(&self, stop: &CancellationToken) -> Result<(), sqlx::Error> {
@@ -435,44 +501,42 @@ impl<P: Projection> Projector<P> {
         };
         let wanted = batch.iter().filter(|event| P::TYPES.contains(&event.aggregate_type.as_str())).cloned();
         let (waiting, mut wanted): (Vec<_>, Vec<_>) = wanted.partition(|event| place.is_parked(event));
-        if wanted.is_empty() && waiting.is_empty() {
-            let moved = self.advance(last.position, place, connection).await?;
-            if moved {
-                self.reached(place, last.position);
+        let step = place.step(last.position);
+        let taken = if wanted.is_empty() && waiting.is_empty() {
+            step.take(connection).await?
+        } else {
+            self.sealer.open_all(&mut wanted).await?;
+            // Rows are read before the step is taken: should somebody write them in between, it is not.
+            P::fold(&wanted, &mut place.states, connection).await?;
+            let written = if waiting.is_empty() { P::write_with(&mut place.states, &step, connection).await? } else { None };
+            match written {
+                Some(taken) => taken,
+                None => write_all::<P>(&mut place.states, &step, &waiting, connection).await?,
             }
-            return Ok(moved);
+        };
+        if taken {
+            self.reached(place, last.position);
         }
-        self.sealer.open_all(&mut wanted).await?;
-        let mut transaction = connection.begin().await?;
-        if !self.advance(last.position, place, &mut transaction).await? {
-            return Ok(false);
-        }
-        park_behind::<P>(&waiting, &mut transaction).await?;
-        P::fold(&wanted, &mut place.states, &mut transaction).await?;
-        P::write(&mut place.states, &mut transaction).await?;
-        transaction.commit().await?;
-        self.reached(place, last.position);
-        Ok(true)
+        Ok(taken)
     }
+}
 
-    /// Moves the checkpoint; it is live again once it has come to the head. `false`: it is not where it was left.
-    async fn advance(&self, position: i64, place: &Place<P>, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-        let moved = sqlx::query(
-            "UPDATE checkpoint SET position = $2, updated_at = $4,
-                                   status = CASE WHEN status = 'live'
-                                                   OR $2 >= (SELECT last_position FROM event_batch ORDER BY batch DESC LIMIT 1)
-                                                 THEN 'live' ELSE status END
-             WHERE projection = $1 AND position = $3 AND revision = $5 AND status <> 'paused'",
-        )
-        .bind(P::NAME)
-        .bind(position)
-        .bind(place.position)
-        .bind(infra::clock::now())
-        .bind(place.revision)
-        .execute(connection)
-        .await?;
-        Ok(moved.rows_affected() == 1)
+/// Writes what was folded, and parks what waits behind something parked, in one transaction with the step. `false`: it was not
+/// taken, nothing is written.
+async fn write_all<P: Projection>(
+    states: &mut P::States,
+    step: &Step,
+    waiting: &[StoredEvent],
+    connection: &mut PgConnection,
+) -> Result<bool, ApplyError> {
+    let mut transaction = connection.begin().await?;
+    if !step.take(&mut transaction).await? {
+        return Ok(false);
     }
+    park_behind::<P>(waiting, &mut transaction).await?;
+    P::write(states, &mut transaction).await?;
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// Reads the log ahead of whoever folds it, until its end or an error.
@@ -498,17 +562,28 @@ async fn park_behind<P: Projection>(waiting: &[StoredEvent], connection: &mut Pg
     Ok(())
 }
 
-/// Empties a projection and sets it back to the log's beginning; its projector then reads the whole log anew.
+/// Has a projection made anew: its projector empties it in a moment, then reads the whole log again.
 pub async fn rebuild<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
     sqlx::query(
-        "UPDATE checkpoint SET position = 0, revision = revision + 1,
-                               status = CASE WHEN EXISTS (SELECT FROM events) THEN 'rebuilding' ELSE 'live' END
-         WHERE projection = $1",
+        "UPDATE checkpoint SET status = 'rebuilding', to_be_emptied = true, revision = revision + 1
+         WHERE projection = $1 AND EXISTS (SELECT FROM events)",
     )
     .bind(P::NAME)
-    .execute(&mut *transaction)
+    .execute(pool)
     .await?;
+    Ok(())
+}
+
+/// Empties a projection that is to be, and sets it back to the log's beginning.
+async fn empty<P: Projection>(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    let set_back = sqlx::query(
+        "UPDATE checkpoint SET position = 0, to_be_emptied = false, revision = revision + 1
+         WHERE projection = $1 AND to_be_emptied",
+    );
+    if set_back.bind(P::NAME).execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Ok(());
+    }
     let tables: Vec<String> = sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = $1")
         .bind(schema::<P>())
         .fetch_all(&mut *transaction)

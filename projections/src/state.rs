@@ -162,6 +162,12 @@ pub fn strides<'c, 'a, A>(changed: &'c [Changed<'a, A>]) -> impl Iterator<Item =
     })
 }
 
+/// Whether one statement writes all of it.
+#[must_use]
+pub fn is_one_stride<A>(changed: &[Changed<'_, A>]) -> bool {
+    strides(changed).nth(1).is_none()
+}
+
 /// How much the rows of these states hold.
 #[must_use]
 pub fn json_bytes<A>(changed: &[Changed<'_, A>]) -> usize {

@@ -1,6 +1,7 @@
 //! Stock as it is read: what can be had of each variant, summed over its locations, and the whole item behind it.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use cqrs_es::Aggregate;
 use domain::event::Event;
@@ -9,8 +10,8 @@ use domain::inventory::{Level, Part, StockEvent, StockItem, StockPolicy};
 use infra::event_log::StoredEvent;
 use sqlx::{FromRow, PgConnection, PgPool};
 
-use crate::projector::{ApplyError, Projection};
-use crate::state::{Changed, Folded, json_bytes, strides};
+use crate::projector::{ApplyError, Projection, Step};
+use crate::state::{Changed, Folded, is_one_stride, json_bytes, strides};
 
 /// The table `stock`, one row to a variant.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,12 +40,22 @@ impl Projection for StockProjection {
     async fn write(states: &mut StockStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
         let items = states.items.unwritten()?;
         for items in strides(&items) {
-            put(items, &states.sold, connection).await?;
+            put(items, &states.sold, &Step::TAKEN, connection).await?;
         }
         let bytes = json_bytes(&items);
-        states.items.written(bytes);
-        states.sold.clear();
+        states.written(bytes);
         Ok(())
+    }
+
+    async fn write_with(states: &mut StockStates, step: &Step, connection: &mut PgConnection) -> Result<Option<bool>, ApplyError> {
+        let items = states.items.unwritten()?;
+        if !is_one_stride(&items) {
+            return Ok(None);
+        }
+        let taken = put(&items, &states.sold, step, connection).await?;
+        let bytes = json_bytes(&items);
+        states.written(bytes);
+        Ok(Some(taken))
     }
 }
 
@@ -54,6 +65,13 @@ pub struct StockStates {
     items: Folded<StockItem>,
     /// Units given to orders, by variant.
     sold: HashMap<String, i64>,
+}
+
+impl StockStates {
+    fn written(&mut self, bytes: usize) {
+        self.items.written(bytes);
+        self.sold.clear();
+    }
 }
 
 /// The numbers of one variant, in units.
@@ -166,36 +184,46 @@ fn level(item: &Changed<'_, StockItem>) -> Result<StockLevel, ApplyError> {
     Ok(StockLevel::of(item.id.parse().map_err(poison)?, item.position, item.state))
 }
 
-async fn put(items: &[Changed<'_, StockItem>], sold: &HashMap<String, i64>, connection: &mut PgConnection) -> Result<(), ApplyError> {
-    let levels: Vec<StockLevel> = items.iter().map(level).collect::<Result<_, _>>()?;
-    sqlx::query(
-        "INSERT INTO stock (id, version, position, state, on_hand, allocated, reserved, available, policy,
+static PUT: LazyLock<String> = LazyLock::new(|| {
+    Step::statement(
+        "items AS (
+         INSERT INTO stock (id, version, position, state, on_hand, allocated, reserved, available, policy,
                             backorder_left, sold, created_at)
          SELECT id, version, position, state::json, on_hand, allocated, reserved, available, policy,
                 backorder_left, sold, created_at
-         FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[],
-                     $8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::timestamptz[])
+         FROM unnest($6::text[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
+                     $13::bigint[], $14::text[], $15::bigint[], $16::bigint[], $17::timestamptz[])
               AS s(id, version, position, state, on_hand, allocated, reserved, available, policy,
                    backorder_left, sold, created_at)
+         WHERE (SELECT is_taken FROM step)
          ON CONFLICT ON CONSTRAINT stock_pk DO UPDATE
          SET version = EXCLUDED.version, position = EXCLUDED.position, state = EXCLUDED.state,
              on_hand = EXCLUDED.on_hand, allocated = EXCLUDED.allocated, reserved = EXCLUDED.reserved,
              available = EXCLUDED.available, policy = EXCLUDED.policy,
-             backorder_left = EXCLUDED.backorder_left, sold = stock.sold + EXCLUDED.sold",
+             backorder_left = EXCLUDED.backorder_left, sold = stock.sold + EXCLUDED.sold)",
     )
-    .bind(items.iter().map(|i| i.id).collect::<Vec<_>>())
-    .bind(items.iter().map(|i| i.version).collect::<Vec<_>>())
-    .bind(items.iter().map(|i| i.position).collect::<Vec<_>>())
-    .bind(items.iter().map(|i| i.json.as_str()).collect::<Vec<_>>())
-    .bind(levels.iter().map(|l| l.on_hand).collect::<Vec<_>>())
-    .bind(levels.iter().map(|l| l.allocated).collect::<Vec<_>>())
-    .bind(levels.iter().map(|l| l.reserved).collect::<Vec<_>>())
-    .bind(levels.iter().map(|l| l.available).collect::<Vec<_>>())
-    .bind(levels.iter().map(|l| l.policy.as_str()).collect::<Vec<_>>())
-    .bind(levels.iter().map(|l| l.backorder_left).collect::<Vec<_>>())
-    .bind(items.iter().map(|i| sold.get(i.id).copied().unwrap_or(0)).collect::<Vec<_>>())
-    .bind(items.iter().map(|i| i.first_recorded_at).collect::<Vec<_>>())
-    .execute(connection)
-    .await?;
-    Ok(())
+});
+
+async fn put(
+    items: &[Changed<'_, StockItem>],
+    sold: &HashMap<String, i64>,
+    step: &Step,
+    connection: &mut PgConnection,
+) -> Result<bool, ApplyError> {
+    let levels: Vec<StockLevel> = items.iter().map(level).collect::<Result<_, _>>()?;
+    let put = step
+        .bind(&PUT)
+        .bind(items.iter().map(|i| i.id).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.version).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.position).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.json.as_str()).collect::<Vec<_>>())
+        .bind(levels.iter().map(|l| l.on_hand).collect::<Vec<_>>())
+        .bind(levels.iter().map(|l| l.allocated).collect::<Vec<_>>())
+        .bind(levels.iter().map(|l| l.reserved).collect::<Vec<_>>())
+        .bind(levels.iter().map(|l| l.available).collect::<Vec<_>>())
+        .bind(levels.iter().map(|l| l.policy.as_str()).collect::<Vec<_>>())
+        .bind(levels.iter().map(|l| l.backorder_left).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| sold.get(i.id).copied().unwrap_or(0)).collect::<Vec<_>>())
+        .bind(items.iter().map(|i| i.first_recorded_at).collect::<Vec<_>>());
+    Ok(put.fetch_one(connection).await?)
 }

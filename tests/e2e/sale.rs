@@ -1,6 +1,8 @@
 //! One sale, from search to the order's history; and the errors that a shopper meets on the way.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use reqwest::Method;
 use serde_json::json;
@@ -51,6 +53,72 @@ async fn a_shopper_finds_buys_and_sees_the_order_while_an_analyst_follows_the_lo
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
 }
 
+/// Whoever looks while the shop sells is not told of wrongs that are none, nor, while read models are made anew, that there is
+/// nothing on sale.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_that_sells_is_verified_and_its_read_models_are_made_anew() {
+    let shop = Arc::new(Shop::empty().await);
+    shop.product("CUP-1", "5.00", 100_000).await;
+    let sold = Arc::new(AtomicU32::new(0));
+    let selling: Vec<_> = (0..4)
+        .map(|_| {
+            let (shop, sold) = (Arc::clone(&shop), Arc::clone(&sold));
+            infra::task::spawn(async move {
+                loop {
+                    buy_patiently(&shop, "CUP-1").await;
+                    sold.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let before = sold.load(Ordering::SeqCst);
+        let (code, out, err) = shop.cli_code(&["verify"]);
+        assert_eq!(code, 0, "{out}{err}");
+        for projection in ["product", "stock", "cart", "order"] {
+            shop.cli(&["rebuild", projection, "--watch"]);
+        }
+        assert!(sold.load(Ordering::SeqCst) > before, "nobody bought meanwhile");
+        let failed = selling.iter().any(tokio::task::JoinHandle::is_finished);
+        assert!(!failed, "a shopper was turned away");
+    }
+    selling.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// A whole visit of one who repeats what is answered 503, and takes every other answer for the truth.
+async fn buy_patiently(shop: &Shop, sku: &str) {
+    let found = patiently(shop, Method::GET, &format!("/v1/products?sku={sku}"), None).await.expect(200);
+    assert_eq!(found.int("/total"), 1, "{}", found.text);
+    let categories = patiently(shop, Method::GET, "/v1/categories", None).await.expect(200);
+    assert!(categories.body["items"].is_array(), "{}", categories.text);
+    let cart = patiently(shop, Method::POST, "/v1/carts", Some(json!({ "currency": "EUR", "country": "DE" }))).await.expect(201);
+    let cart = format!("/v1/carts/{}", cart.str("/id"));
+    let line = Some(json!({ "sku": sku, "quantity": 1 }));
+    patiently(shop, Method::POST, &format!("{cart}/lines"), line).await.expect(200);
+    let contact = Some(crate::shop::contact("mira.okafor@example.org", "Mira Okafor"));
+    patiently(shop, Method::PUT, &format!("{cart}/contact"), contact).await.expect(200);
+    let options = patiently(shop, Method::GET, &format!("{cart}/shipping-options"), None).await.expect(200);
+    let option = Some(json!({ "id": options.str("/items/0/id") }));
+    let chosen = patiently(shop, Method::PUT, &format!("{cart}/shipping-option"), option).await.expect(200);
+    let shown = patiently(shop, Method::GET, &format!("{cart}?token_position={}", chosen.token.unwrap()), None).await.expect(200);
+    assert!(shown.int("/lines/0/available") > 0, "{}", shown.text);
+    let payment = Some(json!({ "payment": { "provider": "sandbox", "token": "tok_approve" } }));
+    let order = patiently(shop, Method::POST, &format!("{cart}/checkout"), payment).await.expect(201);
+    let path = format!("/v1/orders/{}?token={}", order.str("/id"), order.str("/order_token"));
+    patiently(shop, Method::GET, &format!("{path}&token_position={}", order.token.unwrap()), None).await.expect(200);
+}
+
+async fn patiently(shop: &Shop, method: Method, path: &str, body: Option<serde_json::Value>) -> crate::shop::Answer {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let answer = shop.send(method.clone(), path, body.clone(), &[]).await.unwrap();
+        if answer.status.as_u16() != 503 || std::time::Instant::now() > until {
+            return answer;
+        }
+        crate::shop::pause(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_card_leaves_the_stock_and_lets_the_shopper_try_again() {
     let shop = Shop::empty().await;
@@ -90,6 +158,8 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         (shop.send(Method::GET, "/v1/products", None, &[("authorization", "Bearer x")]).await.unwrap(), 401, "invalid_token"),
         (shop.get_after("/v1/products", "1.999999999").await, 409, "position_unknown"),
         (shop.get("/v1/products/%00").await, 400, "invalid_parameter"),
+        (shop.staff(Method::GET, "/v1/events?after=1.-3", None).await, 400, "invalid_parameter"),
+        (shop.staff(Method::GET, "/v1/events?after=1.999999999", None).await, 409, "position_unknown"),
         (shop.put(&format!("/v1/carts/{cart}/contact"), json!({ "email": "no", "shipping_address": { "name": "", "line1": "", "city": "", "postal_code": "", "country": "Germany" } })).await, 422, "validation_failed"),
     ];
     for (answer, status, code) in cases {
@@ -101,6 +171,31 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
     let negative = shop.post(&lines, json!({ "sku": "MUG-1", "quantity": -1 })).await.expect(422);
     assert_eq!((negative.str("/errors/0/pointer"), negative.str("/errors/0/code")), ("/quantity".to_owned(), "invalid".to_owned()));
     assert!(negative.str("/detail").ends_with("expected a whole number that is not negative"), "{}", negative.text);
+    for (args, code, said) in [
+        (["rebuild", "nothing"].as_slice(), 2, "possible values: product, stock, cart, order, search"),
+        (&["events", "--after", "1.999999999"], 1, "never written"),
+        (&["events", "--after", "999999999"], 1, "the log ends at"),
+        (&["events", "--after", "1.-3"], 2, "a token like 1.1200"),
+    ] {
+        let (exited, out, err) = shop.cli_code(args);
+        assert_eq!(exited, code, "{args:?}: {out}{err}");
+        assert!(err.contains(said), "{args:?}: {err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_left_the_shop_is_shown_so_in_the_cart_and_is_not_sold() {
+    let shop = Shop::empty().await;
+    shop.product("GONE-1", "9.50", 5).await;
+    let cart = shop.cart(&[("GONE-1", 1)]).await;
+    let file = shop.dir.join("archived.csv");
+    std::fs::write(&file, "Handle,Title,Variant SKU,Variant Price,Status\ngone-1,Product GONE-1,GONE-1,9.50,archived\n").unwrap();
+    shop.cli(&["import", "products", file.to_str().unwrap()]);
+    let shown = shop.get(&format!("/v1/carts/{cart}")).await.expect(200);
+    assert_eq!((shown.int("/lines/0/available"), shown.body["lines"][0]["total"].is_null()), (0, true), "{}", shown.text);
+    assert_eq!(shown.str("/lines/0/title"), "Product GONE-1");
+    let refused = shop.checkout(&cart, "tok_approve").await.expect(409);
+    assert_eq!((refused.str("/code"), refused.str("/lines/0/sku")), ("insufficient_stock".to_owned(), "GONE-1".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

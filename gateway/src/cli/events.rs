@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use commands::answer::Position;
 use indicatif::ProgressBar;
 use infra::event_log::{self, Epoch, PAGE_EVENTS_MAX, StoredEvent};
 use infra::feed::Feed;
 use infra::{cloud_event, postgres};
 
-use crate::http::event::Filter;
+use crate::http::event::{Filter, Place, find};
+use crate::http::problem::Problem;
 use crate::shop::{self, Shop};
 
 const CONNECTIONS_MAX: u32 = 1;
@@ -24,12 +24,12 @@ pub struct Options {
     /// Folder of the shop that `daybook up` runs; `DATABASE_URL` goes before it.
     #[arg(long, env = "DAYBOOK_DATA_DIR", default_value = shop::DATA_DIR)]
     data_dir: PathBuf,
-    /// Only events after this position or token.
+    /// Only events after this position, token or time.
     #[arg(long, default_value = "0", value_parser = parse_place)]
-    after: i64,
-    /// Only events up to this position or token.
+    after: Place,
+    /// Only events up to this position, which may be one to come, or this token or time.
     #[arg(long, value_parser = parse_place)]
-    until: Option<i64>,
+    until: Option<Place>,
     /// Most events that are printed.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -60,10 +60,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         .await
         .context("can't connect to Postgres; is the shop up? (`daybook doctor` says more)")?;
     let Format::Ndjson = options.format;
+    let from = find(&pool, "--after", options.after).await.map_err(|problem| refused(&problem))?;
+    let until = match options.until {
+        None => i64::MAX,
+        Some(Place::Position(position)) => position,
+        Some(place) => find(&pool, "--until", place).await.map_err(|problem| refused(&problem))?,
+    };
     let mut print = Print {
         filter: Filter::new(options.context.as_deref(), options.kind.as_deref(), None),
         epochs: event_log::epochs(&pool).await?,
-        until: options.until.unwrap_or(i64::MAX),
+        until,
         left: options.limit.unwrap_or(u64::MAX),
         bar: match options.output {
             Some(_) => ProgressBar::new_spinner().with_message("events"),
@@ -73,7 +79,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     print.bar.enable_steady_tick(PROGRESS_INTERVAL);
     let printed = if options.follow {
-        let mut tail = Feed::new(pool).tail(options.after);
+        let mut tail = Feed::new(pool).tail(from);
         let all = async {
             while print.page(&tail.next().await?)? {}
             anyhow::Ok(())
@@ -83,7 +89,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             signal = crate::until_signal() => signal,
         }
     } else {
-        let mut after = options.after;
+        let mut after = from;
         loop {
             let events = event_log::page(&pool, after, print.until, PAGE_EVENTS_MAX).await?;
             let Some(last) = events.last() else {
@@ -148,21 +154,26 @@ fn is_closed(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
-/// `1200`, or the token `1.1200`.
-fn parse_place(text: &str) -> Result<i64, String> {
-    let position = text.parse().ok().or_else(|| text.parse::<Position>().ok().map(|token| token.position));
-    position.filter(|&position| position >= 0).ok_or_else(|| "a position like 1200, or a token like 1.1200".to_owned())
+fn parse_place(text: &str) -> Result<Place, String> {
+    Place::parse(text).ok_or_else(|| "a position like 1200, a token like 1.1200, or a time like 2026-05-01T12:00:00Z".to_owned())
+}
+
+fn refused(problem: &Problem) -> anyhow::Error {
+    anyhow::anyhow!("{}", problem.detail())
 }
 
 #[cfg(test)]
 mod tests {
+    use commands::answer::Position;
+
     use super::*;
 
     #[test]
     fn a_place_is_a_position_or_a_token() {
-        assert_eq!(parse_place("1200"), Ok(1_200));
-        assert_eq!(parse_place("2.1200"), Ok(1_200));
+        assert_eq!(parse_place("1200"), Ok(Place::Position(1_200)));
+        assert_eq!(parse_place("2.1200"), Ok(Place::Token(Position { epoch: 2, position: 1_200 })));
         assert!(parse_place("-1").is_err());
+        assert!(parse_place("1.-1").is_err());
         assert!(parse_place("yesterday").is_err());
     }
 }

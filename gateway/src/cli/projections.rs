@@ -54,7 +54,7 @@ pub async fn rebuild(shop: &Shop, name: &str, watch: bool) -> anyhow::Result<()>
         let found = status.projections.iter().find(|projection| projection.name == name);
         let found = found.with_context(|| format!("the shop has no read model {name} any more"))?;
         bar.set_position(u64::try_from(found.checkpoint.min(begun.head_position))?);
-        if found.checkpoint >= begun.head_position {
+        if found.checkpoint >= begun.head_position && found.status != "rebuilding" {
             break;
         }
         if found.status == "paused" {

@@ -102,8 +102,8 @@ impl Caller {
         let Some(text) = query.or(header) else {
             return Ok(None);
         };
-        let token = text.parse().ok().filter(|token: &Position| token.epoch > 0 && token.position >= 0);
-        token.map(Some).ok_or_else(|| Problem::new("invalid_parameter", "Consistency-Token must be one that an answer carried"))
+        let token = text.parse().map(Some);
+        token.map_err(|_| Problem::new("invalid_parameter", "Consistency-Token must be one that an answer carried"))
     }
 
     /// Seconds of `Prefer: wait=N`.

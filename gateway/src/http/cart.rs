@@ -15,7 +15,6 @@ use domain::id::{CartKey, LineId, MethodId, ProductId, SubjectId, VariantId};
 use domain::money::Money;
 use domain::personal::{Personal, Purpose};
 use infra::sealing::KeyScope;
-use projections::product;
 use projections::state::Row;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -359,7 +358,7 @@ impl App {
             Problem::new("validation_failed", "name the variant by sku or variant_id").error("/sku", "required", "is needed, or variant_id")
         })?;
         let variant_id: VariantId = text.parse().map_err(|_| missing())?;
-        let product_id = self.cache.product_of(variant_id, at.position).await?.ok_or_else(missing)?;
+        let product_id = self.cache.product_ids_of(&[variant_id], at.position).await?.remove(&variant_id).ok_or_else(missing)?;
         Ok(Sellable { product_id, variant_id })
     }
 
@@ -378,9 +377,14 @@ impl App {
 
     /// Which product each of the cart's variants is of, if it still is of one.
     pub(super) async fn product_ids_of(&self, cart: &Cart) -> Result<HashMap<VariantId, Option<ProductId>>, Problem> {
-        self.checkpoints.of("product").await?;
+        let at = self.checkpoints.of("product").await?;
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
-        let found: HashMap<VariantId, ProductId> = product::of_variants(&self.pool, &variants).await?.into_iter().collect();
+        let found = self.cache.product_ids_of(&variants, at.position).await?;
+        if variants.iter().any(|variant_id| !found.contains_key(variant_id)) {
+            // What is gone is refused, and the refusal kept: not because the read model is just being made anew.
+            self.checkpoints.forget();
+            self.checkpoints.of("product").await?;
+        }
         Ok(variants.into_iter().map(|variant_id| (variant_id, found.get(&variant_id).copied())).collect())
     }
 

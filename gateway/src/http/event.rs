@@ -119,14 +119,14 @@ pub struct StreamBody {
 
 /// A place in the log as callers write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub enum Place {
     Position(i64),
     Token(Position),
     Time(DateTime<Utc>),
 }
 
 impl Place {
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let position = text.parse().ok().filter(|&position| position >= 0).map(Self::Position);
         let token = || text.parse().ok().map(Self::Token);
         position.or_else(token).or_else(|| parse_time(text).map(Self::Time))
@@ -149,6 +149,11 @@ pub async fn resolve(pool: &PgPool, name: &str, text: &str) -> Result<i64, Probl
     let place = Place::parse(text).ok_or_else(|| {
         Problem::new("invalid_parameter", format!("{name} must be a position, a token or an RFC 3339 time, not {text:?}"))
     })?;
+    find(pool, name, place).await
+}
+
+/// As [`resolve`], of a place that was parsed.
+pub async fn find(pool: &PgPool, name: &str, place: Place) -> Result<i64, Problem> {
     match place {
         Place::Time(at) => Ok(event_log::position_at(pool, at).await?),
         Place::Token(token) => check_token(pool, token).await.map(|()| token.position),

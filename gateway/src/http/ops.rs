@@ -41,6 +41,9 @@ const SPEED_SAMPLE: Duration = Duration::from_millis(100);
 /// Longest wait for the search replica to begin a rebuild; a small log may be read anew between two looks.
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(500);
 const BEGIN_POLL: Duration = Duration::from_millis(2);
+/// Longest wait for a projector to empty its read model; without one it is emptied when one runs again.
+const EMPTIED_TIMEOUT: Duration = Duration::from_secs(3);
+const EMPTIED_POLL: Duration = Duration::from_millis(20);
 /// Verifications at the same time: each reads the whole log.
 static VERIFYING: Semaphore = Semaphore::const_new(1);
 
@@ -168,7 +171,7 @@ pub async fn act(
         }
         // Other readers of the log keep a checkpoint, too; what they did can't be done anew.
         (name, _) if !projections::NAMES.contains(&name) => return Err(Problem::not_found("projection")),
-        (_, Action::Rebuild) => rebuild(&app.pool, &name).await?,
+        (_, Action::Rebuild) => rebuild(&app.pool, &name, head.position).await?,
         (_, Action::Pause) => pause(&app.pool, &name).await?,
         (_, Action::Resume) => resume(&app.pool, &name).await?,
     };
@@ -232,7 +235,7 @@ async fn relay_position(app: &App) -> Option<i64> {
     i64::try_from(stream.cached_info().state.last_sequence).ok()
 }
 
-/// Returns when the replica has begun, so that who watches its position does not see the old one.
+/// Returns when the replica has begun, so that whoever watches its position does not see the old one.
 async fn rebuild_search(app: &App, head: i64) -> String {
     app.search.rebuild();
     let until = Instant::now() + BEGIN_TIMEOUT;
@@ -242,16 +245,26 @@ async fn rebuild_search(app: &App, head: i64) -> String {
     "rebuilding".to_owned()
 }
 
-async fn rebuild(pool: &PgPool, name: &str) -> Result<String, Problem> {
-    if projections::rebuild(pool, name).await? {
-        return Ok("rebuilding".to_owned());
+/// As [`rebuild_search`], of a projection.
+async fn rebuild(pool: &PgPool, name: &str, head: i64) -> Result<String, Problem> {
+    if !projections::rebuild(pool, name).await? {
+        return Err(Problem::not_found("projection"));
     }
-    Err(Problem::not_found("projection"))
+    let until = Instant::now() + EMPTIED_TIMEOUT;
+    let is_to_begin = "SELECT to_be_emptied FROM checkpoint WHERE projection = $1";
+    while head > 0 && Instant::now() < until && sqlx::query_scalar(is_to_begin).bind(name).fetch_one(pool).await? {
+        sleep(EMPTIED_POLL).await;
+    }
+    Ok("rebuilding".to_owned())
 }
 
 async fn pause(pool: &PgPool, name: &str) -> Result<String, Problem> {
-    let status = sqlx::query_scalar("UPDATE checkpoint SET status = 'paused' WHERE projection = $1 RETURNING status").bind(name);
-    status.fetch_optional(pool).await?.ok_or_else(|| Problem::not_found("projection"))
+    let paused: Option<String> =
+        sqlx::query_scalar("UPDATE checkpoint SET status = 'paused' WHERE projection = $1 AND status <> 'rebuilding' RETURNING status")
+            .bind(name)
+            .fetch_optional(pool)
+            .await?;
+    paused.ok_or_else(|| Problem::new("invalid_state", "the projection is being made anew; pause it when it is live again"))
 }
 
 async fn resume(pool: &PgPool, name: &str) -> Result<String, Problem> {

@@ -130,6 +130,11 @@ impl Problem {
         self
     }
 
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     #[cfg(test)]
     pub fn code(&self) -> &'static str {
         self.0.code

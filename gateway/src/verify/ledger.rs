@@ -1,7 +1,8 @@
 //! The payment provider's books against ours: no money that only one of the two knows.
 //!
-//! While an operation is open the provider may be ahead of us; we may never be ahead of it. A page with a difference is
-//! looked at again before it is reported, since both sides go on.
+//! Both sides go on meanwhile: ours is taken as of a position from before the provider is asked, so we may never be ahead of
+//! it. It may be ahead of us while an operation is open, and for as long as its word is on its way: a page with a difference is
+//! looked at again before it is reported. A payment that has moved on since that position is not judged.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use commands::answer::Failure;
 use commands::loader::Loader;
 use domain::payment::Payment;
+use infra::event_log;
 use infra::sealing::SealError;
 use serde::Deserialize;
 use tokio::time::sleep;
@@ -44,34 +46,42 @@ struct Totals {
 
 /// Compares every payment of either side.
 pub(super) async fn compare(loader: &Loader, url: &str, report: &mut Report) -> Result<(), VerifyError> {
+    let begun_at = event_log::head(loader.pool()).await?.position;
     let mut seen = HashSet::new();
     let mut after = Some(0);
     while let Some(place) = after {
-        let mut page = match fetch(url, place).await {
-            Ok(page) => page,
-            Err(error) => {
-                unreachable(report, &error);
+        let mut looked = look(loader, url, place).await;
+        if matches!(&looked, Ok((_, found)) if !found.is_empty()) {
+            sleep(AGAIN_AFTER).await;
+            looked = look(loader, url, place).await;
+        }
+        let (page, found) = match looked {
+            Ok(looked) => looked,
+            Err(LookError::Provider(error)) => {
+                report.unchecked.push(format!("the ledger: the payment provider does not answer ({error})"));
                 return Ok(());
             }
+            Err(LookError::Ours(error)) => return Err(error),
         };
-        let mut found = differences(loader, &page).await?;
-        if !found.is_empty() {
-            sleep(AGAIN_AFTER).await;
-            page = match fetch(url, place).await {
-                Ok(page) => page,
-                Err(error) => {
-                    unreachable(report, &error);
-                    return Ok(());
-                }
-            };
-            found = differences(loader, &page).await?;
-        }
         report.payments += page.payments.len() as u64;
         report.add(found);
         after = page.next_after;
         seen.extend(page.payments.into_iter().map(|totals| totals.merchant_reference));
     }
-    only_ours(loader, &seen, report).await
+    only_ours(loader, &seen, begun_at, report).await
+}
+
+enum LookError {
+    Provider(reqwest::Error),
+    Ours(VerifyError),
+}
+
+/// A page of the provider's ledger, and what ours says differently.
+async fn look(loader: &Loader, url: &str, after: u64) -> Result<(Page, Vec<Discrepancy>), LookError> {
+    let position = event_log::head(loader.pool()).await.map_err(|error| LookError::Ours(error.into()))?.position;
+    let page = fetch(url, after).await.map_err(LookError::Provider)?;
+    let found = differences(loader, &page, position).await.map_err(LookError::Ours)?;
+    Ok((page, found))
 }
 
 async fn fetch(url: &str, after: u64) -> Result<Page, reqwest::Error> {
@@ -80,24 +90,24 @@ async fn fetch(url: &str, after: u64) -> Result<Page, reqwest::Error> {
     page.send().await?.error_for_status()?.json().await
 }
 
-fn unreachable(report: &mut Report, error: &reqwest::Error) {
-    report.unchecked.push(format!("the ledger: the payment provider does not answer ({error})"));
-}
-
-async fn differences(loader: &Loader, page: &Page) -> Result<Vec<Discrepancy>, VerifyError> {
+async fn differences(loader: &Loader, page: &Page, position: i64) -> Result<Vec<Discrepancy>, VerifyError> {
     let mut found = Vec::new();
     for theirs in &page.payments {
-        if let Some(ours) = ours(loader, &theirs.merchant_reference, &mut found).await? {
-            found.extend(difference(theirs, &ours).map(|detail| at(&theirs.merchant_reference, detail)));
+        let id = theirs.merchant_reference.as_str();
+        let Some((then, version)) = ours(loader, id, position, &mut found).await? else { continue };
+        if let Some(detail) = difference(theirs, &then)
+            && ours(loader, id, i64::MAX, &mut found).await?.is_some_and(|(_, now)| now == version)
+        {
+            found.push(at(id, detail));
         }
     }
     Ok(found)
 }
 
-/// Our side of a payment; a stream that can't be read is a discrepancy and no reason to stop.
-async fn ours(loader: &Loader, id: &str, found: &mut Vec<Discrepancy>) -> Result<Option<Payment>, VerifyError> {
-    match loader.load::<Payment>(id).await {
-        Ok((payment, _)) => Ok(Some(payment)),
+/// Our side of a payment as of a position, and its version; a stream that can't be read is a discrepancy and no reason to stop.
+async fn ours(loader: &Loader, id: &str, position: i64, found: &mut Vec<Discrepancy>) -> Result<Option<(Payment, i64)>, VerifyError> {
+    match loader.load_as_of::<Payment>(id, position).await {
+        Ok(payment) => Ok(Some(payment)),
         Err(Failure::Decode(_) | Failure::Seal(SealError::Broken | SealError::Key | SealError::Payload)) => {
             found.push(at(id, "our events of it can't be read"));
             Ok(None)
@@ -126,16 +136,17 @@ fn difference(theirs: &Totals, ours: &Payment) -> Option<String> {
     Some(format!("the provider has {what} {theirs} {} (minor units), we have {ours}", currency.as_str()))
 }
 
-/// Payments of ours with money that the provider does not know of.
-async fn only_ours(loader: &Loader, seen: &HashSet<String>, report: &mut Report) -> Result<(), VerifyError> {
+/// Payments of ours that had money at `position`, and that the provider, asked later, does not know of.
+async fn only_ours(loader: &Loader, seen: &HashSet<String>, position: i64, report: &mut Report) -> Result<(), VerifyError> {
     let mut after = String::new();
     loop {
         let ids: Vec<String> = sqlx::query_scalar(
-            "SELECT DISTINCT aggregate_id FROM events WHERE aggregate_type = 'payment' AND aggregate_id > $1
+            "SELECT aggregate_id FROM events WHERE aggregate_type = 'payment' AND aggregate_id > $1 AND sequence = 1 AND position <= $3
              ORDER BY aggregate_id LIMIT $2",
         )
         .bind(&after)
         .bind(PAGE_IDS_MAX)
+        .bind(position)
         .fetch_all(loader.pool())
         .await?;
         let Some(last) = ids.last() else {
@@ -144,7 +155,7 @@ async fn only_ours(loader: &Loader, seen: &HashSet<String>, report: &mut Report)
         after.clone_from(last);
         for id in ids.iter().filter(|id| !seen.contains(*id)) {
             let mut found = Vec::new();
-            if ours(loader, id, &mut found).await?.is_some_and(|ours| ours.authorized() > 0) {
+            if ours(loader, id, position, &mut found).await?.is_some_and(|(ours, _)| ours.authorized() > 0) {
                 found.push(at(id, "we have the payment's money, the provider has never heard of it"));
             }
             report.add(found);

@@ -64,6 +64,10 @@ const SETTINGS: [(&str, &str); 21] = [
     ("log_error_verbosity", "terse"),
 ];
 
+/// Memory that a backend keeps from one statement to the next, in bytes: glibc would give it back and ask for it again, page by
+/// page, which was a twelfth of Postgres's processor time for an order.
+const KEPT_MEMORY: [(&str, &str); 2] = [("MALLOC_TRIM_THRESHOLD_", "4194304"), ("MALLOC_TOP_PAD_", "1048576")];
+
 /// The server program that `up` would use for a new data folder.
 pub async fn find_postgres(tools: &Tools) -> Result<Program, ChildServerError> {
     find(tools, None).await
@@ -195,6 +199,7 @@ impl Postgres {
     fn command(&self) -> Command {
         // INT is Postgres's fast shutdown; its TERM would wait for the clients.
         let mut command = self.account.command(&self.bin_dir.join("postgres"), "INT");
+        command.envs(KEPT_MEMORY);
         command.arg("-D").arg(&self.data).args(["-p", &self.port.to_string()]);
         command.args(["-c", &format!("unix_socket_directories={}", self.socket_dir().unwrap_or_default())]);
         for (name, value) in SETTINGS {
