@@ -370,8 +370,8 @@ impl<P: Projection> Projector<P> {
                 to = last_position;
             }
             if to > place.position && (ended || events >= UNWRITTEN_EVENTS_MAX || bytes >= UNWRITTEN_BYTES_MAX) {
-                let move_to = place.step(to);
-                if !write_all::<P>(&mut place.states, &move_to, &waiting, &mut connection).await? {
+                let last = place.step(to);
+                if !write_all::<P>(&mut place.states, &last, &waiting, &mut connection).await? {
                     return Ok(());
                 }
                 self.reached(place, to);

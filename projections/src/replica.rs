@@ -191,6 +191,8 @@ fn open_index(dir: &Path, head: i64) -> Result<SearchIndex, SearchError> {
 async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
+    // Before the snapshot is taken: a rebuild empties its tables for every snapshot, older ones too.
+    sqlx::query("LOCK TABLE product, category, stock IN ACCESS SHARE MODE").execute(&mut *transaction).await?;
     let at: Vec<(String, i64)> = sqlx::query_as("SELECT projection, position FROM checkpoint WHERE projection IN ('product', 'stock')")
         .fetch_all(&mut *transaction)
         .await?;
