@@ -68,7 +68,7 @@ pub struct Reactor {
     feed: Feed,
     query_after: chrono::Duration,
     lease: chrono::Duration,
-    return_url: String,
+    return_url: Option<String>,
     wake: Arc<Notify>,
     /// Calls that were taken from the log and are made at once.
     fresh: mpsc::Sender<Effect>,
@@ -118,7 +118,7 @@ impl Reactor {
             feed,
             query_after: ms(config.payments.query_after_ms),
             lease: ms(config.payments.provider_timeout_ms) + chrono::Duration::seconds(5),
-            return_url: format!("{}/", config.http.public_url),
+            return_url: Some(&config.http.public_url).filter(|url| !url.is_empty()).map(|url| format!("{url}/")),
             wake: Arc::new(Notify::new()),
             fresh,
             taken: Mutex::new(taken),
@@ -136,8 +136,11 @@ impl Reactor {
 
     async fn follow(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
+            // Calls are for the process that can record their outcomes.
+            tokio::select! { () = stop.cancelled() => return, () = self.writer.until_active(true) => {} }
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
+                () = self.writer.until_active(false) => continue,
                 ended = self.follow_log() => ended,
             };
             if let Err(error) = ended {
@@ -287,7 +290,7 @@ impl Reactor {
         let mut polls = tokio::time::interval(POLL_INTERVAL);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !stop.is_cancelled() {
-            if look {
+            if look && self.writer.is_active() {
                 let room = CALLS_MAX.saturating_sub(calls.len());
                 match self.due(room).await {
                     Ok(effects) => calls.extend(effects.into_iter().map(make)),
@@ -301,7 +304,7 @@ impl Reactor {
                     tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys and tokens stay for now");
                 }
             }
-            if fired_at.is_none_or(|fired_at| fired_at.elapsed() > POLL_INTERVAL) {
+            if self.writer.is_active() && fired_at.is_none_or(|fired_at| fired_at.elapsed() > POLL_INTERVAL) {
                 fired_at = Some(tokio::time::Instant::now());
                 if let Err(error) = self.fire_deadlines().await {
                     tracing::warn!(error = &error as &dyn std::error::Error, "deadlines can't be read");
@@ -465,7 +468,7 @@ impl Reactor {
                     amount,
                     currency: operation.amount.currency().as_str().to_owned(),
                     capture: false,
-                    return_url: Some(self.return_url.clone()),
+                    return_url: self.return_url.clone(),
                 };
                 provider.authorize(&request).await
             }

@@ -117,6 +117,15 @@ impl Writer {
         *self.active.borrow()
     }
 
+    /// Waits until this process is the one that writes, or is not any more.
+    pub async fn until_active(&self, active: bool) {
+        let mut now = self.active.clone();
+        if now.wait_for(|now| *now == active).await.is_err() {
+            // Nobody decides it any more: it stays as it is.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Runs a decision and lands it. May be called again with the same idempotency key to get the same answer.
     pub async fn execute<T, F>(&self, origin: &Origin, idempotency: Option<Idempotency>, decide: F) -> Result<Done<T>, CommandError>
     where

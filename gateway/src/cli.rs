@@ -3,6 +3,7 @@
 //! Exit codes: 0 ok, 1 failed, 2 usage, 3 found a discrepancy.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -382,6 +383,14 @@ async fn sandbox_psp(port: u16, data_dir: PathBuf, webhook_url: String, webhook_
     };
     crate::sandbox_psp::serve(listener, config, until).await?;
     Ok(())
+}
+
+/// Writes an answer to standard output. Whoever reads it may have had enough (`daybook verify | head`); the exit code still tells.
+pub fn say(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// The read models that can be made anew.

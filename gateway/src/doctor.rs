@@ -41,11 +41,7 @@ type Outcome = Result<String, (String, String)>;
 /// Exit code 1 if any check fails.
 pub async fn run(data_dir: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let checks = checks(data_dir).await;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&checks)?);
-    } else {
-        print!("{}", table(&checks));
-    }
+    crate::cli::say(&if json { serde_json::to_string_pretty(&checks)? + "\n" } else { table(&checks) })?;
     Ok(if checks.iter().all(|checked| checked.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

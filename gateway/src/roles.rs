@@ -29,6 +29,7 @@ use crate::app::App;
 use crate::auth::Tokens;
 use crate::http;
 use crate::http::reading::Checkpoints;
+use crate::observe;
 use crate::server;
 use crate::settings::Settings;
 
@@ -77,8 +78,8 @@ pub fn check(roles: &BTreeSet<Role>) -> anyhow::Result<()> {
     if roles.contains(&Role::Gateway) && !roles.contains(&Role::Search) {
         bail!("the role gateway answers searches from its own index: add the role search");
     }
-    if roles.contains(&Role::Reactor) && !roles.contains(&Role::Commands) {
-        bail!("the role reactor records outcomes through the writer: add the roles gateway and commands");
+    if roles.contains(&Role::Reactor) != roles.contains(&Role::Commands) {
+        bail!("the role reactor carries out what the process decides that writes: name commands and reactor both, or neither");
     }
     Ok(())
 }
@@ -99,8 +100,10 @@ pub async fn start(
     let nats = stream::connect(&config.nats_url).await.context("can't connect to NATS; check NATS_URL")?;
     let master = MasterKey::parse(&config.master_key).context("master_key")?;
     // Before anything is appended: positions that the stream has seen must not be given again.
-    if let Err(error) = history::reconcile(&pool, &async_nats::jetstream::new(nats.clone())).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the stream can't be held against the log; the relay will");
+    let context = async_nats::jetstream::new(nats.clone());
+    let reconciled = history::reconcile(&pool, &context).await;
+    if let Err(error) = &reconciled {
+        tracing::error!(error = error as &dyn std::error::Error, "the stream can't be held against the log; commands wait until it can");
     }
     let epoch = event_log::head(&pool).await?.epoch;
     let sealer = Sealer::new(pool.clone(), master.clone());
@@ -125,7 +128,12 @@ pub async fn start(
     let store = EventStore::new(pool.clone(), infra::clock::new_id());
     let (leads, active) = watch::channel(false);
     if roles.contains(&Role::Commands) {
-        writing.spawn("leadership", leadership::run(pool.clone(), Leading::Writer, leads, writing.stop_signal()));
+        let (pool, stop, is_one) = (pool.clone(), writing.stop_signal(), reconciled.is_ok());
+        writing.spawn("leadership", async move {
+            if is_one || history::until_reconciled(&pool, &context, &stop).await {
+                leadership::run(pool, Leading::Writer, leads, stop).await;
+            }
+        });
     }
     let (writer, task) = Writer::new(loader.clone(), store, Some(nats.clone()), Limits::from(&config.writer), active);
     writing.spawn("writer", commands::writer::run_until(task, writing.stop_signal()));
@@ -144,7 +152,8 @@ pub async fn start(
     let cache = Arc::new(ReadCache::new(pool.clone(), feed.clone()));
     following.spawn("cache", Arc::clone(&cache).run(stop_following.clone()));
     let checkpoints = Arc::new(Checkpoints::new(pool.clone(), progress));
-    following.spawn("checkpoints", Arc::clone(&checkpoints).run(stop_following));
+    following.spawn("checkpoints", Arc::clone(&checkpoints).run(stop_following.clone()));
+    following.spawn("lag", observe::export_lag(pool.clone(), Arc::clone(&search), stop_following));
     let app = Arc::new(App {
         settings: Settings::try_from(&config)?,
         tokens: Tokens::new(&config.token_key)?,

@@ -11,6 +11,7 @@ mod copy;
 mod fold;
 mod ledger;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -210,11 +211,7 @@ pub async fn run(shop: &Shop, json: bool) -> anyhow::Result<ExitCode> {
     })
     .await?;
     bar.finish_and_clear();
-    if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report);
-    }
+    crate::cli::say(&if json { serde_json::to_string_pretty(&report)? + "\n" } else { told(&report)? })?;
     Ok(match (report.discrepancies.is_empty(), report.unchecked.is_empty()) {
         (false, _) => ExitCode::from(EXIT_DISCREPANCY),
         (true, false) => ExitCode::FAILURE,
@@ -222,28 +219,30 @@ pub async fn run(shop: &Shop, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn print(report: &Report) {
+fn told(report: &Report) -> Result<String, std::fmt::Error> {
     let Report { head, batches, events, streams, messages, rows, payments, .. } = report;
-    println!("verified up to {head} in {:.1} s:", Duration::from_millis(report.duration_ms).as_secs_f64());
-    println!("  log          {events} events in {batches} batches, {streams} streams");
-    println!("  stream       {messages} messages");
-    println!("  read models  {rows} rows");
-    println!("  ledger       {payments} payments");
+    let mut text = String::new();
+    writeln!(text, "verified up to {head} in {:.1} s:", Duration::from_millis(report.duration_ms).as_secs_f64())?;
+    writeln!(text, "  log          {events} events in {batches} batches, {streams} streams")?;
+    writeln!(text, "  stream       {messages} messages")?;
+    writeln!(text, "  read models  {rows} rows")?;
+    writeln!(text, "  ledger       {payments} payments")?;
     for unchecked in &report.unchecked {
-        println!("not checked: {unchecked}");
+        writeln!(text, "not checked: {unchecked}")?;
     }
     if report.discrepancies.is_empty() {
-        println!("no discrepancy");
-        return;
+        writeln!(text, "no discrepancy{}", if report.unchecked.is_empty() { "" } else { " in what was checked" })?;
+        return Ok(text);
     }
     let found = report.discrepancies.len() as u64 + report.left_out;
-    println!("{found} {}:", if found == 1 { "discrepancy" } else { "discrepancies" });
+    writeln!(text, "{found} {}:", if found == 1 { "discrepancy" } else { "discrepancies" })?;
     for Discrepancy { check, place, detail } in &report.discrepancies {
-        println!("  {:<10} {place}: {detail}", check.name());
+        writeln!(text, "  {:<10} {place}: {detail}", check.name())?;
     }
     if report.left_out > 0 {
-        println!("  … and {} more", report.left_out);
+        writeln!(text, "  … and {} more", report.left_out)?;
     }
+    Ok(text)
 }
 
 impl Check {

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use crate::event_log;
 use crate::stream::{self, BATCH_HEADER, CHAIN_HEADER, EPOCH_HEADER, StreamError};
+use crate::task::CancellationToken;
 
 /// How often a process looks whether its epoch is still the log's.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -85,6 +86,17 @@ pub async fn reconcile(pool: &PgPool, context: &jetstream::Context) -> Result<St
     let opened = open(pool, seen_epoch, &reason).await?;
     context.delete_stream(stream::STREAM).await?;
     Ok(stream::ensure(context, u64::try_from(opened.first_position).unwrap_or(1)).await?)
+}
+
+/// Tries until log and stream are known to tell one history. `false`: stopped before.
+pub async fn until_reconciled(pool: &PgPool, context: &jetstream::Context, stop: &CancellationToken) -> bool {
+    loop {
+        tokio::select! { () = stop.cancelled() => return false, () = tokio::time::sleep(WATCH_INTERVAL) => {} }
+        let reconciled = tokio::select! { () = stop.cancelled() => return false, reconciled = reconcile(pool, context) => reconciled };
+        if reconciled.is_ok() {
+            return true;
+        }
+    }
 }
 
 /// Completes when the log is in another epoch than `epoch`: whatever is in memory may be of a lost future.

@@ -239,6 +239,12 @@ impl Sealer {
         Ok(())
     }
 
+    /// Whether a subject ever had a key; without one nothing of it was ever sealed.
+    pub async fn knows(&self, subject_id: Uuid) -> Result<bool, SealError> {
+        let known = sqlx::query_scalar("SELECT EXISTS (SELECT FROM subject_key WHERE subject_id = $1)");
+        Ok(known.bind(subject_id).fetch_one(&self.pool).await?)
+    }
+
     /// Destroys a key: what it sealed can never be opened again, here or in any copy.
     pub async fn destroy(&self, scope: KeyScope) -> Result<(), SealError> {
         sqlx::query(

@@ -159,6 +159,7 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         (shop.get_after("/v1/products", "1.999999999").await, 409, "position_unknown"),
         (shop.get("/v1/products/%00").await, 400, "invalid_parameter"),
         (shop.staff(Method::GET, "/v1/events?after=1.-3", None).await, 400, "invalid_parameter"),
+        (shop.staff(Method::POST, "/v1/admin/customers/0198f3a2-0000-7000-8000-000000000000/erase", None).await, 404, "not_found"),
         (shop.staff(Method::GET, "/v1/events?after=1.999999999", None).await, 409, "position_unknown"),
         (shop.put(&format!("/v1/carts/{cart}/contact"), json!({ "email": "no", "shipping_address": { "name": "", "line1": "", "city": "", "postal_code": "", "country": "Germany" } })).await, 422, "validation_failed"),
     ];
@@ -173,6 +174,7 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
     assert!(negative.str("/detail").ends_with("expected a whole number that is not negative"), "{}", negative.text);
     for (args, code, said) in [
         (["rebuild", "nothing"].as_slice(), 2, "possible values: product, stock, cart, order, search"),
+        (&["serve", "--roles", "gateway,commands,search"], 1, "name commands and reactor both"),
         (&["events", "--after", "1.999999999"], 1, "never written"),
         (&["events", "--after", "999999999"], 1, "the log ends at"),
         (&["events", "--after", "1.-3"], 2, "a token like 1.1200"),

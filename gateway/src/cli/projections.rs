@@ -49,22 +49,25 @@ pub async fn rebuild(shop: &Shop, name: &str, watch: bool) -> anyhow::Result<()>
     let bar = ProgressBar::new(u64::try_from(begun.head_position)?);
     bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} events, {per_sec}, {eta}")?);
     bar.set_message(name.to_owned());
-    loop {
+    let parked = loop {
         let status = status(shop).await?;
         let found = status.projections.iter().find(|projection| projection.name == name);
         let found = found.with_context(|| format!("the shop has no read model {name} any more"))?;
         bar.set_position(u64::try_from(found.checkpoint.min(begun.head_position))?);
         if found.checkpoint >= begun.head_position && found.status != "rebuilding" {
-            break;
+            break found.parked;
         }
         if found.status == "paused" {
             bar.abandon();
             bail!("{name} is paused: resume it with POST /v1/ops/projections/{name}/resume");
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
-    }
+    };
     bar.finish_and_clear();
     println!("{name} is made anew up to position {}, in {:.1} s", begun.head_position, bar.elapsed().as_secs_f64());
+    if parked > 0 {
+        bail!("{parked} events could not be applied: `daybook parked` lists them and why");
+    }
     Ok(())
 }
 

@@ -121,7 +121,9 @@ pub async fn show(
         let at = Position { epoch: infra::event_log::head(&app.pool).await?.epoch, position };
         return Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref()).await?, at).version(version, &caller));
     }
-    let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
+    let token = query.token_position.as_deref();
+    let at = app.read_position(&caller, token, "cart").await?;
+    let at = app.rows_position::<Cart>(&caller, token, "cart", &[key.as_str().to_owned()], at).await?;
     let found = projections::cart::find(&app.pool, key.as_str()).await?;
     let (state, version) = if let Some(row) = found {
         (row.state, row.version)

@@ -160,13 +160,17 @@ pub async fn show(
         seal_contact(&mut body, shows_contact);
         return Ok(Read::personal(body, at).version(version, &caller));
     }
-    let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
+    let token = query.token_position.as_deref();
+    let at = app.read_position(&caller, token, "order").await?;
+    let at = app.rows_position::<Order>(&caller, token, "order", &[order_id.to_string()], at).await?;
     let Some(row) = projections::order::find(&app.pool, &order_id.to_string()).await? else {
         return Err(Problem::not_found("order"));
     };
     let payments: Vec<&Payment> = row.payments.iter().map(|p| &p.state).collect();
-    let position = row.order.position.max(at.position);
     let placed = row.order.state.placed().ok_or_else(|| Problem::not_found("order"))?;
+    let ids: Vec<String> = placed.payments.iter().map(ToString::to_string).collect();
+    let at = app.rows_position::<Payment>(&caller, token, "order", &ids, at).await?;
+    let position = row.order.position.max(at.position);
     let mut body = render(placed, &payments, Position { epoch: at.epoch, position }, None);
     seal_contact(&mut body, shows_contact);
     Ok(Read::personal(body, at).version(row.order.version, &caller))

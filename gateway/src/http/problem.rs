@@ -50,7 +50,7 @@ pub const CODES: &[(&str, u16, &str, &str)] = &[
     ("too_large", 422, "Too large to be stored", "Shorten the texts."),
     ("too_many_requests", 429, "Too many requests", "Wait as long as `Retry-After` says."),
     ("unauthenticated", 401, "A bearer token is needed", "Send `Authorization: Bearer …`."),
-    ("unavailable", 503, "The log can't be written now", "Repeat after `Retry-After` seconds with the same `Idempotency-Key`."),
+    ("unavailable", 503, "Not available now", "Repeat after `Retry-After` seconds with the same `Idempotency-Key`."),
     ("unsupported_currency", 422, "The currency is not offered", "Use one of the currencies of `GET /v1/store`."),
     ("unsupported_media_type", 415, "The content type is not taken", "Send `Content-Type: application/json`."),
     ("validation_failed", 422, "Some fields are not valid", "`errors` names each with its place."),

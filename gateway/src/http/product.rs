@@ -258,9 +258,13 @@ pub async fn show(
         caller.require(Role::is_staff)?;
         return show_as_of(&app, &id, as_of, &shown).await;
     }
-    let position = read_models_position(&app, &caller, query.token_position.as_deref()).await?;
+    let token = query.token_position.as_deref();
+    let position = read_models_position(&app, &caller, token).await?;
     let found = app.cache.product(&id, position.position).await?;
     let row = found.filter(|row| caller.is_staff() || is_published(&row.state)).ok_or_else(|| Problem::not_found("product"))?;
+    let position = app.rows_position::<Product>(&caller, token, "product", &[row.state.product_id.to_string()], position).await?;
+    let variants: Vec<String> = row.state.variants.iter().map(|variant| variant.variant_id.to_string()).collect();
+    let position = app.rows_position::<StockItem>(&caller, token, "stock", &variants, position).await?;
     let around = around(&app, [&row.state], position.position).await?;
     // Stock is a part of the answer, so its newest position is the version; prices by the clock have none.
     let newest = around.stock.values().map(|level| level.position).fold(row.position, i64::max);

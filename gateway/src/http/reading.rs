@@ -9,7 +9,8 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use commands::answer::Position;
-use infra::event_log;
+use domain::event::Root;
+use infra::event_log::{self, Epoch};
 use infra::task::CancellationToken;
 use projections::projector::Progress;
 use serde::Serialize;
@@ -52,15 +53,22 @@ struct Seen {
     epoch: i32,
     /// The log's last position.
     head: i64,
-    /// By projection: its position, and whether it is being made anew.
-    projections: HashMap<String, (i64, bool)>,
+    projections: HashMap<String, Standing>,
     /// Looks that have failed.
     failures: u64,
 }
 
+/// How a projection stands.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    position: i64,
+    is_being_made: bool,
+    has_parked: bool,
+}
+
 impl Seen {
     fn has_reached(&self, projection: &str, position: i64) -> bool {
-        self.projections.get(projection).is_some_and(|(at, _)| *at >= position)
+        self.projections.get(projection).is_some_and(|standing| standing.position >= position)
     }
 }
 
@@ -102,14 +110,15 @@ impl Checkpoints {
 
     async fn look(&self, mut connection: PoolConnection<Postgres>) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         let read_at = Instant::now();
-        let rows: Vec<(i32, i64, String, i64, bool)> = sqlx::query_as(
-            "SELECT head.epoch, head.last_position, projection, position, status = 'rebuilding'
+        let rows: Vec<(i32, i64, String, i64, bool, bool)> = sqlx::query_as(
+            "SELECT head.epoch, head.last_position, projection, position, status = 'rebuilding',
+                    EXISTS (SELECT FROM parked_event p WHERE p.projection = checkpoint.projection)
              FROM checkpoint, (SELECT epoch, last_position FROM event_batch ORDER BY batch DESC LIMIT 1) head",
         )
         .fetch_all(&mut *connection)
         .await?;
         let (epoch, head) = rows.first().map_or((0, 0), |row| (row.0, row.1));
-        let of = |(_, _, projection, position, rebuilding)| (projection, (position, rebuilding));
+        let of = |(_, _, projection, position, is_being_made, has_parked)| (projection, Standing { position, is_being_made, has_parked });
         let projections = rows.into_iter().map(of).collect();
         self.seen.send_modify(|seen| *seen = Seen { read_at: Some(read_at), epoch, head, projections, failures: seen.failures });
         Ok(connection)
@@ -120,7 +129,7 @@ impl Checkpoints {
         self.refresh().await?;
         let seen = self.seen.borrow();
         match seen.projections.get(projection) {
-            Some((position, false)) => Ok(Position { epoch: seen.epoch, position: *position }),
+            Some(Standing { position, is_being_made: false, .. }) => Ok(Position { epoch: seen.epoch, position: *position }),
             _ => Err(Problem::new("read_model_behind", format!("the read model {projection} is being made anew; repeat shortly"))),
         }
     }
@@ -155,6 +164,10 @@ impl Checkpoints {
         if is_written { Ok(()) } else { check_token(&self.pool, token).await }
     }
 
+    fn has_parked(&self, projection: &str) -> bool {
+        self.seen.borrow().projections.get(projection).is_some_and(|standing| standing.has_parked)
+    }
+
     /// The next read looks again: a read model was emptied.
     pub fn forget(&self) {
         self.seen.send_modify(|seen| seen.read_at = None);
@@ -184,15 +197,18 @@ pub async fn check_token(pool: &PgPool, token: Position) -> Result<(), Problem> 
     if token.epoch == head.epoch && token.position <= head.position {
         return Ok(());
     }
-    let epochs = event_log::epochs(pool).await?;
-    let next = epochs.iter().find(|e| e.epoch > token.epoch);
-    if let (Some(next), true) = (next, epochs.iter().any(|e| e.epoch == token.epoch)) {
-        if token.position < next.first_position {
-            return Ok(());
-        }
-        return Err(Problem::new("write_lost", "the log was restored from before this write; read again and repeat the write"));
+    match is_kept(token, &event_log::epochs(pool).await?) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Problem::new("write_lost", "the log was restored from before this write; read again and repeat the write")),
+        None => Err(Problem::new("position_unknown", "the token names a position that was never written; leave it out")),
     }
-    Err(Problem::new("position_unknown", "the token names a position that was never written; leave it out"))
+}
+
+/// Whether what a token of an earlier epoch has seen is in the log still; `None`: its epoch has not been. Its own epoch may have
+/// gone with what was lost: the next one that is left begins where the log was cut off.
+fn is_kept(token: Position, epochs: &[Epoch]) -> Option<bool> {
+    let next = epochs.iter().find(|epoch| epoch.epoch > token.epoch)?;
+    Some(token.position < next.first_position)
 }
 
 impl App {
@@ -216,6 +232,43 @@ impl App {
         }
         let detail = format!("the read model {projection} is at {at}, the token is {token}; repeat shortly");
         Err(Problem::new("read_model_behind", detail))
+    }
+}
+
+impl App {
+    /// Where the rows of these aggregates stand in a projection that stands at `at`: where an event of one is parked, before it.
+    /// Refuses a token of beyond.
+    pub async fn rows_position<A: Root>(
+        &self,
+        caller: &Caller,
+        query: Option<&str>,
+        projection: &str,
+        ids: &[String],
+        at: Position,
+    ) -> Result<Position, Problem> {
+        if !self.checkpoints.has_parked(projection) {
+            return Ok(at);
+        }
+        let parked: Option<i64> = sqlx::query_scalar(
+            "SELECT min(position) FROM parked_event WHERE projection = $1 AND aggregate_type = $2 AND aggregate_id = ANY ($3)",
+        )
+        .bind(projection)
+        .bind(A::TYPE)
+        .bind(ids)
+        .fetch_one(&self.pool)
+        .await?;
+        let Some(parked) = parked else { return Ok(at) };
+        let at = Position { position: at.position.min(parked - 1), ..at };
+        match caller.token(query)? {
+            Some(token) if token.position > at.position => {
+                let detail = format!(
+                    "the read model {projection} can't apply position {parked}, which it needs to show this as of {token}; \
+                     read without the token, or with as_of, until an operator has released it"
+                );
+                Err(Problem::new("read_model_behind", detail))
+            }
+            _ => Ok(at),
+        }
     }
 }
 
@@ -296,5 +349,20 @@ impl<T: Serialize> IntoResponse for Wrote<T> {
 fn set(headers: &mut HeaderMap, name: &str, value: &str) {
     if let (Ok(name), Ok(value)) = (header::HeaderName::try_from(name), HeaderValue::from_str(value)) {
         headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_a_lost_future_is_known_for_one_when_its_epoch_is_lost_too() {
+        // Restored to position 100 in epoch 1, which began epoch 2; then restored to 100 again.
+        let epochs = [Epoch { epoch: 1, first_position: 1 }, Epoch { epoch: 3, first_position: 101 }];
+        let is_kept = |epoch, position| is_kept(Position { epoch, position }, &epochs);
+        assert_eq!((is_kept(1, 100), is_kept(1, 101)), (Some(true), Some(false)));
+        assert_eq!((is_kept(2, 100), is_kept(2, 101)), (Some(true), Some(false)));
+        assert_eq!((is_kept(3, 101), is_kept(4, 1)), (None, None));
     }
 }

@@ -152,6 +152,8 @@ pub async fn show(
         let (body, version) = as_of_position(&app, variant_id, position).await?;
         return Ok(Read::personal(body, Position { position, ..read }).version(version, &caller));
     }
+    let token = query.token_position.as_deref();
+    let read = app.rows_position::<StockItem>(&caller, token, "stock", &[variant_id.to_string()], read).await?;
     let row = projections::state::row::<StockItem>(&app.pool, "stock", &variant_id.to_string()).await?;
     let row = row.ok_or_else(|| Problem::not_found("stock item"))?;
     let body = body(&app, variant_id, &row.state, row.version, row.position).await?;
