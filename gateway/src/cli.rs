@@ -411,6 +411,6 @@ fn show_config(file: Option<&std::path::Path>, check: bool) -> anyhow::Result<()
             "(set)".clone_into(secret);
         }
     }
-    print!("{}", toml::to_string_pretty(&config)?);
+    say(&toml::to_string_pretty(&config)?)?;
     Ok(())
 }

@@ -21,16 +21,15 @@ pub async fn list(shop: &Shop, json: bool) -> anyhow::Result<()> {
             break;
         }
     }
-    if json {
-        println!("{}", serde_json::to_string_pretty(&parked)?);
-    } else if parked.is_empty() {
-        println!("nothing is parked");
-    } else {
-        for ParkedEvent { id, stream, error, parked_at, .. } in parked {
-            println!("{id:<16}  {stream}  {}  {error}", parked_at.format("%Y-%m-%d %H:%M:%S"));
-        }
-    }
-    Ok(())
+    let line = |ParkedEvent { id, stream, error, parked_at, .. }: &ParkedEvent| {
+        format!("{id:<16}  {stream}  {}  {error}\n", parked_at.format("%Y-%m-%d %H:%M:%S"))
+    };
+    let text = match parked.as_slice() {
+        _ if json => serde_json::to_string_pretty(&parked)? + "\n",
+        [] => "nothing is parked\n".to_owned(),
+        parked => parked.iter().map(line).collect(),
+    };
+    Ok(super::say(&text)?)
 }
 
 /// `retry` or `discard` of one event and those behind it.

@@ -12,6 +12,8 @@ use crate::auth::Role;
 use crate::http::ops::{self, ActionBody, ProjectionStatus, StatusBody};
 use crate::shop::Shop;
 
+use super::say;
+
 const CONNECTIONS_MAX: u32 = 1;
 /// Longest wait for an answer of the shop.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,9 +33,9 @@ pub async fn show(shop: &Shop, json: bool) -> anyhow::Result<()> {
         }
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&projections)?);
+        say(&(serde_json::to_string_pretty(&projections)? + "\n"))?;
     } else {
-        print!("{}", table(&projections));
+        say(&table(&projections))?;
     }
     Ok(())
 }

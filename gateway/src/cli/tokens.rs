@@ -8,8 +8,7 @@ use crate::shop::Shop;
 
 pub fn print(shop: &Shop, role: Role, subject: &str, ttl: &str) -> anyhow::Result<()> {
     let tokens = Tokens::new(&shop.config.token_key)?;
-    println!("{}", tokens.issue(role, subject, infra::clock::now(), parse_ttl(ttl)?)?);
-    Ok(())
+    Ok(super::say(&(tokens.issue(role, subject, infra::clock::now(), parse_ttl(ttl)?)? + "\n"))?)
 }
 
 /// `30m`, `12h`, `7d`.

@@ -294,7 +294,8 @@ async fn not_ready(app: &App) -> Vec<Value> {
         Ok(Err(_)) | Err(_) => lacks("database", "Postgres does not answer: check it and DATABASE_URL".to_owned()),
     }
     if !app.writer.is_active() {
-        lacks("writer", "another process writes and this one stands by: it takes over when that one ends".to_owned());
+        let detail = "another process writes and this one stands by, or JetStream could not be asked yet what it has of the log";
+        lacks("writer", format!("{detail}: `daybook doctor` says which"));
     }
     let connected = app.nats.as_ref().is_some_and(|nats| nats.connection_state() == async_nats::connection::State::Connected);
     if !connected {

@@ -161,9 +161,12 @@ pub async fn show(
         return Ok(Read::personal(body, at).version(version, &caller));
     }
     let token = query.token_position.as_deref();
-    let at = app.read_position(&caller, token, "order").await?;
-    let at = app.rows_position::<Order>(&caller, token, "order", &[order_id.to_string()], at).await?;
+    let reached = app.read_position(&caller, token, "order").await?;
+    let at = app.rows_position::<Order>(&caller, token, "order", &[order_id.to_string()], reached).await?;
     let Some(row) = projections::order::find(&app.pool, &order_id.to_string()).await? else {
+        if at != reached {
+            return Err(Problem::new("read_model_behind", "the read model can't show this order until an operator has released it"));
+        }
         return Err(Problem::not_found("order"));
     };
     let payments: Vec<&Payment> = row.payments.iter().map(|p| &p.state).collect();

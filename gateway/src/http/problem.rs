@@ -160,7 +160,9 @@ impl From<CommandError> for Problem {
             }
             CommandError::Overloaded => Self::new("overloaded", "too many commands wait; repeat shortly"),
             CommandError::Unavailable => Self::new("unavailable", "the log can't be written now; repeat with the same Idempotency-Key"),
-            CommandError::Standby => Self::new("unavailable", "another process writes, this one stands by; repeat shortly"),
+            CommandError::Standby => {
+                Self::new("unavailable", "this process does not write now: another one does, or JetStream can't be asked; repeat shortly")
+            }
             CommandError::Contended | CommandError::Stale => Self::new("conflict", "other commands kept changing the same object; repeat"),
             CommandError::Internal(failure) => failure.into(),
         }
