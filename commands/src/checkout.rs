@@ -13,6 +13,7 @@ use domain::id::{CartKey, HoldId, OperationId, OrderId, PaymentId, ProductId, Te
 use domain::inventory::{HoldOwner, Reserve, StockCommand, StockEvent, StockItem, StockRejection};
 use domain::money::Money;
 use domain::order::{LineOption, Order, OrderCommand, OrderHold, OrderItem, OrderLine, OrderPlaced, PREPAID, Tender};
+use domain::payment::CaptureMode;
 use domain::personal::Purpose;
 use infra::sealing::KeyScope;
 use serde_json::json;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use crate::answer::Refusal;
 use crate::cart::{self, CartAt, sellable_variant};
 use crate::catalog::check_version;
+use crate::order::promise;
 use crate::payment;
 use crate::quote::{self, Quoted};
 use crate::streams::{Stop, Streams};
@@ -53,6 +55,10 @@ pub struct Attempt {
     pub payment_id: PaymentId,
     pub operation_id: OperationId,
     pub provider: String,
+    /// Whether the money is taken as soon as the order is confirmed.
+    pub capture: CaptureMode,
+    /// Most attempts of one order.
+    pub attempts_max: usize,
 }
 
 /// The order that a cart has become.
@@ -105,7 +111,7 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
             after.apply(event);
         }
         cart_events.extend(after.decide(CartCommand::Complete { order_id: checkout.order_id }).map_err(cart::refusal)?);
-        payment::allocate(streams, &facts)?;
+        promise::allocate(streams, &facts)?;
     } else if let Some(attempt) = &checkout.attempt {
         let mut opening = payment::open(streams, &order, checkout.order_id, attempt, total)?;
         order_events.append(&mut opening.order_events);
@@ -127,7 +133,7 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
 /// A second call: the same order; if nothing is being paid, a new attempt.
 fn retry(streams: &mut Streams<'_>, checkout: &Checkout, order_id: OrderId) -> Result<Placed, Stop> {
     let started = match &checkout.attempt {
-        Some(attempt) => payment::start_again(streams, order_id, attempt)?,
+        Some(attempt) => payment::start_again(streams, order_id, attempt)?.then_some(attempt.payment_id),
         None => None,
     };
     let order = WholeOrder::after(streams, order_id)?;

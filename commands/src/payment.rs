@@ -2,157 +2,50 @@
 //!
 //! An authorised payment without a decided fate exists at no position of the log: the append that records an outcome also
 //! confirms the order and takes its stock, or gives the money back. Whoever is second (answer, webhook, query) finds it
-//! recorded and appends nothing.
+//! recorded and appends nothing. Money that the order doesn't need goes back by the same append that shows it is not needed.
 
-use chrono::{DateTime, Utc};
-use domain::cart::{Cart, CartCommand};
-use domain::id::{AllocationId, OperationId, OrderId, PaymentId, RefundId};
-use domain::inventory::{StockCommand, StockItem};
-use domain::money::{Currency, Money};
-use domain::order::{Cover, Order, OrderCommand, OrderEvent, OrderPlaced, OrderRejection, OrderStage, PlacedOrder};
+mod attempt;
+mod operate;
+mod reported;
+
+pub use attempt::pay;
+pub(crate) use attempt::{open, start_again};
+pub use operate::{Capture, Refund, RefundOf, capture, refund, void};
+pub(crate) use operate::{of_lines, payments};
+pub use reported::{Completes, Reported, reported};
+
+use chrono::Duration;
+use domain::cart::{Cart, CartCommand, CartStage};
+use domain::id::{OperationId, PaymentId, RefundId};
+use domain::money::Money;
+use domain::order::{Cover, Order, OrderCommand, OrderRejection, OrderStage, PlacedOrder};
 use domain::payment::{
-    CaptureMode, Evidence, Payment, PaymentCommand, PaymentEvent, PaymentMethod, PaymentRejection, ProviderFact, RefundRequested, Start,
+    CaptureMode, Operation, OperationKind, Outcome, Payment, PaymentCommand, PaymentEvent, PaymentRejection, ProviderFact, RefundRequested,
 };
-use domain::personal::Personal;
 use infra::sealing::KeyScope;
 use uuid::Uuid;
 
-use crate::answer::{Failure, Refusal};
+use crate::answer::Refusal;
 use crate::cart;
-use crate::checkout::{Attempt, Placed, order_key, scope};
-use crate::provider::{FactKind, ProviderFact as Fact};
+use crate::checkout::{order_key, scope};
+use crate::order::{self, promise};
 use crate::streams::{Stop, Streams};
-use crate::whole_order::WholeOrder;
 
-/// An attempt that begins: what the order and what the payment say of it, to be emitted in this order.
-pub(crate) struct Opened {
-    pub(crate) order_events: Vec<OrderEvent>,
-    payment_events: Vec<PaymentEvent>,
-    payment_id: PaymentId,
-}
+/// Why an order is on hold whose money can't be taken.
+pub const CAPTURE_FAILED: &str = "capture_failed";
+/// Why an order is on hold of whose payment nobody knows what became of it.
+pub const PAYMENT_UNKNOWN: &str = "payment_unknown";
+/// Why a confirmed order is on hold whose money was let go of.
+pub const PAYMENT_VOIDED: &str = "payment_voided";
 
-impl Opened {
-    pub(crate) fn emit_payment(self, streams: &mut Streams<'_>) -> Result<(), Stop> {
-        streams.emit::<Payment>(&self.payment_id.to_string(), self.payment_events, None)
-    }
-}
-
-/// Opens an attempt; nothing is emitted yet.
-pub(crate) fn open(streams: &mut Streams<'_>, order: &Order, order_id: OrderId, attempt: &Attempt, amount: Money) -> Result<Opened, Stop> {
-    let payment_id = attempt.payment_id;
-    let order_events = order.decide(OrderCommand::OpenPayment { payment_id, amount }).map_err(|e| order_refusal(&e))?;
-    let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
-    let tender = placed.facts.tenders.first().ok_or_else(|| Refusal::new("invalid_state", "the order needs no payment"))?;
-    let start = Start {
-        payment_id,
-        order_id,
-        tender_id: tender.tender_id,
-        provider: attempt.provider.clone(),
-        amount,
-        capture: CaptureMode::Automatic,
-        operation_id: attempt.operation_id,
-        idempotency_key: attempt.operation_id.to_string(),
-    };
-    let payment = streams.create::<Payment>(&payment_id.to_string())?;
-    let payment_events = payment.decide(PaymentCommand::Start(start)).map_err(|e| payment_refusal(&e))?;
-    Ok(Opened { order_events, payment_events, payment_id })
-}
-
-/// A new attempt for a pending order that has no live one; otherwise nothing.
-pub(crate) fn start_again(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> Result<Option<PaymentId>, Stop> {
-    let key = order_key(order_id);
-    let order = streams.get::<Order>(&key)?.clone();
-    let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
-    if placed.stage != OrderStage::PendingPayment || placed.live_payment.is_some() {
-        return Ok(None);
-    }
-    let amount = placed.amount_owed().map_err(|e| Refusal::new("invalid_state", e.to_string()))?;
-    let subject_id = placed.facts.subject_id.uuid();
-    let mut opened = open(streams, &order, order_id, attempt, amount)?;
-    streams.emit::<Order>(&key, std::mem::take(&mut opened.order_events), Some(scope(subject_id)))?;
-    opened.emit_payment(streams)?;
-    Ok(Some(attempt.payment_id))
-}
-
-/// `POST /orders/{id}/payments`: another attempt, unless one is live.
-pub fn pay(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> Result<Placed, Stop> {
-    let key = order_key(order_id);
-    let order = streams.get::<Order>(&key)?;
-    let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
-    if placed.live_payment.is_some() {
-        return Err(Refusal::new("payment_in_progress", "a payment of this order is in progress; wait for its outcome").into());
-    }
-    let status = order.status();
-    let started = start_again(streams, order_id, attempt)?;
-    if started.is_none() {
-        return Err(Refusal::new("invalid_state", format!("the order is {status}; it needs no payment")).into());
-    }
-    streams.answer_with::<Order>(201, &key);
-    Ok(Placed { order: WholeOrder::after(streams, order_id)?, started })
-}
-
-/// Turns an order's holds into allocations.
-pub(crate) fn allocate(streams: &mut Streams<'_>, facts: &OrderPlaced) -> Result<(), Stop> {
-    let variants = facts.lines.iter().filter_map(|line| line.variant_id);
-    streams.need::<StockItem>(variants.map(|variant_id| variant_id.to_string()))?;
-    for hold in &facts.holds {
-        let line = facts.lines.iter().find(|line| line.line_id == hold.line_id);
-        let Some(variant_id) = line.and_then(|line| line.variant_id) else {
-            continue;
-        };
-        let allocation_id = AllocationId::new(Uuid::new_v5(&facts.order_id.uuid(), format!("allocation:{}", hold.line_id).as_bytes()));
-        let command = StockCommand::Allocate { allocation_id, hold_id: hold.hold_id, order_id: facts.order_id, line_id: hold.line_id };
-        stock(streams, &variant_id.to_string(), command)?;
-    }
-    Ok(())
-}
-
-/// Gives an order's holds back.
-pub(crate) fn release(streams: &mut Streams<'_>, facts: &OrderPlaced, reason: &str) -> Result<(), Stop> {
-    let variants = facts.lines.iter().filter_map(|line| line.variant_id);
-    streams.need::<StockItem>(variants.map(|variant_id| variant_id.to_string()))?;
-    for hold in &facts.holds {
-        let line = facts.lines.iter().find(|line| line.line_id == hold.line_id);
-        let Some(variant_id) = line.and_then(|line| line.variant_id) else {
-            continue;
-        };
-        let command = StockCommand::ReleaseReservation { hold_id: hold.hold_id, reason: reason.to_owned() };
-        stock(streams, &variant_id.to_string(), command)?;
-    }
-    Ok(())
-}
-
-fn stock(streams: &mut Streams<'_>, id: &str, command: StockCommand) -> Result<(), Stop> {
-    let invalid = |e: domain::inventory::StockRejection| Stop::Failed(Failure::Repository(format!("stock/{id}: {e}")));
-    let events = if streams.touched::<StockItem>(id) {
-        streams.after::<StockItem>(id)?.decide(command).map_err(invalid)?
-    } else {
-        streams.get::<StockItem>(id)?.decide(command).map_err(invalid)?
-    };
-    streams.emit::<StockItem>(id, events, None)
-}
-
-/// An outcome as it reached us.
-#[derive(Debug, Clone)]
-pub struct Reported {
-    pub payment_id: PaymentId,
-    pub evidence: Evidence,
-    pub fact: ProviderFact,
-    pub completes: Completes,
-}
-
-/// The checkout that waits for an outcome.
+/// How long an expired order may still be revived by money that comes late.
 #[derive(Debug, Clone, Copy)]
-pub enum Completes {
-    Nothing,
-    /// By its idempotency key.
-    Checkout(Uuid),
-    /// Needed only if the outcome is news: recording news without it is refused as stale.
-    NotLookedUp,
+pub struct Late {
+    pub reinstate_window: Duration,
 }
 
 /// Records an outcome and all that follows from it.
-pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop> {
+pub fn record(streams: &mut Streams<'_>, reported: &Reported, late: Late) -> Result<(), Stop> {
     let key = reported.payment_id.to_string();
     let payment = streams.get::<Payment>(&key)?;
     let Some(created) = payment.created.clone() else {
@@ -164,25 +57,26 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     if events.is_empty() {
         return Ok(());
     }
-    let order_id = order_key(created.order_id);
-    let order = streams.get::<Order>(&order_id)?.clone();
+    let order = streams.get::<Order>(&order_key(created.order_id))?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
-    let is_confirmed = matches!(placed.stage, OrderStage::Confirmed { .. } | OrderStage::Completed { .. });
     let completes = match reported.completes {
         Completes::Nothing => None,
         Completes::Checkout(key) => Some(key),
         // What confirmed the order has completed its checkout.
-        Completes::NotLookedUp if matches!(reported.fact, ProviderFact::Captured { .. }) && is_confirmed => None,
+        Completes::NotLookedUp if is_confirmed(placed) && is_after_authorization(&reported.fact) => None,
         Completes::NotLookedUp => return Err(Stop::Stale),
     };
-    apply(&mut payment, &events);
+    events.iter().for_each(|event| payment.apply(event));
     let people = scope(placed.facts.subject_id.uuid());
     streams.emit::<Payment>(&key, events, Some(people))?;
+    let mut outcome = Consequence { streams, order: placed, payment, payment_id: reported.payment_id, people, late };
     let consequence = match &reported.fact {
-        ProviderFact::Authorized { .. } => authorized(streams, placed, &payment, reported.payment_id, people)?,
-        ProviderFact::Captured { .. } => captured(streams, placed, &payment, reported.payment_id, people)?,
-        ProviderFact::AuthorizationFailed { .. } => close(streams, placed, reported.payment_id, "failed", people)?,
-        ProviderFact::Voided { .. } => close(streams, placed, reported.payment_id, "voided", people)?,
+        ProviderFact::Authorized { .. } => outcome.authorized()?,
+        ProviderFact::Captured { .. } => outcome.captured()?,
+        ProviderFact::AuthorizationFailed { .. } => outcome.unpaid("failed")?,
+        ProviderFact::Voided { .. } | ProviderFact::AuthorizationExpired { .. } => outcome.unpaid("voided")?,
+        ProviderFact::CaptureFailed { .. } => outcome.capture_failed()?,
+        ProviderFact::VoidFailed { .. } => outcome.void_failed()?,
         _ => Vec::new(),
     };
     if !matches!(reported.fact, ProviderFact::Unknown { .. }) {
@@ -191,146 +85,290 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported) -> Result<(), Stop
     streams.emit::<Payment>(&key, consequence, Some(people))
 }
 
-/// The order is waiting for this money: confirm and capture. It is not: let go of it.
-fn authorized(
-    streams: &mut Streams<'_>,
-    order: &PlacedOrder,
-    payment: &Payment,
-    payment_id: PaymentId,
-    people: KeyScope,
-) -> Result<Vec<PaymentEvent>, Stop> {
-    let live = order.live_payment.as_ref().is_some_and(|live| live.payment_id == payment_id);
-    let operation = |kind: &str| OperationId::new(Uuid::new_v5(&payment_id.uuid(), kind.as_bytes()));
-    if live && order.stage == OrderStage::PendingPayment {
-        confirm(streams, order, payment, people)?;
-        let operation_id = operation("capture");
-        let amount = order.live_payment.as_ref().map_or(order.facts.totals.total, |live| live.amount);
-        let capture = PaymentCommand::RequestCapture { operation_id, idempotency_key: operation_id.to_string(), amount, is_final: true };
-        return Ok(payment.decide(capture).map_err(|e| payment_refusal(&e))?);
+/// The outcome of an operation can't be had for too long: the order waits for a person, its stock held. What the provider says
+/// later is believed all the same, and lets the order go on.
+pub fn park(streams: &mut Streams<'_>, payment_id: PaymentId, operation_id: OperationId) -> Result<(), Stop> {
+    let payment = streams.get::<Payment>(&payment_id.to_string())?.clone();
+    let (Some(created), Some(operation)) = (&payment.created, payment.operation(operation_id)) else { return Ok(()) };
+    if operation.kind != OperationKind::Capture || !operation.outcome.is_open() {
+        // An authorisation waits for the order's deadline; what gives money back keeps no order waiting.
+        return Ok(());
     }
-    let operation_id = operation("void");
-    let reason = format!("the order is {}", order.stage.as_str());
-    let void = PaymentCommand::RequestVoid { operation_id, idempotency_key: operation_id.to_string(), reason };
-    Ok(payment.decide(void).unwrap_or_default())
-}
-
-/// Money has come. Usually the order was confirmed before; if not, it is now, or the money goes back.
-fn captured(
-    streams: &mut Streams<'_>,
-    order: &PlacedOrder,
-    payment: &Payment,
-    payment_id: PaymentId,
-    people: KeyScope,
-) -> Result<Vec<PaymentEvent>, Stop> {
-    let live = order.live_payment.as_ref().is_some_and(|live| live.payment_id == payment_id);
-    match order.stage {
-        OrderStage::Confirmed { .. } | OrderStage::Completed { .. } if live => close(streams, order, payment_id, "captured", people),
-        OrderStage::PendingPayment if live => {
-            confirm(streams, order, payment, people)?;
-            Ok(Vec::new())
-        }
-        _ => {
-            let operation_id = OperationId::new(Uuid::new_v5(&payment_id.uuid(), b"refund"));
-            let refundable = payment.refundable();
-            let currency = order.facts.currency;
-            let Ok(amount) = Money::new(refundable, currency) else {
-                return Ok(Vec::new());
-            };
-            let refund = RefundRequested {
-                operation_id,
-                refund_id: RefundId::new(operation_id.uuid()),
-                idempotency_key: operation_id.to_string(),
-                amount,
-                reason: format!("the order is {}", order.stage.as_str()),
-                allocation: Vec::new(),
-            };
-            Ok(payment.decide(PaymentCommand::RequestRefund(refund)).unwrap_or_default())
-        }
+    let order = streams.get::<Order>(&order_key(created.order_id))?.clone();
+    let live = |order: &&PlacedOrder| order.live_payment.as_ref().is_some_and(|live| live.payment_id == payment_id);
+    match order.placed().filter(live) {
+        Some(placed) if is_confirmed(placed) => order::hold_for_payment(streams, placed, PAYMENT_UNKNOWN),
+        _ => Ok(()),
     }
 }
 
-/// Confirmed, its stock allocated, its cart done: one append with the outcome that allows it.
-fn confirm(streams: &mut Streams<'_>, order: &PlacedOrder, payment: &Payment, people: KeyScope) -> Result<(), Stop> {
-    let Some(created) = &payment.created else {
-        return Err(Refusal::not_found("payment").into());
-    };
-    let covered_by = vec![Cover { tender_id: created.tender_id, amount: created.amount }];
-    let id = order_key(order.facts.order_id);
-    let events = streams.get::<Order>(&id)?.decide(OrderCommand::Confirm { covered_by }).map_err(|e| order_refusal(&e))?;
-    streams.emit::<Order>(&id, events, Some(people))?;
-    allocate(streams, &order.facts)?;
-    if let Some(key) = &order.facts.cart {
-        let state = streams.get::<Cart>(key.as_str())?;
+fn is_confirmed(order: &PlacedOrder) -> bool {
+    matches!(order.stage, OrderStage::Confirmed { .. } | OrderStage::Completed { .. })
+}
+
+fn is_after_authorization(fact: &ProviderFact) -> bool {
+    matches!(
+        fact,
+        ProviderFact::Captured { .. }
+            | ProviderFact::CaptureFailed { .. }
+            | ProviderFact::RefundPending { .. }
+            | ProviderFact::RefundSucceeded { .. }
+            | ProviderFact::RefundFailed { .. }
+    )
+}
+
+/// What an outcome means for the order. Each function emits what the order, its stock and its cart say, and returns what the
+/// payment says, which comes last.
+struct Consequence<'s, 'c, 'o> {
+    streams: &'s mut Streams<'c>,
+    order: &'o PlacedOrder,
+    /// With the outcome.
+    payment: Payment,
+    payment_id: PaymentId,
+    people: KeyScope,
+    late: Late,
+}
+
+impl Consequence<'_, '_, '_> {
+    /// The order waits for this money: confirm and capture. It does not: let go of it.
+    fn authorized(&mut self) -> Result<Vec<PaymentEvent>, Stop> {
+        if is_given_up(&self.payment) || self.payment.voided() {
+            // It is being let go of already, and the void's own outcome says what becomes of the order; or this word is an old one.
+            return Ok(Vec::new());
+        }
+        let order = self.order;
+        let has_use = match order.stage {
+            OrderStage::PendingPayment if self.is_live() => {
+                self.confirm()?;
+                true
+            }
+            OrderStage::Confirmed { .. } if self.is_live() => {
+                order::release_from_payment_hold(self.streams, self.order)?;
+                true
+            }
+            OrderStage::Expired { .. } => self.reinstate()?,
+            _ => false,
+        };
+        if !has_use {
+            let reason = format!("the order is {}", self.order.stage.as_str());
+            return Ok(let_go(&self.payment, self.payment_id, &reason));
+        }
+        Ok(self.capture_authorized())
+    }
+
+    /// Money has come. Usually the order was confirmed before; if not, it is now, or what it doesn't need goes back.
+    fn captured(&mut self) -> Result<Vec<PaymentEvent>, Stop> {
+        let order = self.order;
+        let is_needed = match order.stage {
+            OrderStage::PendingPayment if self.is_live() => {
+                self.confirm()?;
+                true
+            }
+            OrderStage::Confirmed { .. } | OrderStage::Completed { .. } => true,
+            OrderStage::Expired { .. } => self.reinstate()?,
+            OrderStage::PendingPayment | OrderStage::Cancelled { .. } => false,
+        };
+        let needed = if is_needed { self.owed() } else { 0 };
+        let kept = self.kept()?;
+        if needed > 0 && kept >= needed {
+            order::release_from_payment_hold(self.streams, self.order)?;
+        }
+        let is_all = self.payment.capturable() == 0 && !self.payment.awaits(OperationKind::Capture);
+        if is_all || kept >= needed {
+            self.close("captured")?;
+        }
+        let reason = format!("the order is {} and does not need it", self.order.stage.as_str());
+        Ok(refund_of(&self.payment, self.payment_id, kept - needed, &reason))
+    }
+
+    /// No money will come of this attempt. An order whose time is over expires with it; one that was confirmed on it waits.
+    fn unpaid(&mut self, outcome: &str) -> Result<Vec<PaymentEvent>, Stop> {
+        if !self.is_live() {
+            return Ok(Vec::new());
+        }
+        self.close(outcome)?;
+        let order = self.order;
+        match order.stage {
+            OrderStage::PendingPayment => {
+                let is_over = self.order.facts.payment_deadline.is_some_and(|deadline| deadline <= self.streams.now);
+                if is_over {
+                    order::end(self.streams, self.order, order::expired(), "expired")?;
+                } else {
+                    order::release_from_payment_hold(self.streams, self.order)?;
+                }
+            }
+            OrderStage::Confirmed { .. } => {
+                if self.kept()? < self.owed() {
+                    order::hold_for_payment(self.streams, order, PAYMENT_VOIDED)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(Vec::new())
+    }
+
+    /// A confirmed order does not leave unpaid; what nobody wants any more is let go of.
+    fn capture_failed(&mut self) -> Result<Vec<PaymentEvent>, Stop> {
+        if is_confirmed(self.order) && self.is_live() {
+            order::hold_for_payment(self.streams, self.order, CAPTURE_FAILED)?;
+            return Ok(Vec::new());
+        }
+        let reason = format!("the order is {}", self.order.stage.as_str());
+        Ok(let_go(&self.payment, self.payment_id, &reason))
+    }
+
+    /// The money could not be let go of. Where the order still waits it is used after all; where nothing is authorised yet, a
+    /// person has to look.
+    fn void_failed(&mut self) -> Result<Vec<PaymentEvent>, Stop> {
+        if self.order.stage != OrderStage::PendingPayment || !self.is_live() {
+            return Ok(Vec::new());
+        }
+        if self.payment.authorized() > 0 {
+            self.confirm()?;
+            return Ok(self.capture_authorized());
+        }
+        if self.payment.awaits(OperationKind::Authorize) {
+            order::hold_for_payment(self.streams, self.order, PAYMENT_UNKNOWN)?;
+        }
+        Ok(Vec::new())
+    }
+
+    /// Confirmed, its stock allocated, its cart done: one append with the outcome that allows it.
+    fn confirm(&mut self) -> Result<(), Stop> {
+        let covered_by = self.cover()?;
+        let id = order_key(self.order.facts.order_id);
+        let events = self.streams.get::<Order>(&id)?.decide(OrderCommand::Confirm { covered_by }).map_err(|e| order_refusal(&e))?;
+        self.streams.emit::<Order>(&id, events, Some(self.people))?;
+        promise::allocate(self.streams, &self.order.facts)?;
+        order::release_from_payment_hold(self.streams, self.order)?;
+        self.complete_cart()
+    }
+
+    /// Late money revives an order that has expired, if all it was made of can be had again. `false`: it can't.
+    fn reinstate(&mut self) -> Result<bool, Stop> {
+        let facts = &self.order.facts;
+        let is_late = facts.payment_deadline.is_none_or(|deadline| deadline + self.late.reinstate_window < self.streams.now);
+        let covers = self.payment.created.as_ref().is_some_and(|created| created.amount.amount() >= self.owed());
+        if is_late || !covers {
+            return Ok(false);
+        }
+        if let Some(key) = &facts.cart {
+            // A cart that was checked out again is paid for again: once is enough.
+            let cart = self.streams.get::<Cart>(key.as_str())?;
+            let is_as_it_was = Some(cart.checkouts) == facts.checkout_no && cart.order_id == Some(facts.order_id);
+            if !is_as_it_was || !matches!(cart.stage, CartStage::Open | CartStage::Expired) {
+                return Ok(false);
+            }
+        }
+        if !promise::have_again(self.streams, facts)? {
+            return Ok(false);
+        }
+        let id = order_key(facts.order_id);
+        let command = OrderCommand::Reinstate { payment_id: self.payment_id, covered_by: self.cover()? };
+        let events = self.streams.get::<Order>(&id)?.decide(command).map_err(|e| order_refusal(&e))?;
+        self.streams.emit::<Order>(&id, events, Some(self.people))?;
+        self.complete_cart()?;
+        Ok(true)
+    }
+
+    fn cover(&self) -> Result<Vec<Cover>, Stop> {
+        let created = self.payment.created.as_ref().ok_or_else(|| Refusal::not_found("payment"))?;
+        Ok(vec![Cover { tender_id: created.tender_id, amount: created.amount }])
+    }
+
+    fn complete_cart(&mut self) -> Result<(), Stop> {
+        let order_id = self.order.facts.order_id;
+        let Some(key) = &self.order.facts.cart else { return Ok(()) };
+        let state = self.streams.get::<Cart>(key.as_str())?;
         let subject_id = state.subject_id;
-        let events = state.decide(CartCommand::Complete { order_id: order.facts.order_id }).map_err(cart::refusal)?;
-        cart::emit(streams, key, subject_id, events)?;
+        let events = state.decide(CartCommand::Complete { order_id }).map_err(cart::refusal)?;
+        cart::emit(self.streams, key, subject_id, events)
     }
-    Ok(())
-}
 
-fn close(
-    streams: &mut Streams<'_>,
-    order: &PlacedOrder,
-    payment_id: PaymentId,
-    outcome: &str,
-    people: KeyScope,
-) -> Result<Vec<PaymentEvent>, Stop> {
-    let id = order_key(order.facts.order_id);
-    let command = OrderCommand::ClosePayment { payment_id, outcome: outcome.to_owned() };
-    let events = streams.after::<Order>(&id)?.decide(command).map_err(|e| order_refusal(&e))?;
-    streams.emit::<Order>(&id, events, Some(people))?;
-    Ok(Vec::new())
-}
+    /// Takes the money at once, unless the store takes it by hand.
+    fn capture_authorized(&self) -> Vec<PaymentEvent> {
+        let Some(created) = self.payment.created.as_ref().filter(|created| created.capture == CaptureMode::Automatic) else {
+            return Vec::new();
+        };
+        let operation_id = nth_operation(&self.payment, self.payment_id, OperationKind::Capture);
+        let idempotency_key = operation_id.to_string();
+        let capture = PaymentCommand::RequestCapture { operation_id, idempotency_key, amount: created.amount, is_final: true };
+        self.payment.decide(capture).unwrap_or_default()
+    }
 
-fn apply(payment: &mut Payment, events: &[PaymentEvent]) {
-    for event in events {
-        payment.apply(event);
+    fn close(&mut self, outcome: &str) -> Result<(), Stop> {
+        let id = order_key(self.order.facts.order_id);
+        let command = OrderCommand::ClosePayment { payment_id: self.payment_id, outcome: outcome.to_owned() };
+        let events = self.streams.after::<Order>(&id)?.decide(command).map_err(|e| order_refusal(&e))?;
+        self.streams.emit::<Order>(&id, events, Some(self.people))
+    }
+
+    fn is_live(&self) -> bool {
+        self.order.live_payment.as_ref().is_some_and(|live| live.payment_id == self.payment_id)
+    }
+
+    fn owed(&self) -> i64 {
+        self.order.amount_owed().map_or(0, Money::amount)
+    }
+
+    fn kept(&mut self) -> Result<i64, Stop> {
+        kept(self.streams, self.order, Some((self.payment_id, &self.payment)))
     }
 }
 
-/// A provider's statement as the domain takes it; `None` where it says nothing that changes anything yet.
-#[must_use]
-pub fn reported(fact: &Fact, source: &str) -> Option<Reported> {
-    let operation_id: OperationId = fact.idempotency_key.parse().ok()?;
-    let currency: Currency = fact.currency.parse().ok()?;
-    let amount = Money::new(fact.amount, currency).ok()?;
-    let code = || fact.code.clone().unwrap_or_else(|| "unknown".to_owned());
-    let refund_id = || fact.refund_reference.as_ref().and_then(|text| text.parse::<RefundId>().ok());
-    let domain_fact = match fact.kind {
-        FactKind::Authorized => ProviderFact::Authorized { amount, expires_at: fact.expires_at, method: method(fact), last4: last4(fact) },
-        FactKind::Declined => ProviderFact::AuthorizationFailed { code: code(), category: "declined".to_owned() },
-        FactKind::ActionRequired => action(fact, fact.expires_at),
-        FactKind::Captured => ProviderFact::Captured { amount, is_final: true },
-        FactKind::CaptureFailed => ProviderFact::CaptureFailed { code: code() },
-        FactKind::Voided => ProviderFact::Voided { amount },
-        FactKind::VoidFailed => ProviderFact::VoidFailed { code: code() },
-        FactKind::RefundSucceeded => ProviderFact::RefundSucceeded { refund_id: refund_id()?, amount },
-        FactKind::RefundPending => ProviderFact::RefundPending { refund_id: refund_id()?, amount },
-        FactKind::RefundFailed => ProviderFact::RefundFailed { refund_id: refund_id()?, amount, code: fact.code.clone() },
-        FactKind::AuthorizationPending | FactKind::CapturePending | FactKind::VoidPending => {
-            return None;
-        }
-    };
-    let evidence = Evidence {
+/// What stays with the shop of all an order's payments, in minor units, with what is under way; `newer` is one of them as it is
+/// after what is being decided.
+pub(crate) fn kept(streams: &mut Streams<'_>, order: &PlacedOrder, newer: Option<(PaymentId, &Payment)>) -> Result<i64, Stop> {
+    let mut kept = newer.map_or(0, |(_, payment)| payment.kept());
+    let others = || order.payments.iter().filter(|id| newer.is_none_or(|(newer, _)| newer != **id));
+    streams.need::<Payment>(others().map(ToString::to_string))?;
+    for payment_id in others() {
+        kept += streams.after::<Payment>(&payment_id.to_string())?.kept();
+    }
+    Ok(kept)
+}
+
+/// Decides the fate of an attempt that nobody wants any more: what was taken is refunded, what is authorised, or may yet be, is
+/// voided. What is being taken right now is left to the capture's outcome.
+pub(crate) fn let_go(payment: &Payment, payment_id: PaymentId, reason: &str) -> Vec<PaymentEvent> {
+    if payment.captured() > 0 {
+        return refund_of(payment, payment_id, payment.refundable(), reason);
+    }
+    let operation_id = nth_operation(payment, payment_id, OperationKind::Void);
+    let void = PaymentCommand::RequestVoid { operation_id, idempotency_key: operation_id.to_string(), reason: reason.to_owned() };
+    // Nothing is to be let go of, or it is being let go of.
+    payment.decide(void).unwrap_or_default()
+}
+
+/// Gives back what of a payment is too much, as far as it can be.
+fn refund_of(payment: &Payment, payment_id: PaymentId, excess: i64, reason: &str) -> Vec<PaymentEvent> {
+    let currency = payment.created.as_ref().map(|created| created.amount.currency());
+    let amount = currency.and_then(|currency| Money::new(excess.min(payment.refundable()), currency).ok());
+    let Some(amount) = amount.filter(|amount| amount.amount() > 0) else { return Vec::new() };
+    let operation_id = nth_operation(payment, payment_id, OperationKind::Refund);
+    let refund = RefundRequested {
         operation_id,
-        source: source.to_owned(),
-        provider_event_id: fact.provider_event_id.clone(),
-        provider_ref: Some(fact.provider_ref.clone()),
+        refund_id: RefundId::new(operation_id.uuid()),
+        idempotency_key: operation_id.to_string(),
+        amount,
+        reason: reason.to_owned(),
+        allocation: Vec::new(),
     };
-    Some(Reported { payment_id: PaymentId::new(fact.merchant_reference), evidence, fact: domain_fact, completes: Completes::Nothing })
+    // A dispute that is open takes the money by itself.
+    payment.decide(PaymentCommand::RequestRefund(refund)).unwrap_or_default()
 }
 
-fn action(fact: &Fact, expires_at: Option<DateTime<Utc>>) -> ProviderFact {
-    let kind = fact.next_action.as_ref().map_or_else(|| "redirect".to_owned(), |action| action.kind.clone());
-    ProviderFact::ActionRequired { kind, expires_at }
+/// The id of a payment's next operation of a kind, the same however often the decision is made.
+fn nth_operation(payment: &Payment, payment_id: PaymentId, kind: OperationKind) -> OperationId {
+    let before = payment.of_kind(kind).count();
+    let name = if before == 0 { kind.as_str().to_owned() } else { format!("{}/{before}", kind.as_str()) };
+    OperationId::new(Uuid::new_v5(&payment_id.uuid(), name.as_bytes()))
 }
 
-fn method(fact: &Fact) -> PaymentMethod {
-    fact.method.as_ref().map_or_else(PaymentMethod::default, |m| PaymentMethod { kind: m.kind.clone(), brand: m.brand.clone() })
-}
-
-fn last4(fact: &Fact) -> Option<Personal<String>> {
-    fact.method.as_ref()?.last4.clone().map(Personal::Known)
+/// Whether a payment is being let go of, or was: then it is asked for no more.
+pub(crate) fn is_given_up(payment: &Payment) -> bool {
+    let given_up = |void: &Operation| void.outcome.is_open() || void.outcome == Outcome::Succeeded;
+    payment.of_kind(OperationKind::Void).any(given_up)
 }
 
 pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
@@ -339,16 +377,35 @@ pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
         OrderRejection::NotFound => Refusal::not_found("order"),
         OrderRejection::LineNotFound { .. } => Refusal::not_found("line"),
         OrderRejection::Exists => Refusal::new("already_exists", detail),
-        OrderRejection::PaymentInProgress { .. } => Refusal::new("payment_in_progress", detail),
+        OrderRejection::PaymentInProgress { .. } => Refusal::new(rejection.code(), format!("{detail}; wait for its outcome")),
         OrderRejection::NoLines => Refusal::new("cart_empty", detail),
-        _ => Refusal::new("invalid_state", detail),
+        OrderRejection::WrongStatus { .. } => Refusal::new(rejection.code(), detail),
+        OrderRejection::NotCancellable { line_id, cancellable } => {
+            let refusal = Refusal::new(rejection.code(), format!("{detail}; cancel no more, and take back what has left by a return"));
+            refusal.fact("line_id", line_id.to_string()).fact("cancellable", *cancellable)
+        }
+        OrderRejection::Shipped => Refusal::new(rejection.code(), format!("{detail}; cancel the lines that are left, or take it back")),
+        OrderRejection::OnHold => Refusal::new(rejection.code(), format!("{detail}; release it first")),
+        OrderRejection::QuantityZero | OrderRejection::Money(_) => Refusal::new("validation_failed", detail),
+        OrderRejection::TotalsWrong | OrderRejection::TendersWrong | OrderRejection::NotCovered { .. } => {
+            Refusal::new("invalid_state", detail)
+        }
     }
 }
 
 fn payment_refusal(rejection: &PaymentRejection) -> Refusal {
+    let detail = rejection.to_string();
     match rejection {
         PaymentRejection::NotFound => Refusal::not_found("payment"),
-        PaymentRejection::Exists => Refusal::new("already_exists", rejection.to_string()),
-        _ => Refusal::new("invalid_state", rejection.to_string()),
+        PaymentRejection::Exists => Refusal::new("already_exists", detail),
+        PaymentRejection::NotCapturable { capturable } => Refusal::new(rejection.code(), detail).fact("capturable", capturable.amount()),
+        PaymentRejection::NotRefundable { refundable } => Refusal::new(rejection.code(), detail).fact("refundable", refundable.amount()),
+        PaymentRejection::AlreadyCaptured
+        | PaymentRejection::CaptureInProgress
+        | PaymentRejection::NothingToVoid
+        | PaymentRejection::DisputeOpen => Refusal::new(rejection.code(), detail),
+        PaymentRejection::AmountNotPositive | PaymentRejection::AllocationWrong | PaymentRejection::Money(_) => {
+            Refusal::new("validation_failed", detail)
+        }
     }
 }

@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use domain::customer::SubjectEvent;
 use domain::event::Event;
-use domain::id::{OperationId, OrderId, PaymentId};
-use domain::payment::{Evidence, Operation, OperationKind, Payment, PaymentEvent, ProviderFact};
+use domain::id::{OperationId, PaymentId};
+use domain::payment::PaymentEvent;
 use futures::stream::{FuturesUnordered, StreamExt};
 use infra::config::Config;
 use infra::event_log::StoredEvent;
@@ -24,12 +23,18 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use crate::answer::{CommandError, Failure, Origin};
-use crate::checkout::PAYMENT_DEADLINE;
-use crate::order;
-use crate::payment::{self, Completes, Reported};
-use crate::provider::{AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError, RefundRequest, VoidRequest};
+use crate::payment::Late;
+use crate::provider::PaymentProvider;
 use crate::writer::Writer;
+
+mod call;
+mod deadline;
+mod outcome;
+mod reconcile;
+pub mod secret;
+
+pub use outcome::record_told;
+pub use reconcile::{park_unmatched, unmatched};
 
 /// Its row in the table of checkpoints.
 pub const NAME: &str = "reactor";
@@ -46,10 +51,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Wait before a call that could not be made is made again; doubled with each attempt up to [`RETRY_MAX_MS`].
 const RETRY_MIN_MS: i64 = 500;
 const RETRY_MAX_MS: i64 = 60_000;
-/// Deadlines taken up at once.
-const DEADLINES_MAX: i64 = 100;
-/// When a deadline whose order is still being paid is looked at again.
-const DEADLINE_AGAIN_S: i64 = 30;
 /// How long a command's repetition is recognised, in hours.
 const IDEMPOTENCY_KEPT_H: i64 = 48;
 /// Old records deleted at once, and how often.
@@ -57,8 +58,6 @@ const KEYS_FORGOTTEN_MAX: i64 = 1_000;
 /// Age at which a token without a payment was surely left behind by a request that died; no append is on its way that long.
 const TOKEN_ORPHANED_H: i64 = 1;
 const FORGET_INTERVAL: Duration = Duration::from_mins(1);
-/// Namespace of the ids of the reactor's own commands.
-const COMMANDS: Uuid = Uuid::from_u128(0x8d3c_5b1e_0f7a_4c56_b9d2_7265_6163_746f);
 
 pub struct Reactor {
     pool: PgPool,
@@ -68,6 +67,9 @@ pub struct Reactor {
     feed: Feed,
     query_after: chrono::Duration,
     lease: chrono::Duration,
+    unknown_max: chrono::Duration,
+    late: Late,
+    reconcile_interval: Duration,
     return_url: Option<String>,
     wake: Arc<Notify>,
     /// Calls that were taken from the log and are made at once.
@@ -118,6 +120,9 @@ impl Reactor {
             feed,
             query_after: ms(config.payments.query_after_ms),
             lease: ms(config.payments.provider_timeout_ms) + chrono::Duration::seconds(5),
+            unknown_max: seconds(config.payments.unknown_max_s),
+            late: late(config),
+            reconcile_interval: reconcile::interval(config.payments.reconcile_interval_s),
             return_url: Some(&config.http.public_url).filter(|url| !url.is_empty()).map(|url| format!("{url}/")),
             wake: Arc::new(Notify::new()),
             fresh,
@@ -131,7 +136,8 @@ impl Reactor {
         let reactor = Arc::new(self);
         let following = reactor.follow(&stop);
         let working = Arc::clone(&reactor).work(&stop);
-        tokio::join!(following, working);
+        let reconciling = reactor.reconcile(&stop);
+        tokio::join!(following, working, reconciling);
     }
 
     async fn follow(&self, stop: &CancellationToken) {
@@ -184,7 +190,9 @@ impl Reactor {
         let (mut calls, mut spent) = (Vec::new(), Vec::new());
         for event in events {
             match (event.aggregate_type.as_str(), event.event_type.as_str()) {
-                ("payment", "PaymentAuthorized" | "PaymentFailed") => spent.extend(event.aggregate_id.parse::<Uuid>().ok()),
+                ("payment", "PaymentAuthorized" | "PaymentFailed" | "PaymentVoided") => {
+                    spent.extend(event.aggregate_id.parse::<Uuid>().ok())
+                }
                 ("payment", _) => calls.extend(self.asked(event)?),
                 ("subject", _) => self.destroy_key(event).await?,
                 _ => {}
@@ -362,149 +370,6 @@ impl Reactor {
             .collect()
     }
 
-    async fn carry_out(&self, effect: Effect) {
-        let result = self.call_and_record(&effect).await;
-        if let Err(error) = result {
-            tracing::warn!(payment.id = %effect.payment_id, attempts = effect.attempts, error = &error as &dyn std::error::Error, "a payment operation is tried again later");
-            if let Err(error) = self.put_off(&effect).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a payment operation waits for its lease to end");
-            }
-        }
-    }
-
-    async fn call_and_record(&self, effect: &Effect) -> Result<(), CommandError> {
-        let payment = self.payment(effect).await.map_err(CommandError::Internal)?;
-        let open = payment.operation(effect.operation_id).filter(|operation| operation.outcome.is_open()).cloned();
-        let Some(operation) = open else {
-            self.done(effect);
-            return Ok(());
-        };
-        let (token, completes) = match operation.kind {
-            OperationKind::Authorize => self.token_and_checkout(&payment, effect.payment_id).await.map_err(CommandError::Internal)?,
-            _ => (None, Completes::NotLookedUp),
-        };
-        let fact = match self.ask(effect, &payment, &operation, token).await {
-            Ok(Some(fact)) => fact,
-            Ok(None) => return self.again(effect).await,
-            Err(ProviderError::Unreachable(cause)) => {
-                tracing::warn!(error = ?cause, "the payment provider can't be reached");
-                return self.put_off(effect).await.map_err(|e| CommandError::Internal(e.into()));
-            }
-            Err(ProviderError::Rejected { code }) => rejected(&operation, code),
-            Err(ProviderError::Unknown { reason }) => {
-                tracing::warn!(payment.id = %effect.payment_id, reason, "the outcome of a payment operation is unknown; it will be asked for");
-                (unknown(&operation), None)
-            }
-        };
-        let evidence = Evidence {
-            operation_id: effect.operation_id,
-            source: "response".to_owned(),
-            provider_event_id: None,
-            provider_ref: fact.1.clone(),
-        };
-        let reported = match fact.0 {
-            Told::Fact(reported) => Reported { completes, ..*reported },
-            Told::Domain(fact) => Reported { payment_id: effect.payment_id, evidence, fact, completes },
-        };
-        let is_open = matches!(reported.fact, ProviderFact::Unknown { .. } | ProviderFact::ActionRequired { .. });
-        record_outcome(&self.writer, &self.pool, reported, effect.correlation_id, effect.causation_id).await?;
-        if is_open {
-            return self.again(effect).await;
-        }
-        self.done(effect);
-        Ok(())
-    }
-
-    /// The payment that a call is of. Should it be closed meanwhile, the provider knows the call again and nothing new is recorded.
-    async fn payment(&self, effect: &Effect) -> Result<Payment, Failure> {
-        let id = effect.payment_id.to_string();
-        let is_open = |payment: &Payment| payment.operation(effect.operation_id).is_some_and(|operation| operation.outcome.is_open());
-        match self.writer.glimpse::<Payment>(&id).await.filter(is_open) {
-            Some(payment) => Ok(payment),
-            None => Ok(self.writer.loader().load::<Payment>(&id).await?.0),
-        }
-    }
-
-    /// Calls the provider; after the first attempt it is asked what became of the call before.
-    async fn ask(
-        &self,
-        effect: &Effect,
-        payment: &Payment,
-        operation: &Operation,
-        token: Option<String>,
-    ) -> Result<Option<(Told, Option<String>)>, ProviderError> {
-        let provider = self.provider.as_ref().ok_or(ProviderError::Unreachable(None))?;
-        if effect.attempts > 1
-            && let Some(found) = provider.find_by_reference(effect.payment_id.uuid()).await?
-            && let Some(fact) = found.fact_of(&effect.operation_id.to_string())
-        {
-            return Ok(payment::reported(fact, "query").map(|reported| (Told::Fact(Box::new(reported)), None)));
-        }
-        let answer = self.call(provider, payment, operation, token).await?;
-        Ok(payment::reported(&answer.fact, "response").map(|reported| (Told::Fact(Box::new(reported)), None)))
-    }
-
-    async fn call(
-        &self,
-        provider: &PaymentProvider,
-        payment: &Payment,
-        operation: &Operation,
-        token: Option<String>,
-    ) -> Result<ProviderAnswer, ProviderError> {
-        let idempotency_key = operation.idempotency_key.clone().unwrap_or_else(|| operation.operation_id.to_string());
-        let amount = operation.amount.amount();
-        let provider_ref = || {
-            let known = payment.operations.iter().find_map(|o| o.provider_ref.clone());
-            known.ok_or(ProviderError::Rejected { code: "never_authorized".to_owned() })
-        };
-        match operation.kind {
-            OperationKind::Authorize => {
-                let created = payment.created.as_ref().ok_or(ProviderError::Rejected { code: "not_created".to_owned() })?;
-                let token = token.ok_or(ProviderError::Rejected { code: "token_missing".to_owned() })?;
-                let request = AuthorizeRequest {
-                    payment_id: created.payment_id.uuid(),
-                    idempotency_key,
-                    token,
-                    amount,
-                    currency: operation.amount.currency().as_str().to_owned(),
-                    capture: false,
-                    return_url: self.return_url.clone(),
-                };
-                provider.authorize(&request).await
-            }
-            OperationKind::Capture => {
-                provider.capture(&CaptureRequest { provider_ref: provider_ref()?, idempotency_key, amount, is_final: true }).await
-            }
-            OperationKind::Void => provider.void(&VoidRequest { provider_ref: provider_ref()?, idempotency_key }).await,
-            OperationKind::Refund => {
-                let refund_id = operation.refund_id.map_or(operation.operation_id.uuid(), domain::id::RefundId::uuid);
-                provider.refund(&RefundRequest { provider_ref: provider_ref()?, idempotency_key, amount, refund_id }).await
-            }
-        }
-    }
-
-    /// What an authorisation needs: the provider's token, and the checkout that waits for the outcome.
-    async fn token_and_checkout(&self, payment: &Payment, payment_id: PaymentId) -> Result<(Option<String>, Completes), Failure> {
-        let order_id = payment.created.as_ref().map(|created| created.order_id.to_string());
-        let (sealed, checkout): (Option<Vec<u8>>, Option<Uuid>) = sqlx::query_as(
-            "SELECT (SELECT sealed FROM sealed_secret WHERE secret_id = $1),
-                    (SELECT key FROM idempotency WHERE state = 'running' AND aggregate_type = 'order' AND aggregate_id = $2 LIMIT 1)",
-        )
-        .bind(payment_id.uuid())
-        .bind(order_id)
-        .fetch_one(&self.pool)
-        .await?;
-        let open = |sealed: Vec<u8>| self.writer.loader().sealer().master().open_bytes(&sealed, &payment_id.to_string());
-        let token = match sealed.map(open).transpose() {
-            Ok(token) => token.map(|token| String::from_utf8_lossy(&token).into_owned()),
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a provider's token can't be opened");
-                None
-            }
-        };
-        Ok((token, checkout.map_or(Completes::Nothing, Completes::Checkout)))
-    }
-
     /// The outcome is in the log: nothing is left to do.
     fn done(&self, effect: &Effect) {
         let mut finished = self.finished();
@@ -517,22 +382,6 @@ impl Reactor {
         self.finished.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The outcome is still to come: ask in a while.
-    async fn again(&self, effect: &Effect) -> Result<(), CommandError> {
-        self.schedule(effect, infra::clock::now() + self.query_after).await.map_err(|e| CommandError::Internal(e.into()))
-    }
-
-    async fn put_off(&self, effect: &Effect) -> Result<(), sqlx::Error> {
-        let exponent = u32::try_from(effect.attempts.clamp(0, 16)).unwrap_or(0);
-        let wait_ms = RETRY_MIN_MS.saturating_mul(1_i64 << exponent).min(RETRY_MAX_MS);
-        self.schedule(effect, infra::clock::now() + chrono::Duration::milliseconds(wait_ms)).await
-    }
-
-    async fn schedule(&self, effect: &Effect, at: DateTime<Utc>) -> Result<(), sqlx::Error> {
-        let update = sqlx::query("UPDATE effect SET next_attempt_at = $2 WHERE effect_id = $1");
-        update.bind(effect.operation_id.uuid()).bind(at).execute(&self.pool).await.map(|_| ())
-    }
-
     /// Forgets old idempotency records, few at a time, and the tokens of requests that died before their append.
     async fn forget(&self) -> Result<(), sqlx::Error> {
         let now = infra::clock::now();
@@ -543,146 +392,22 @@ impl Reactor {
         .bind(KEYS_FORGOTTEN_MAX)
         .execute(&self.pool)
         .await?;
-        sweep_tokens(&self.pool, now - chrono::Duration::hours(TOKEN_ORPHANED_H)).await
+        secret::sweep(&self.pool, now - chrono::Duration::hours(TOKEN_ORPHANED_H)).await
     }
+}
 
-    /// Expires orders whose payment is overdue; a deadline is deleted after its consequence has landed. It is due when this
-    /// clock and the database's say so: one that jumps ahead takes nobody's time.
-    async fn fire_deadlines(&self) -> Result<(), sqlx::Error> {
-        let now = infra::clock::now();
-        let due: Vec<(Uuid, String, String)> = sqlx::query_as(
-            "SELECT deadline_id, kind, aggregate_id FROM deadline WHERE due_at <= least($1, clock_timestamp()) ORDER BY due_at LIMIT $2",
-        )
-        .bind(now)
-        .bind(DEADLINES_MAX)
-        .fetch_all(&self.pool)
-        .await?;
-        for (deadline_id, kind, id) in due {
-            if kind != PAYMENT_DEADLINE {
-                tracing::error!(kind, "a deadline of an unknown kind is due");
-                continue;
-            }
-            let Ok(order_id) = id.parse::<OrderId>() else {
-                continue;
-            };
-            let origin = Origin::system(NAME, Uuid::new_v5(&COMMANDS, deadline_id.as_bytes()), order_id.uuid(), deadline_id);
-            match self.writer.execute(&origin, None, move |streams| order::expire(streams, order_id)).await {
-                Ok(done) if done.output => {
-                    sqlx::query("DELETE FROM deadline WHERE deadline_id = $1").bind(deadline_id).execute(&self.pool).await?;
-                }
-                Ok(_) => {
-                    let later = now + chrono::Duration::seconds(DEADLINE_AGAIN_S);
-                    sqlx::query("UPDATE deadline SET due_at = $2 WHERE deadline_id = $1")
-                        .bind(deadline_id)
-                        .bind(later)
-                        .execute(&self.pool)
-                        .await?;
-                }
-                Err(error) => {
-                    tracing::warn!(order.id = id, error = &error as &dyn std::error::Error, "an order could not be expired; trying again");
-                }
-            }
-        }
-        Ok(())
-    }
+fn seconds(seconds: u64) -> chrono::Duration {
+    i64::try_from(seconds).ok().and_then(chrono::Duration::try_seconds).unwrap_or(chrono::Duration::MAX)
+}
+
+/// How long late money may revive an order, as the store says.
+#[must_use]
+pub fn late(config: &Config) -> Late {
+    Late { reinstate_window: seconds(config.store.reinstate_window_s) }
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(error = &error as &dyn std::error::Error, "a call to the provider ended by a panic; its row is tried again");
     }
-}
-
-/// What became of a call: the provider's own statement, or what its silence means.
-enum Told {
-    Fact(Box<Reported>),
-    Domain(ProviderFact),
-}
-
-fn rejected(operation: &Operation, code: String) -> (Told, Option<String>) {
-    let fact = match operation.kind {
-        OperationKind::Authorize => ProviderFact::AuthorizationFailed { code, category: "rejected".to_owned() },
-        OperationKind::Capture => ProviderFact::CaptureFailed { code },
-        OperationKind::Void => ProviderFact::VoidFailed { code },
-        OperationKind::Refund => {
-            ProviderFact::RefundFailed { refund_id: operation.refund_id.unwrap_or_default(), amount: operation.amount, code: Some(code) }
-        }
-    };
-    (Told::Domain(fact), None)
-}
-
-fn unknown(operation: &Operation) -> Told {
-    Told::Domain(ProviderFact::Unknown { operation: operation.kind })
-}
-
-/// Records what a webhook says. Mostly the answer to our own call has said it before.
-pub async fn record_webhook(writer: &Writer, pool: &PgPool, mut reported: Reported) -> Result<(), CommandError> {
-    let payment_id = reported.payment_id.uuid();
-    reported.completes = Completes::NotLookedUp;
-    record_outcome(writer, pool, reported, payment_id, payment_id).await
-}
-
-/// Looks the checkout up that an outcome completes where it turns out to be needed.
-async fn record_outcome(
-    writer: &Writer,
-    pool: &PgPool,
-    mut reported: Reported,
-    correlation_id: Uuid,
-    causation_id: Uuid,
-) -> Result<(), CommandError> {
-    let origin = Origin::system("payments", infra::clock::new_id(), correlation_id, causation_id);
-    let record = |reported: Reported| writer.execute(&origin, None, move |streams| payment::record(streams, &reported));
-    match record(reported.clone()).await {
-        Err(CommandError::Stale) => {
-            reported.completes = running_checkout(pool, reported.payment_id).await?;
-            record(reported).await.map(|_| ())
-        }
-        recorded => recorded.map(|_| ()),
-    }
-}
-
-/// The checkout that waits for a payment, if it was called with an idempotency key.
-async fn running_checkout(pool: &PgPool, payment_id: PaymentId) -> Result<Completes, CommandError> {
-    let key: Option<Uuid> = sqlx::query_scalar(
-        "SELECT i.key FROM idempotency i
-         WHERE i.state = 'running' AND i.aggregate_type = 'order'
-           AND i.aggregate_id = (SELECT e.payload->>'order_id' FROM events e
-                                 WHERE e.aggregate_type = 'payment' AND e.aggregate_id = $1 AND e.sequence = 1) LIMIT 1",
-    )
-    .bind(payment_id.to_string())
-    .fetch_optional(pool)
-    .await
-    .map_err(|e| CommandError::Internal(e.into()))?;
-    Ok(key.map_or(Completes::Nothing, Completes::Checkout))
-}
-
-/// Keeps a provider's token sealed until the payment has it no more.
-pub async fn keep_token(writer: &Writer, payment_id: PaymentId, token: &str) -> Result<(), Failure> {
-    let sealed = writer.loader().sealer().master().seal_bytes(token.as_bytes(), &payment_id.to_string())?;
-    sqlx::query("INSERT INTO sealed_secret (secret_id, sealed) VALUES ($1, $2)")
-        .bind(payment_id.uuid())
-        .bind(sealed)
-        .execute(writer.loader().pool())
-        .await?;
-    Ok(())
-}
-
-/// Drops the tokens kept before `before` that no payment was started with.
-pub async fn sweep_tokens(pool: &PgPool, before: DateTime<Utc>) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM sealed_secret s
-         WHERE s.created_at < $1
-           AND NOT EXISTS (SELECT FROM events e
-                           WHERE e.aggregate_type = 'payment' AND e.aggregate_id = s.secret_id::text AND e.sequence = 1)",
-    )
-    .bind(before)
-    .execute(pool)
-    .await?;
-    Ok(())
-}
-
-/// Drops a token that no payment was started with.
-pub async fn drop_token(writer: &Writer, payment_id: PaymentId) -> Result<(), Failure> {
-    sqlx::query("DELETE FROM sealed_secret WHERE secret_id = $1").bind(payment_id.uuid()).execute(writer.loader().pool()).await?;
-    Ok(())
 }

@@ -4,7 +4,7 @@ use cqrs_es::Aggregate;
 use domain::event::{Event, Root};
 use domain::id::{OrderId, PaymentId};
 use domain::order::{Order, OrderStage};
-use domain::payment::Payment;
+use domain::payment::{Payment, PaymentStatus};
 use infra::event_log::StoredEvent;
 
 use crate::answer::{Failure, Refusal};
@@ -58,10 +58,13 @@ impl WholeOrder {
         self.payments.iter().map(|attempted| &attempted.payment)
     }
 
-    /// Whether the outcome of a payment decides what becomes of it.
+    /// Whether the outcome of a payment decides what becomes of it, and nobody but the provider can bring it about.
     #[must_use]
     pub fn waits_for_payment(&self) -> bool {
-        self.order.placed().is_some_and(|order| order.stage == OrderStage::PendingPayment && order.live_payment.is_some())
+        let Some(order) = self.order.placed().filter(|order| order.stage == OrderStage::PendingPayment) else { return false };
+        let Some(live) = &order.live_payment else { return false };
+        let attempted = self.payments.iter().find(|attempted| attempted.payment_id == live.payment_id);
+        attempted.is_none_or(|attempted| attempted.payment.status() != PaymentStatus::RequiresAction)
     }
 
     /// Whether an event is one of its own.

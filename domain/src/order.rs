@@ -241,8 +241,9 @@ impl PlacedOrder {
             OrderCommand::CancelLines(cancel) => self.cancel_lines(cancel),
             OrderCommand::Cancel { reason, by, shipped } => self.cancel(reason, by, &shipped),
             OrderCommand::Hold { reason } => match (&self.stage, &self.on_hold) {
-                (OrderStage::Confirmed { .. }, None) => Ok(vec![OrderEvent::OrderHeld(OrderHeld { reason })]),
-                (OrderStage::Confirmed { .. }, Some(_)) => Ok(vec![]),
+                // One that isn't paid may have to wait for a person too: its payment's outcome can't be had.
+                (OrderStage::PendingPayment | OrderStage::Confirmed { .. }, None) => Ok(vec![OrderEvent::OrderHeld(OrderHeld { reason })]),
+                (OrderStage::PendingPayment | OrderStage::Confirmed { .. }, Some(_)) => Ok(vec![]),
                 _ => Err(self.wrong_status()),
             },
             OrderCommand::Release { reason } => {
@@ -270,11 +271,19 @@ impl PlacedOrder {
             }
             OrderEvent::OrderExpired(expired) => {
                 self.stage = OrderStage::Expired { reason: expired.reason.clone() };
+                self.on_hold = None;
             }
-            OrderEvent::OrderReinstated(_) => self.stage = OrderStage::PendingPayment,
+            OrderEvent::OrderReinstated(reinstated) => {
+                self.stage = OrderStage::PendingPayment;
+                // The attempt that revived it is the live one again.
+                if let Ok(amount) = self.amount_owed() {
+                    self.live_payment = Some(OrderPaymentOpened { payment_id: reinstated.payment_id, amount });
+                }
+            }
             OrderEvent::OrderLinesCancelled(cancelled) => self.add_cancelled(&cancelled.lines),
             OrderEvent::OrderCancelled(cancelled) => {
                 self.stage = OrderStage::Cancelled { reason: cancelled.reason.clone(), by: cancelled.by.clone() };
+                self.on_hold = None;
             }
             OrderEvent::OrderHeld(held) => self.on_hold = Some(held.reason.clone()),
             OrderEvent::OrderReleased(_) => self.on_hold = None,

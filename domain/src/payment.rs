@@ -15,7 +15,7 @@ pub use event::{
     Evidence, OperationOutcomeUnknown, PaymentActionRequired, PaymentAuthorized, PaymentCaptured, PaymentCreated, PaymentEvent,
     PaymentFailed, PaymentMethod, PaymentVoided, RefundAllocation, RefundOutcome, RefundRequested, VoidFailed, VoidRequested,
 };
-pub use status::{PaymentStatus, order_payment_status};
+pub use status::{PaymentStatus, RefundedLine, order_payment_status};
 
 use std::collections::BTreeSet;
 
@@ -96,6 +96,8 @@ pub enum PaymentRejection {
     NotCapturable { capturable: Money },
     #[error("a part of it is captured: refund it")]
     AlreadyCaptured,
+    #[error("a capture is under way: wait for its outcome")]
+    CaptureInProgress,
     #[error("there is nothing to void")]
     NothingToVoid,
     #[error("only {refundable} can be refunded")]
@@ -117,6 +119,7 @@ impl PaymentRejection {
             Self::AmountNotPositive => "amount_not_positive",
             Self::NotCapturable { .. } => "payment_not_capturable",
             Self::AlreadyCaptured => "payment_already_captured",
+            Self::CaptureInProgress => "payment_capture_in_progress",
             Self::NothingToVoid => "payment_not_voidable",
             Self::NotRefundable { .. } => "payment_not_refundable",
             Self::AllocationWrong => "refund_allocation_wrong",
@@ -188,6 +191,12 @@ pub struct Operation {
     pub outcome: Outcome,
     pub provider_ref: Option<String>,
     pub refund_id: Option<RefundId>,
+    /// Of a capture: no other follows, what is left of the authorisation is given up.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_final: bool,
+    /// Of a refund: the lines it is for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allocation: Vec<RefundAllocation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,6 +260,22 @@ impl Payment {
     pub fn open_operations(&self) -> impl Iterator<Item = &Operation> {
         self.operations.iter().filter(|operation| operation.outcome.is_open())
     }
+
+    /// The operations of a kind, the first one first.
+    pub fn of_kind(&self, kind: OperationKind) -> impl Iterator<Item = &Operation> {
+        self.operations.iter().filter(move |operation| operation.kind == kind)
+    }
+
+    /// The provider's own id of the payment, once it has said one.
+    #[must_use]
+    pub fn provider_ref(&self) -> Option<&str> {
+        self.operations.iter().find_map(|operation| operation.provider_ref.as_deref())
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 aggregate!(Payment = "payment", PaymentCommand => PaymentEvent, PaymentRejection);

@@ -78,7 +78,14 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         // Payment providers
         .routes(routes!(webhook::receive))
         // Merchants
-        .routes(routes!(order::list))
+        .routes(routes!(order::merchant::list))
+        .routes(routes!(order::merchant::cancel))
+        .routes(routes!(order::merchant::hold))
+        .routes(routes!(order::merchant::release))
+        .routes(routes!(order::merchant::payments))
+        .routes(routes!(order::merchant::capture))
+        .routes(routes!(order::merchant::void))
+        .routes(routes!(order::merchant::refund))
         .routes(routes!(stock::show))
         .routes(routes!(stock::receive))
         .routes(routes!(stock::count))

@@ -10,6 +10,7 @@ use commands::inventory::first_location;
 use commands::terms::Terms;
 use domain::cart::CartLimits;
 use domain::money::{Currency, Money, Rounding};
+use domain::payment::CaptureMode;
 use domain::pricing::{ShippingMethod, TaxRate};
 use infra::config::{Config, ConfigError, Shipping, Tax};
 use uuid::Uuid;
@@ -31,6 +32,10 @@ pub struct Settings {
     pub terms: Arc<Terms>,
     /// Most units that an answer admits to have.
     pub available_shown_max: i64,
+    /// Whether money is taken as soon as an order is confirmed.
+    pub capture: CaptureMode,
+    /// Most attempts to pay one order.
+    pub payment_attempts_max: usize,
 }
 
 impl Settings {
@@ -94,6 +99,8 @@ impl TryFrom<&Config> for Settings {
             languages: store.languages.clone(),
             terms: Arc::new(terms),
             available_shown_max: store.available_shown_max,
+            capture: if config.payments.capture == "manual" { CaptureMode::Manual } else { CaptureMode::Automatic },
+            payment_attempts_max: usize::try_from(config.payments.attempts_max).unwrap_or(usize::MAX),
         })
     }
 }

@@ -110,6 +110,8 @@ pub struct Store {
     pub line_quantity_max: u32,
     /// How long an unpaid order holds its stock.
     pub payment_window_s: u64,
+    /// How long an order that expired may be revived by money that comes late.
+    pub reinstate_window_s: u64,
     /// Most units that an answer admits to have.
     pub available_shown_max: i64,
 }
@@ -124,8 +126,16 @@ pub struct Payments {
     pub sandbox_webhook_secret: String,
     pub provider_timeout_ms: u64,
     pub webhook_tolerance_s: u64,
-    /// An operation whose outcome is unknown is asked for again after so long.
+    /// An operation whose outcome is unknown is asked for again after so long, and then more and more seldom.
     pub query_after_ms: u64,
+    /// `automatic`: the money is taken as soon as the order is confirmed; `manual`: when a merchant says so.
+    pub capture: String,
+    /// An outcome that can't be had for so long leaves the order to a person, on hold, its stock held.
+    pub unknown_max_s: u64,
+    /// Most attempts to pay one order.
+    pub attempts_max: u32,
+    /// The provider's list of operations is held against the log this often.
+    pub reconcile_interval_s: u64,
 }
 
 /// One rate of tax: where, on what, how much.
@@ -255,6 +265,7 @@ impl Default for Store {
             cart_lines_max: 100,
             line_quantity_max: 999,
             payment_window_s: 1_800,
+            reinstate_window_s: 86_400,
             available_shown_max: 999,
         }
     }
@@ -269,6 +280,10 @@ impl Default for Payments {
             provider_timeout_ms: 10_000,
             webhook_tolerance_s: 300,
             query_after_ms: 5_000,
+            capture: "automatic".to_owned(),
+            unknown_max_s: 3_600,
+            attempts_max: 10,
+            reconcile_interval_s: 60,
         }
     }
 }
@@ -411,6 +426,9 @@ fn check(config: &Config, errors: &mut Vec<String>) {
     must(!config.store.currencies.is_empty(), "`store.currencies` must name at least one ISO 4217 code");
     must(!config.store.languages.is_empty(), "`store.languages` must name at least one language");
     must(matches!(config.store.rounding.as_str(), "half_up" | "half_even"), "`store.rounding` must be `half_up` or `half_even`");
+    must(matches!(config.payments.capture.as_str(), "automatic" | "manual"), "`payments.capture` must be `automatic` or `manual`");
+    must(config.payments.attempts_max > 0, "`payments.attempts_max` must be at least 1");
+    must(config.payments.query_after_ms > 0, "`payments.query_after_ms` must be at least 1");
     must(config.writer.batch_commands_max > 0, "`writer.batch_commands_max` must be at least 1");
     must(config.writer.queue_max > 0, "`writer.queue_max` must be at least 1");
     must(config.http.request_timeout_ms > 0, "`http.request_timeout_ms` must be at least 1");

@@ -6,6 +6,7 @@ mod durability;
 mod history;
 mod log_store;
 mod parked;
+mod payment;
 mod personal;
 mod races;
 mod restart;

@@ -1,5 +1,6 @@
 //! A real shop for a test: the program under test, started as a stranger would start it, spoken to over HTTP.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ pub struct Shop {
     pub token: String,
     pub http: reqwest::Client,
     child: Option<Child>,
+    /// Variables of its environment, at each start.
+    settings: Vec<(String, String)>,
 }
 
 /// An answer, taken apart.
@@ -60,14 +63,25 @@ impl Shop {
         Self::start(&fresh_dir(), &[]).await
     }
 
+    /// An empty shop with settings of its own, by variables of the environment.
+    pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
+        Self::start_with(&fresh_dir(), &[], settings).await
+    }
+
     pub async fn start(dir: &Path, flags: &[&str]) -> Self {
-        let child = spawn(dir, flags);
+        Self::start_with(dir, flags, &[]).await
+    }
+
+    async fn start_with(dir: &Path, flags: &[&str], settings: &[(&str, &str)]) -> Self {
+        let settings: Vec<(String, String)> = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let child = spawn(dir, flags, &settings);
         let mut shop = Self {
             dir: dir.to_owned(),
             url: String::new(),
             token: String::new(),
             http: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
             child: Some(child),
+            settings,
         };
         shop.until_ready().await;
         shop.token = shop.cli(&["token", "--role", "owner"]).trim().to_owned();
@@ -76,7 +90,7 @@ impl Shop {
 
     /// Starts the program again on the same folder.
     pub async fn restart(&mut self) {
-        self.child = Some(spawn(&self.dir, &[]));
+        self.child = Some(spawn(&self.dir, &[], &self.settings));
         self.until_ready().await;
     }
 
@@ -223,11 +237,16 @@ impl Shop {
 
     /// Makes a product that is sold in one variant, with so many in stock.
     pub async fn product(&self, sku: &str, price: &str, stock: u32) {
-        let csv = format!(
-            "Handle,Title,Vendor,Published,Variant SKU,Variant Price,Variant Inventory Qty,Status\n{},Product {sku},Maker,TRUE,{sku},{price},{stock},active\n",
-            sku.to_lowercase()
-        );
-        let file = self.dir.join(format!("{sku}.csv"));
+        self.products(&[sku], price, stock);
+    }
+
+    /// Several of them by one import.
+    pub fn products(&self, skus: &[&str], price: &str, stock: u32) {
+        let mut csv = "Handle,Title,Vendor,Published,Variant SKU,Variant Price,Variant Inventory Qty,Status\n".to_owned();
+        for sku in skus {
+            writeln!(csv, "{},Product {sku},Maker,TRUE,{sku},{price},{stock},active", sku.to_lowercase()).unwrap();
+        }
+        let file = self.dir.join(format!("{}.csv", skus[0]));
         std::fs::write(&file, csv).unwrap();
         self.cli(&["import", "products", file.to_str().unwrap()]);
     }
@@ -249,13 +268,14 @@ pub fn contact(email: &str, name: &str) -> Value {
     })
 }
 
-fn spawn(dir: &Path, flags: &[&str]) -> Child {
+fn spawn(dir: &Path, flags: &[&str], settings: &[(String, String)]) -> Child {
     std::fs::create_dir_all(dir).unwrap();
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("test.log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_daybook-under-test"))
         .args(["up", "--port", "0", "--data-dir"])
         .arg(dir)
         .args(flags)
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)

@@ -24,7 +24,7 @@ impl PlacedOrder {
             let now = cancel.lines.get(&line.line_id).copied().unwrap_or_default();
             self.cancelled_units(line.line_id) + now == line.quantity
         });
-        let order_cancelled = all_gone.then(|| OrderEvent::OrderCancelled(OrderCancelled { reason: cancel.reason.clone(), by: cancel.by }));
+        let order_cancelled = if all_gone { self.cancelled(cancel.reason.clone(), cancel.by) } else { vec![] };
         let lines_cancelled = OrderEvent::OrderLinesCancelled(OrderLinesCancelled {
             cancellation_id: cancel.cancellation_id,
             lines,
@@ -41,10 +41,17 @@ impl PlacedOrder {
                 if shipped.values().any(|units| *units > 0) {
                     return Err(OrderRejection::Shipped);
                 }
-                Ok(vec![OrderEvent::OrderCancelled(OrderCancelled { reason, by })])
+                Ok(self.cancelled(reason, by))
             }
             OrderStage::Completed { .. } | OrderStage::Expired { .. } => Err(self.wrong_status()),
         }
+    }
+
+    /// The attempt that is under way is given up with it; what it brings yet goes back.
+    fn cancelled(&self, reason: String, by: String) -> Vec<OrderEvent> {
+        let live = self.live_payment.as_ref();
+        let closed = live.and_then(|live| self.close_payment(live.payment_id, "cancelled".to_owned()));
+        closed.into_iter().chain([OrderEvent::OrderCancelled(OrderCancelled { reason, by })]).collect()
     }
 
     pub(super) fn add_cancelled(&mut self, lines: &[CancelledLine]) {

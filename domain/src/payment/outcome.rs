@@ -23,6 +23,14 @@ impl Payment {
             ProviderFact::DisputeLost { dispute_id, .. } => self.dispute_changes(*dispute_id, DisputeOutcome::Lost),
             _ => self.operation_changes(evidence.operation_id, &fact),
         };
+        // Whether another capture follows is what was asked for: the provider's word on an operation of ours doesn't say it.
+        let fact = match fact {
+            ProviderFact::Captured { amount, is_final } => {
+                let asked = self.operation(evidence.operation_id).map_or(is_final, |capture| capture.is_final);
+                ProviderFact::Captured { amount, is_final: asked }
+            }
+            fact => fact,
+        };
         news.then(|| into_event(evidence, fact))
     }
 
@@ -35,6 +43,7 @@ impl Payment {
             }
             PaymentEvent::CaptureRequested(requested) => {
                 self.ask(requested.operation_id, OperationKind::Capture, &requested.idempotency_key, requested.amount);
+                self.edit(requested.operation_id, |capture| capture.is_final = requested.is_final);
             }
             PaymentEvent::VoidRequested(requested) => {
                 if let Some(amount) = self.created.as_ref().map(|created| created.amount) {
@@ -47,6 +56,7 @@ impl Payment {
                 self.ask(requested.operation_id, OperationKind::Refund, key, requested.amount);
                 self.edit(requested.operation_id, |refund| {
                     refund.refund_id = Some(requested.refund_id);
+                    refund.allocation.clone_from(&requested.allocation);
                 });
             }
             PaymentEvent::PaymentActionRequired(required) => {
@@ -62,6 +72,7 @@ impl Payment {
             }
             PaymentEvent::PaymentCaptured(captured) => {
                 self.succeed(&captured.evidence, OperationKind::Capture, captured.amount);
+                self.edit(captured.evidence.operation_id, |capture| capture.is_final |= captured.is_final);
             }
             PaymentEvent::CaptureFailed(failed) => {
                 self.fail(&failed.evidence, OperationKind::Capture, &failed.code);
@@ -167,6 +178,8 @@ impl Payment {
             outcome: Outcome::Requested,
             provider_ref: None,
             refund_id: None,
+            is_final: false,
+            allocation: Vec::new(),
         });
     }
 
@@ -198,6 +211,8 @@ impl Payment {
                 outcome: Outcome::Requested,
                 provider_ref: None,
                 refund_id: None,
+                is_final: false,
+                allocation: Vec::new(),
             });
         }
         self.edit(evidence.operation_id, |operation| {

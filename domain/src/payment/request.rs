@@ -54,6 +54,9 @@ impl Payment {
         if self.captured() > 0 {
             return Err(PaymentRejection::AlreadyCaptured);
         }
+        if self.awaits(OperationKind::Capture) {
+            return Err(PaymentRejection::CaptureInProgress);
+        }
         let authorization_open = self.of_kind(OperationKind::Authorize).any(|operation| operation.outcome.is_open());
         if self.authorization_expired || (self.authorized() == 0 && !authorization_open) {
             return Err(PaymentRejection::NothingToVoid);

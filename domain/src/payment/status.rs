@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DisputeOutcome, Operation, OperationKind, Outcome, Payment};
+use crate::id::LineId;
 use crate::money::Money;
 
 /// The words of the interface.
@@ -44,6 +45,16 @@ impl PaymentStatus {
             Self::Disputed => "disputed",
         }
     }
+}
+
+/// What refunds have given back, or will, for one line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefundedLine {
+    pub units: u32,
+    /// Minor units.
+    pub net: i64,
+    /// Minor units.
+    pub tax: i64,
 }
 
 /// Where the money of an order is, given what it comes to and all its attempts, the first one first.
@@ -117,7 +128,8 @@ impl Payment {
     #[must_use]
     pub fn capturable(&self) -> i64 {
         let voiding = self.of_kind(OperationKind::Void).any(|operation| operation.outcome.is_open());
-        if voiding || self.voided() {
+        let is_last = |capture: &Operation| capture.is_final && capture.outcome == Outcome::Succeeded;
+        if voiding || self.voided() || self.of_kind(OperationKind::Capture).any(is_last) {
             return 0;
         }
         let taken = self.captured() + self.sum(OperationKind::Capture, Outcome::is_open);
@@ -129,6 +141,24 @@ impl Payment {
     pub fn refundable(&self) -> i64 {
         let given = self.refunded() + self.sum(OperationKind::Refund, Outcome::is_open);
         (self.captured() - given).max(0)
+    }
+
+    /// What stays with the shop if everything under way succeeds, in minor units.
+    #[must_use]
+    pub fn kept(&self) -> i64 {
+        self.captured() - self.refunded() - self.sum(OperationKind::Refund, Outcome::is_open)
+    }
+
+    /// The units of a line that refunds are for, and their net and tax in minor units; failed ones don't count.
+    #[must_use]
+    pub fn refunded_of(&self, line_id: LineId) -> RefundedLine {
+        let counts = |operation: &&Operation| operation.outcome.is_open() || operation.outcome == Outcome::Succeeded;
+        let parts = self.of_kind(OperationKind::Refund).filter(counts).flat_map(|refund| &refund.allocation);
+        parts.filter(|part| part.line_id == line_id).fold(RefundedLine::default(), |sum, part| RefundedLine {
+            units: sum.units + part.quantity.unwrap_or_default(),
+            net: sum.net + part.net.amount(),
+            tax: sum.tax + part.tax.amount(),
+        })
     }
 
     /// Whether an operation of this kind waits for its outcome.
@@ -147,10 +177,6 @@ impl Payment {
     pub fn voided(&self) -> bool {
         let voided = |operation: &Operation| operation.outcome == Outcome::Succeeded;
         self.authorization_expired || self.of_kind(OperationKind::Void).any(voided)
-    }
-
-    pub(super) fn of_kind(&self, kind: OperationKind) -> impl Iterator<Item = &Operation> {
-        self.operations.iter().filter(move |operation| operation.kind == kind)
     }
 
     fn sum(&self, kind: OperationKind, counts: impl Fn(&Outcome) -> bool) -> i64 {

@@ -9,14 +9,17 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use commands::answer::{CommandError, Position};
 use commands::checkout::{self, Attempt, Checkout};
+use commands::order::Cancel;
+use commands::reactor::secret::{self, Kept};
+use commands::streams::{Stop, Streams};
 use commands::whole_order::WholeOrder;
 use commands::writer::Idempotency;
-use commands::{order, payment, reactor};
+use commands::{order, payment};
 use domain::cart::Cart;
 use domain::id::{OperationId, OrderId, PaymentId, TenderId};
-use domain::money::{Currency, Money};
-use domain::order::{Order, OrderStage, PlacedOrder};
-use domain::payment::{Payment, PaymentStatus, order_payment_status};
+use domain::money::Currency;
+use domain::order::Order;
+use domain::payment::Payment;
 use domain::personal::Purpose;
 use futures::{Stream, StreamExt};
 use infra::cloud_event;
@@ -29,11 +32,17 @@ use utoipa::ToSchema;
 
 use super::body::{Body, Query};
 use super::caller::Caller;
-use super::cart::{contact_json, exists, money, settled};
+use super::cart::{exists, settled};
 use super::problem::Problem;
 use super::reading::{Read, Wrote};
 use crate::app::App;
 use crate::auth::Role;
+
+pub mod merchant;
+mod render;
+
+pub use render::render;
+use render::seal_contact;
 
 /// The provider that `up` and `payments.sandbox = true` offer.
 pub const SANDBOX: &str = "sandbox";
@@ -50,8 +59,8 @@ const NUMBER_CANDIDATES: usize = 3;
 /// Crockford's base 32: no I, L, O, U.
 const NUMBER_ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const NUMBER_CHARS: usize = 9;
-/// Most orders of a page.
-const PAGE_MAX: i64 = 200;
+/// Longest address that a shopper is sent back to.
+const RETURN_URL_BYTES_MAX: usize = 2_048;
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct CheckoutBody {
@@ -65,8 +74,9 @@ pub struct CheckoutBody {
 pub struct PaymentBody {
     /// `sandbox`.
     provider: String,
-    /// What the provider's form gave the shopper; for the sandbox `tok_approve` or `tok_decline`.
+    /// What the provider's form gave the shopper; for the sandbox `tok_approve`, `tok_decline`, `tok_3ds` and others.
     token: String,
+    /// Where the shopper comes back to from the bank's page (3-D Secure); the shop's own address unless given.
     return_url: Option<String>,
 }
 
@@ -76,14 +86,6 @@ pub struct OrderQuery {
     token: Option<String>,
     token_position: Option<String>,
     as_of: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct ListQuery {
-    status: Option<String>,
-    cursor: Option<String>,
-    limit: Option<i64>,
-    token_position: Option<String>,
 }
 
 /// Reserves the stock, places the order and starts the payment, all or nothing; then waits for the payment's outcome.
@@ -130,7 +132,7 @@ pub async fn place(
             Err(error) => error.may_have_landed(),
         };
         if !needed {
-            reactor::drop_token(&app.writer, attempt.payment_id).await?;
+            secret::drop(&app.writer, attempt.payment_id).await?;
         }
     }
     match done {
@@ -156,7 +158,7 @@ pub async fn show(
         let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
         let at = Position { epoch: event_log::head(&app.pool).await?.epoch, position };
         let order = WholeOrder::load_as_of(&app.loader, order_id, position).await?;
-        let (mut body, version) = app.render_order(&order, at, false)?;
+        let (mut body, version) = app.render_order(&order, at, false).await?;
         seal_contact(&mut body, shows_contact);
         return Ok(Read::personal(body, at).version(version, &caller));
     }
@@ -175,6 +177,7 @@ pub async fn show(
     let at = app.rows_position::<Payment>(&caller, token, "order", &ids, at).await?;
     let position = row.order.position.max(at.position);
     let mut body = render(placed, &payments, Position { epoch: at.epoch, position }, None);
+    app.add_actions(&mut body, &payments).await?;
     seal_contact(&mut body, shows_contact);
     Ok(Read::personal(body, at).version(row.order.version, &caller))
 }
@@ -236,6 +239,7 @@ pub async fn live(
             let position = row.payments.iter().map(|p| p.position).fold(row.order.position, i64::max);
             let at = Position { epoch: event_log::head(&app.pool).await.ok()?.epoch, position };
             let mut body = render(row.order.state.placed()?, &payments, at, None);
+            app.add_actions(&mut body, &payments).await.ok()?;
             seal_contact(&mut body, shows_contact);
             let body = body.to_string();
             if body != shown {
@@ -253,7 +257,7 @@ pub async fn live(
 /// Pays a pending order with another attempt.
 #[utoipa::path(post, path = "/orders/{id}/payments", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)), request_body = PaymentBody,
     responses((status = 201, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
-        (status = 409, description = "payment_in_progress, invalid_state")))]
+        (status = 409, description = "payment_in_progress, order_needs_no_payment, payment_attempts_exhausted")))]
 pub async fn pay(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -274,7 +278,7 @@ pub async fn pay(
         Ok(done) => app.placed(done.output.order, done.position, idempotency, listening, until).await,
         Err(error) => {
             if !error.may_have_landed() {
-                reactor::drop_token(&app.writer, attempt.payment_id).await?;
+                secret::drop(&app.writer, attempt.payment_id).await?;
             }
             if matches!(error, CommandError::Replayed(_)) {
                 return app.replayed(idempotency, until).await;
@@ -284,10 +288,10 @@ pub async fn pay(
     }
 }
 
-/// Gives an unpaid order up; its stock is free again.
+/// Gives an order up of which nothing has left: its stock is free again, its money on its way back.
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
     responses((status = 200, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
-        (status = 409, description = "invalid_state, payment_in_progress")))]
+        (status = 409, description = "order_status, order_shipped")))]
 pub async fn cancel(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -296,50 +300,10 @@ pub async fn cancel(
 ) -> Result<Wrote<Value>, Problem> {
     let order_id = app.may_change(&caller, &id, query.token.as_deref())?;
     let by = if caller.is_staff() { "staff" } else { "shopper" };
-    let if_match = caller.if_match()?;
+    let cancel = Cancel { by, reason: "cancelled".to_owned(), if_match: caller.if_match()? };
     let idempotency = caller.idempotency(&(), false)?;
-    let decide = move |streams: &mut commands::streams::Streams<'_>| order::cancel(streams, order_id, by, "cancelled", if_match);
-    let (order, position, replayed) = match app.writer.execute(caller.origin(), idempotency, decide).await {
-        Ok(done) => (done.output, done.position, false),
-        Err(CommandError::Replayed(recorded)) => {
-            let position = settled(*recorded)?.position;
-            (WholeOrder::load_as_of(&app.loader, order_id, position.position).await?, position, true)
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let (body, version) = app.render_order(&order, position, false)?;
-    Ok(Wrote { status: StatusCode::OK, body: Some(body), position, version: Some(version), replayed })
-}
-
-/// All orders, the newest first.
-#[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(("status" = Option<String>, Query), ("cursor" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "1 to 200")),
-    responses((status = 200, description = "items, next_cursor")))]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new("invalid_parameter", format!("limit must be from 1 to {PAGE_MAX}")));
-    }
-    let statuses = ["pending_payment", "confirmed", "completed", "cancelled", "expired"];
-    if query.status.as_deref().is_some_and(|status| !statuses.contains(&status)) {
-        return Err(Problem::new("invalid_parameter", format!("status must be one of {}", statuses.join(", "))));
-    }
-    if query.cursor.as_deref().is_some_and(|cursor| cursor.parse::<OrderId>().is_err()) {
-        return Err(Problem::new("invalid_cursor", "cursor must be the next_cursor of the page before"));
-    }
-    let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
-    let rows = projections::order::list(&app.pool, query.status.as_deref(), query.cursor.as_deref(), limit).await?;
-    let full = i64::try_from(rows.len()).unwrap_or(0) == limit;
-    let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
-    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-    let payments = projections::order::payments_of(&app.pool, &ids).await?;
-    let of = |id: &str| payments.get(id).into_iter().flatten().collect::<Vec<_>>();
-    let mut items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &of(&row.id), at, None))).collect();
-    let shows_contact = caller.role().is_some_and(Role::sees_contact);
-    for body in &mut items {
-        seal_contact(body, shows_contact);
-    }
-    Ok(Read::personal(json!({ "items": items, "next_cursor": next_cursor }), at))
+    let decide = move |streams: &mut Streams<'_>| order::cancel(streams, order_id, &cancel);
+    app.order_command(&caller, order_id, idempotency, decide).await
 }
 
 fn expected_total(value: Option<&Value>, currency: Option<Currency>) -> Result<Option<i64>, Problem> {
@@ -364,64 +328,27 @@ fn numbers() -> Result<Vec<String>, Problem> {
     Ok(bytes.chunks(NUMBER_CHARS).map(number).collect())
 }
 
-/// Leaves of who buys that it is sealed, as the log shows it to those who may not open it.
-fn seal_contact(body: &mut Value, shows_contact: bool) {
-    if !shows_contact {
-        body["contact"] = json!({ "sealed": true });
-    }
-}
-
-/// An order as answers show it.
-pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_token: Option<&str>) -> Value {
-    let facts = &order.facts;
-    let total = facts.totals.total;
-    let currency = facts.currency;
-    let amount = |minor: i64| Money::new(minor, currency).map(money).unwrap_or_default();
-    let paid: i64 = payments.iter().map(|payment| payment.captured()).sum();
-    let refunded: i64 = payments.iter().map(|payment| payment.refunded()).sum();
-    let owed = order.amount_owed().map_or(total.amount(), Money::amount);
-    let is_due = matches!(order.stage, OrderStage::PendingPayment | OrderStage::Confirmed { .. });
-    let status = if payments.is_empty() { PaymentStatus::None } else { order_payment_status(total, payments.iter().copied()) };
-    let fulfilment = if matches!(order.stage, OrderStage::Cancelled { .. }) { "cancelled" } else { "unfulfilled" };
-    let lines: Vec<Value> = facts
-        .lines
-        .iter()
-        .map(|line| {
-            let discount: i64 = line.discounts.iter().map(|d| d.amount.amount()).sum();
-            json!({
-                "line_id": line.line_id, "variant_id": line.variant_id, "product_id": line.product_id, "sku": line.sku, "title": line.title,
-                "options": line.options, "quantity": line.quantity, "unit_price": money(line.unit_price), "discount": amount(discount),
-                "tax": money(line.tax), "total": money(line.gross), "fulfilled": 0, "cancelled": order.cancelled_units(line.line_id), "returned": 0,
-            })
-        })
-        .collect();
-    let mut body = json!({
-        "id": facts.order_id, "number": facts.number, "status": order.stage.as_str(), "on_hold": order.on_hold.is_some(),
-        "payment_status": status.as_str(), "fulfilment_status": fulfilment, "return_status": "none",
-        "prices_include_tax": facts.prices_include_tax, "currency": currency.as_str(), "lines": lines,
-        "shipping_lines": facts.shipping_lines.iter().map(|l| json!({ "title": l.title, "tax": money(l.tax), "total": money(l.gross) })).collect::<Vec<_>>(),
-        "tax_lines": facts.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
-        "discounts": facts.discounts.iter().map(|d| json!({ "title": d.title, "amount": money(d.amount) })).collect::<Vec<_>>(),
-        "totals": {
-            "subtotal": money(facts.totals.subtotal), "discount": money(facts.totals.discount), "shipping": money(facts.totals.shipping),
-            "tax": money(facts.totals.tax), "total": money(total), "paid": amount(paid), "refunded": amount(refunded),
-            "amount_due": amount(if is_due { (owed - paid + refunded).max(0) } else { 0 }),
-        },
-        "contact": contact_json(&facts.email, facts.phone.as_ref(), &facts.shipping_address, facts.billing_address.as_ref()),
-        "payments": payments.iter().filter_map(|p| {
-            let created = p.created.as_ref()?;
-            Some(json!({ "id": created.payment_id, "provider": created.provider, "status": p.status().as_str(), "amount": money(created.amount) }))
-        }).collect::<Vec<_>>(),
-        "placed_at": facts.placed_at,
-        "read_position": at.to_string(),
-    });
-    if let Some(token) = order_token {
-        body["order_token"] = json!(token);
-    }
-    body
-}
-
 impl App {
+    /// Runs a decision on an order, and answers the order as it leaves it.
+    async fn order_command(
+        &self,
+        caller: &Caller,
+        order_id: OrderId,
+        idempotency: Option<Idempotency>,
+        decide: impl Fn(&mut Streams<'_>) -> Result<WholeOrder, Stop> + Send + 'static,
+    ) -> Result<Wrote<Value>, Problem> {
+        let (order, position, replayed) = match self.writer.execute(caller.origin(), idempotency, decide).await {
+            Ok(done) => (done.output, done.position, false),
+            Err(CommandError::Replayed(recorded)) => {
+                let position = settled(*recorded)?.position;
+                (WholeOrder::load_as_of(&self.loader, order_id, position.position).await?, position, true)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let (body, version) = self.render_order(&order, position, false).await?;
+        Ok(Wrote { status: StatusCode::OK, body: Some(body), position, version: Some(version), replayed })
+    }
+
     /// The token by which a guest sees an order; it is derived, so nothing is stored.
     fn order_token(&self, order_id: OrderId) -> String {
         self.master.hash_secret("order_token", &order_id.to_string())
@@ -478,8 +405,33 @@ impl App {
             ));
         }
         let payment_id = PaymentId::new(infra::clock::new_id());
-        reactor::keep_token(&self.writer, payment_id, &payment.token).await?;
-        Ok(Some(Attempt { payment_id, operation_id: OperationId::new(infra::clock::new_id()), provider: payment.provider.clone() }))
+        let return_url = payment.return_url.as_deref().map(|url| self.return_url(url)).transpose()?;
+        let kept = Kept { token: payment.token.clone(), return_url, action_url: None };
+        secret::keep(&self.writer, payment_id, &kept).await?;
+        Ok(Some(Attempt {
+            payment_id,
+            operation_id: OperationId::new(infra::clock::new_id()),
+            provider: payment.provider.clone(),
+            capture: self.settings.capture,
+            attempts_max: self.settings.payment_attempts_max,
+        }))
+    }
+
+    /// Where a shopper may be sent back to: the shop's own pages and those of the configured origins, so that nobody is led elsewhere
+    /// from a bank's page.
+    fn return_url(&self, url: &str) -> Result<String, Problem> {
+        let http = &self.config.http;
+        let ours = || http.cors_origins.iter().chain([&http.public_url]).filter(|origin| !origin.is_empty());
+        let is_under = |origin: &String| {
+            let rest = url.strip_prefix(origin.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']))
+        };
+        let is_plain = url.len() <= RETURN_URL_BYTES_MAX && url.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_plain && ours().any(is_under) {
+            return Ok(url.to_owned());
+        }
+        let detail = "return_url must be an address of this shop or of one of its origins (http.public_url, http.cors_origins)";
+        Err(Problem::new("validation_failed", detail).error("/payment/return_url", "invalid", detail))
     }
 
     /// The answer to a checkout: waits, bounded, for the outcome of what is being paid.
@@ -500,7 +452,7 @@ impl App {
                 return self.order_answer(order.order_id, settled, false).await;
             }
         }
-        self.answer_order(&order, at, false)
+        self.answer_order(&order, at, false).await
     }
 
     /// Follows an order, as of `position`, until its payment has an outcome or time is up; answers the position that it is
@@ -570,20 +522,23 @@ impl App {
 
     async fn order_answer(&self, order_id: OrderId, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
         let order = WholeOrder::load_as_of(&self.loader, order_id, at.position).await?;
-        self.answer_order(&order, at, replayed)
+        self.answer_order(&order, at, replayed).await
     }
 
-    fn answer_order(&self, order: &WholeOrder, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
-        let (body, version) = self.render_order(order, at, true)?;
+    async fn answer_order(&self, order: &WholeOrder, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
+        let (body, version) = self.render_order(order, at, true).await?;
         Ok(Wrote { status: StatusCode::CREATED, body: Some(body), position: at, version: Some(version), replayed })
     }
 
-    /// An order and its payments as of a position: the same bytes for ever, but for what is erased.
-    fn render_order(&self, order: &WholeOrder, at: Position, with_token: bool) -> Result<(Value, i64), Problem> {
+    /// An order and its payments as of a position: the same bytes for ever, but for what is erased, and for where the shopper was
+    /// to go for a payment that has ended.
+    async fn render_order(&self, order: &WholeOrder, at: Position, with_token: bool) -> Result<(Value, i64), Problem> {
         let placed = order.order.placed().ok_or_else(|| Problem::not_found("order"))?;
         let payments: Vec<&Payment> = order.payments().collect();
         let token = with_token.then(|| self.order_token(order.order_id));
-        Ok((render(placed, &payments, at, token.as_deref()), order.version))
+        let mut body = render(placed, &payments, at, token.as_deref());
+        self.add_actions(&mut body, &payments).await?;
+        Ok((body, order.version))
     }
 }
 

@@ -16,7 +16,7 @@ use super::order::SANDBOX;
 use super::problem::Problem;
 use crate::app::App;
 
-/// Takes a provider's signed statement (Standard Webhooks). One that belongs to nothing of ours is taken and logged.
+/// Takes a provider's signed statement (Standard Webhooks). One that belongs to nothing of ours is taken and parked for a person.
 #[utoipa::path(post, path = "/webhooks/payments/{provider}", tag = "providers", params(("provider" = String, Path)), request_body(content = String, description = "the signed statement", content_type = "application/json"),
     responses((status = 204, description = "taken"), (status = 202, description = "taken, but it matches nothing of ours"), (status = 401, description = "invalid_webhook")))]
 pub async fn receive(
@@ -43,11 +43,10 @@ pub async fn receive(
     let Some(reported) = payment::reported(&event.fact, "webhook") else {
         return Ok(StatusCode::NO_CONTENT);
     };
-    let payment_id = reported.payment_id;
-    match reactor::record_webhook(&app.writer, &app.pool, reported).await {
+    match reactor::record_told(&app.writer, &app.pool, reported, reactor::late(&app.config)).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(CommandError::Refused(refusal, _)) if refusal.code == "not_found" => {
-            tracing::error!(payment.id = %payment_id, "money moved at the provider for a payment that is not ours");
+            reactor::park_unmatched(&app.pool, &reactor::unmatched(&event.fact)).await?;
             Ok(StatusCode::ACCEPTED)
         }
         Err(error) => Err(error.into()),

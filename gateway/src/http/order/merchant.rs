@@ -1,0 +1,360 @@
+//! Orders for merchants: lists, money taken, let go of and given back, units cancelled, holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use commands::order::{self, Cancel, CancelUnits};
+use commands::payment::{self, Capture, Refund, RefundOf};
+use commands::streams::Streams;
+use domain::id::{CancellationId, LineId, OperationId, OrderId, PaymentId};
+use domain::money::Money;
+use domain::order::Order;
+use domain::payment::{Operation, Outcome, Payment};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::super::body::{Body, Query};
+use super::super::caller::Caller;
+use super::super::cart::money;
+use super::super::problem::Problem;
+use super::super::reading::{Read, Wrote};
+use super::render::{render, seal_contact};
+use crate::app::App;
+use crate::auth::Role;
+
+/// Most orders of a page.
+const PAGE_MAX: i64 = 200;
+/// Longest reason and note.
+const REASON_CHARS_MAX: usize = 1_000;
+
+#[derive(Debug, Deserialize)]
+pub struct ListQuery {
+    status: Option<String>,
+    cursor: Option<String>,
+    limit: Option<i64>,
+    token_position: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonBody {
+    reason: String,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelBody {
+    /// All of the order unless given.
+    #[serde(default)]
+    lines: Option<Vec<LineUnits>>,
+    reason: String,
+    /// For people of the shop; personal.
+    #[serde(default)]
+    note: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LineUnits {
+    /// The line's id or its sku.
+    line_id: String,
+    #[schema(minimum = 1)]
+    quantity: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureBody {
+    /// Minor units or money; all that the order lacks unless given.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    amount: Option<Value>,
+    /// No other capture follows: the provider lets go of the rest. True unless given.
+    #[serde(default, rename = "final")]
+    is_final: Option<bool>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RefundBody {
+    /// Minor units or money. Either this, or `lines`, or neither: all that is left.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    amount: Option<Value>,
+    /// Units of lines, shipping lines among them (one unit each): what they were paid, to the last cent over all refunds.
+    #[serde(default)]
+    lines: Option<Vec<LineUnits>>,
+    reason: String,
+}
+
+/// All orders, the newest first.
+#[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(("status" = Option<String>, Query), ("cursor" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "1 to 200")),
+    responses((status = 200, description = "items, next_cursor")))]
+pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Read<Value>, Problem> {
+    caller.require(Role::is_staff)?;
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::new("invalid_parameter", format!("limit must be from 1 to {PAGE_MAX}")));
+    }
+    let statuses = ["pending_payment", "confirmed", "completed", "cancelled", "expired"];
+    if query.status.as_deref().is_some_and(|status| !statuses.contains(&status)) {
+        return Err(Problem::new("invalid_parameter", format!("status must be one of {}", statuses.join(", "))));
+    }
+    if query.cursor.as_deref().is_some_and(|cursor| cursor.parse::<OrderId>().is_err()) {
+        return Err(Problem::new("invalid_cursor", "cursor must be the next_cursor of the page before"));
+    }
+    let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
+    let rows = projections::order::list(&app.pool, query.status.as_deref(), query.cursor.as_deref(), limit).await?;
+    let full = i64::try_from(rows.len()).unwrap_or(0) == limit;
+    let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let payments = projections::order::payments_of(&app.pool, &ids).await?;
+    let of = |id: &str| payments.get(id).into_iter().flatten().collect::<Vec<_>>();
+    let mut items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &of(&row.id), at, None))).collect();
+    let shows_contact = caller.role().is_some_and(Role::sees_contact);
+    for body in &mut items {
+        seal_contact(body, shows_contact);
+    }
+    Ok(Read::personal(json!({ "items": items, "next_cursor": next_cursor }), at))
+}
+
+/// Payments of an order, the first attempt first, with every operation that was asked of the provider.
+#[utoipa::path(get, path = "/admin/orders/{id}/payments", tag = "merchants", operation_id = "list_payments", params(("id" = String, Path)),
+    responses((status = 200, description = "items: id, provider, status, amount, authorized, captured, capturable, refunded, refundable, operations, disputes"),
+        (status = 404, description = "not_found")), security(("bearer" = [])))]
+pub async fn payments(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Read<Value>, Problem> {
+    caller.require(Role::is_staff)?;
+    let order_id = order_id(&id)?;
+    let at = app.read_position(&caller, None, "order").await?;
+    let at = app.rows_position::<Order>(&caller, None, "order", &[order_id.to_string()], at).await?;
+    let row = projections::order::find(&app.pool, &order_id.to_string()).await?.ok_or_else(|| Problem::not_found("order"))?;
+    let items: Vec<Value> = row.payments.iter().filter_map(|payment| payment_json(&payment.state)).collect();
+    Ok(Read::personal(json!({ "items": items }), at))
+}
+
+/// Takes (part of) an authorised amount.
+#[utoipa::path(post, path = "/admin/orders/{id}/payments/{payment}/capture", tag = "merchants", operation_id = "capture_payment",
+    params(("id" = String, Path), ("payment" = String, Path)), request_body = CaptureBody,
+    responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
+        (status = 409, description = "payment_not_capturable, order_status, version_conflict"), (status = 422, description = "validation_failed")),
+    security(("bearer" = [])))]
+pub async fn capture(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, payment)): Path<(String, String)>,
+    Body(body): Body<CaptureBody>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::serves)?;
+    let (order_id, payment_id) = (order_id(&id)?, payment_id(&payment)?);
+    let amount = app.amount(order_id, body.amount.as_ref()).await?;
+    let operation_id = OperationId::new(infra::clock::new_id());
+    let wanted = Capture { operation_id, amount, is_final: body.is_final.unwrap_or(true), if_match: caller.if_match()? };
+    let idempotency = caller.idempotency(&body, false)?;
+    let decide = move |streams: &mut Streams<'_>| payment::capture(streams, order_id, payment_id, wanted);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+/// Lets go of an authorised amount. A confirmed order that lacks it then is on hold until it is paid anew or cancelled.
+#[utoipa::path(post, path = "/admin/orders/{id}/payments/{payment}/void", tag = "merchants", operation_id = "void_payment",
+    params(("id" = String, Path), ("payment" = String, Path)),
+    responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
+        (status = 409, description = "payment_not_voidable, payment_already_captured, payment_capture_in_progress, version_conflict")),
+    security(("bearer" = [])))]
+pub async fn void(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, payment)): Path<(String, String)>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::serves)?;
+    let (order_id, payment_id) = (order_id(&id)?, payment_id(&payment)?);
+    let (operation_id, if_match) = (OperationId::new(infra::clock::new_id()), caller.if_match()?);
+    let idempotency = caller.idempotency(&(), false)?;
+    let decide = move |streams: &mut Streams<'_>| payment::void(streams, order_id, payment_id, operation_id, if_match);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+/// Gives money back: an amount, units of lines, or all that is left.
+#[utoipa::path(post, path = "/admin/orders/{id}/refunds", tag = "merchants", operation_id = "refund_order", params(("id" = String, Path)), request_body = RefundBody,
+    responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
+        (status = 409, description = "payment_not_refundable {refundable}, line_not_refundable {line_id, refundable}, dispute_open, version_conflict"), (status = 422, description = "validation_failed")),
+    security(("bearer" = [])))]
+pub async fn refund(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<RefundBody>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::serves)?;
+    let order_id = order_id(&id)?;
+    check_reason(&body.reason)?;
+    let of = match (&body.amount, &body.lines) {
+        (None, None) => RefundOf::Rest,
+        (amount @ Some(_), None) => RefundOf::Amount(app.amount(order_id, amount.as_ref()).await?.unwrap_or_default()),
+        (None, Some(lines)) => RefundOf::Lines(app.lines_of(order_id, lines).await?),
+        (Some(_), Some(_)) => {
+            let detail = "name either an amount or lines";
+            return Err(Problem::new("validation_failed", detail).error("/lines", "invalid", detail));
+        }
+    };
+    let operation_id = OperationId::new(infra::clock::new_id());
+    let wanted = Refund { operation_id, of, reason: body.reason.clone(), if_match: caller.if_match()? };
+    let idempotency = caller.idempotency(&body, false)?;
+    let decide = move |streams: &mut Streams<'_>| payment::refund(streams, order_id, &wanted);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+/// Cancels an order, or units of its lines: their stock is free, what was paid for them goes back.
+#[utoipa::path(post, path = "/admin/orders/{id}/cancel", tag = "merchants", operation_id = "cancel_lines", params(("id" = String, Path)), request_body = CancelBody,
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"),
+        (status = 409, description = "order_status, order_shipped, line_not_cancellable, version_conflict"), (status = 422, description = "validation_failed")),
+    security(("bearer" = [])))]
+pub async fn cancel(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<CancelBody>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::serves)?;
+    let order_id = order_id(&id)?;
+    check_reason(&body.reason)?;
+    let cancel = Cancel { by: "staff", reason: body.reason.clone(), if_match: caller.if_match()? };
+    let idempotency = caller.idempotency(&body, false)?;
+    let Some(lines) = &body.lines else {
+        let decide = move |streams: &mut Streams<'_>| order::cancel(streams, order_id, &cancel);
+        return app.order_command(&caller, order_id, idempotency, decide).await;
+    };
+    let mut units: BTreeMap<LineId, u32> = BTreeMap::new();
+    for (line_id, quantity) in app.lines_of(order_id, lines).await? {
+        *units.entry(line_id).or_default() += quantity;
+    }
+    let cancellation_id = CancellationId::new(infra::clock::new_id());
+    let wanted = CancelUnits { cancellation_id, lines: units, note: body.note.clone(), cancel };
+    let decide = move |streams: &mut Streams<'_>| order::cancel_lines(streams, order_id, &wanted);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+/// Nothing of the order is to leave for now.
+#[utoipa::path(post, path = "/admin/orders/{id}/hold", tag = "merchants", operation_id = "hold_order", params(("id" = String, Path)), request_body = ReasonBody,
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "order_status, version_conflict")),
+    security(("bearer" = [])))]
+pub async fn hold(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ReasonBody>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::serves)?;
+    let order_id = order_id(&id)?;
+    check_reason(&body.reason)?;
+    let (reason, if_match) = (body.reason.clone(), caller.if_match()?);
+    let idempotency = caller.idempotency(&body, false)?;
+    let decide = move |streams: &mut Streams<'_>| order::hold(streams, order_id, &reason, if_match);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+/// The order may leave again.
+#[utoipa::path(post, path = "/admin/orders/{id}/release", tag = "merchants", operation_id = "release_order", params(("id" = String, Path)), request_body = ReasonBody,
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")),
+    security(("bearer" = [])))]
+pub async fn release(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ReasonBody>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::serves)?;
+    let order_id = order_id(&id)?;
+    check_reason(&body.reason)?;
+    let (reason, if_match) = (body.reason.clone(), caller.if_match()?);
+    let idempotency = caller.idempotency(&body, false)?;
+    let decide = move |streams: &mut Streams<'_>| order::release(streams, order_id, &reason, if_match);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+impl App {
+    /// Minor units of a request: a whole number, or money in the order's currency.
+    async fn amount(&self, order_id: OrderId, value: Option<&Value>) -> Result<Option<i64>, Problem> {
+        let Some(value) = value else { return Ok(None) };
+        let (order, _) = self.loader.load::<Order>(&order_id.to_string()).await?;
+        let currency = order.placed().ok_or_else(|| Problem::not_found("order"))?.facts.currency;
+        let amount = value.as_i64().or_else(|| value["amount"].as_i64());
+        let is_ours = value.get("currency").is_none_or(|named| named == currency.as_str());
+        amount.filter(|amount| is_ours && *amount > 0).map(Some).ok_or_else(|| {
+            let detail = format!("amount must be minor units above zero, or money in {currency}");
+            Problem::new("validation_failed", detail.clone()).error("/amount", "invalid", detail)
+        })
+    }
+
+    /// The ids of an order's lines that a request names by id or sku.
+    async fn lines_of(&self, order_id: OrderId, wanted: &[LineUnits]) -> Result<Vec<(LineId, u32)>, Problem> {
+        let (order, _) = self.loader.load::<Order>(&order_id.to_string()).await?;
+        let facts = &order.placed().ok_or_else(|| Problem::not_found("order"))?.facts;
+        let mut lines = Vec::with_capacity(wanted.len());
+        for units in wanted {
+            let line_id = match units.line_id.parse::<LineId>() {
+                Ok(line_id) => line_id,
+                Err(_) => {
+                    let mut of_sku = facts.lines.iter().filter(|line| line.sku.as_deref() == Some(&units.line_id));
+                    let line = of_sku.next().ok_or_else(|| Problem::not_found("line"))?;
+                    if of_sku.next().is_some() {
+                        return Err(Problem::new("ambiguous_line", "several lines of the order have this sku; name the line by its id"));
+                    }
+                    line.line_id
+                }
+            };
+            lines.push((line_id, units.quantity));
+        }
+        Ok(lines)
+    }
+}
+
+fn order_id(id: &str) -> Result<OrderId, Problem> {
+    id.parse().map_err(|_| Problem::not_found("order"))
+}
+
+fn payment_id(id: &str) -> Result<PaymentId, Problem> {
+    id.parse().map_err(|_| Problem::not_found("payment"))
+}
+
+fn check_reason(reason: &str) -> Result<(), Problem> {
+    if (1..=REASON_CHARS_MAX).contains(&reason.trim().chars().count()) {
+        return Ok(());
+    }
+    let detail = format!("a reason of 1 to {REASON_CHARS_MAX} characters is needed");
+    Err(Problem::new("validation_failed", detail.clone()).error("/reason", "invalid", detail))
+}
+
+/// One attempt with all its operations.
+fn payment_json(payment: &Payment) -> Option<Value> {
+    let created = payment.created.as_ref()?;
+    let amount = |minor: i64| Money::new(minor, created.amount.currency()).map(money).unwrap_or_default();
+    Some(json!({
+        "id": created.payment_id, "order_id": created.order_id, "provider": created.provider, "status": payment.status().as_str(),
+        "provider_ref": payment.provider_ref(), "amount": money(created.amount), "capture": created.capture,
+        "authorized": amount(payment.authorized()), "captured": amount(payment.captured()), "capturable": amount(payment.capturable()),
+        "refunded": amount(payment.refunded()), "refundable": amount(payment.refundable()), "expires_at": payment.expires_at,
+        "operations": payment.operations.iter().map(operation_json).collect::<Vec<_>>(),
+        "disputes": payment.disputes,
+    }))
+}
+
+fn operation_json(operation: &Operation) -> Value {
+    let (outcome, code) = match &operation.outcome {
+        Outcome::Requested => ("requested", None),
+        Outcome::Pending => ("pending", None),
+        Outcome::ActionRequired { kind } => ("requires_action", Some(kind)),
+        Outcome::Succeeded => ("succeeded", None),
+        Outcome::Failed { code } => ("failed", Some(code)),
+        Outcome::Reversed => ("reversed", None),
+        Outcome::Unknown => ("unknown", None),
+    };
+    json!({
+        "id": operation.operation_id, "kind": operation.kind.as_str(), "amount": money(operation.amount), "outcome": outcome, "code": code,
+        "refund_id": operation.refund_id,
+        "lines": operation.allocation.iter().map(|part| json!({
+            "line_id": part.line_id, "quantity": part.quantity, "net": money(part.net), "tax": money(part.tax),
+        })).collect::<Vec<_>>(),
+    })
+}

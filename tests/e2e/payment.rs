@@ -1,0 +1,200 @@
+//! Whatever the payment provider does, each order ends as `tests/payment_matrix.toml` says, and the two ledgers are equal. The provider
+//! is seen through its own HTTP only.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::shop::{Answer, Shop, pause};
+
+/// Cases under way at once in one shop.
+const CASES_AT_ONCE: usize = 8;
+/// Longest that a case may take to its terminal state.
+const TERMINAL_WAIT: Duration = Duration::from_secs(60);
+
+#[derive(Deserialize)]
+struct Matrix {
+    case: Vec<Case>,
+}
+
+/// `token [action]`, what is done, order, payment, stock, provider.
+#[derive(Deserialize, Clone)]
+struct Case(String, String, String, String, String, String);
+
+impl Case {
+    fn token(&self) -> &str {
+        self.0.split(' ').next().unwrap()
+    }
+
+    fn action(&self) -> Option<&str> {
+        self.0.split(' ').nth(1)
+    }
+
+    fn expected(&self) -> [String; 4] {
+        [self.2.clone(), self.3.clone(), self.4.clone(), self.5.clone()]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_order_ends_as_the_matrix_says_and_the_ledgers_are_equal() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/payment_matrix.toml");
+    let matrix: Matrix = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let quick = [("DAYBOOK_PAYMENTS__PROVIDER_TIMEOUT_MS", "700"), ("DAYBOOK_PAYMENTS__QUERY_AFTER_MS", "200")];
+    let manual = ("DAYBOOK_PAYMENTS__CAPTURE", "manual");
+    let known_soon = ("DAYBOOK_PAYMENTS__UNKNOWN_MAX_S", "2");
+    let short = ("DAYBOOK_STORE__PAYMENT_WINDOW_S", "1");
+    let shops = [
+        (["capture", "refund"].as_slice(), vec![quick[0], quick[1], known_soon]),
+        (&["authorise", "void"], vec![quick[0], quick[1], known_soon, manual]),
+        (&["expire"], vec![quick[0], quick[1], known_soon, manual, short]),
+    ];
+    let mut failed = Vec::new();
+    for (kinds, settings) in shops {
+        let cases: Vec<Case> = matrix.case.iter().filter(|case| kinds.contains(&case.1.as_str())).cloned().collect();
+        assert!(!cases.is_empty());
+        let shop = Arc::new(Shop::with_settings(&settings).await);
+        let skus: Vec<String> = (0..cases.len()).map(|index| format!("CASE-{index}")).collect();
+        shop.products(&skus.iter().map(String::as_str).collect::<Vec<_>>(), "10.00", 10);
+        let running = cases.into_iter().zip(skus).map(|(case, sku)| {
+            let shop = Arc::clone(&shop);
+            async move { run(&shop, &case, &sku).await.err().map(|why| format!("{} {}: {why}", case.0, case.1)) }
+        });
+        let ended: Vec<Option<String>> = futures::stream::iter(running).buffer_unordered(CASES_AT_ONCE).collect().await;
+        failed.extend(ended.into_iter().flatten());
+        ledgers_are_equal(&shop).await;
+        let (code, out, err) = shop.cli_code(&["verify"]);
+        assert_eq!(code, 0, "{kinds:?}: {out}{err}");
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// One case to its terminal state; or what it is instead.
+async fn run(shop: &Shop, case: &Case, sku: &str) -> Result<(), String> {
+    let cart = shop.cart(&[(sku, 1)]).await;
+    let body = json!({ "payment": { "provider": "sandbox", "token": case.token() } });
+    let path = format!("/v1/carts/{cart}/checkout");
+    let wait = if case.1 == "void" { "wait=0" } else { "wait=5" };
+    let order = shop.send(Method::POST, &path, Some(body), &[("prefer", wait)]).await.unwrap().expect(201);
+    let view =
+        View { id: order.str("/id"), token: order.str("/order_token"), sku: sku.to_owned(), total: order.int("/totals/total/amount") };
+    if let Some(action) = case.action() {
+        let shown = view.order(shop).await;
+        let url = shown.body.pointer("/payments/0/next_action/url").and_then(Value::as_str);
+        let url = url.ok_or_else(|| format!("no next action in {}", shown.text))?;
+        let acted = shop.http.post(url).json(&json!({ "result": action })).send().await.unwrap();
+        assert!(acted.status().is_success(), "{}", acted.text().await.unwrap());
+        view.until(shop, |seen| !seen[1].starts_with("requires_action")).await?;
+    }
+    let is_resolved = ["tok_approve", "tok_duplicate", "tok_out", "tok_3ds"].iter().any(|known| case.token().starts_with(known));
+    let mut expected = case.expected();
+    match case.1.as_str() {
+        "authorise" | "capture" | "expire" => {}
+        "void" => {
+            if is_resolved && (case.action() == Some("success") || !case.token().starts_with("tok_3ds")) {
+                view.until(shop, |seen| seen[0] == "confirmed").await?;
+            }
+            shop.post(&format!("/v1/orders/{}/cancel?token={}", view.id, view.token), json!({})).await.expect(200);
+        }
+        "refund" => {
+            let refused = case.2.strip_prefix("refused ");
+            if refused.is_none() {
+                view.until(shop, |seen| seen[1] == "paid").await?;
+            } else if case.0.contains("capture_decline") {
+                view.until(shop, |seen| seen[0] == "confirmed!").await?;
+            }
+            let path = format!("/v1/admin/orders/{}/refunds", view.id);
+            let answer = shop.staff(Method::POST, &path, Some(json!({ "reason": "sent back" }))).await;
+            if let Some(code) = refused {
+                assert_eq!((answer.status.as_u16(), answer.str("/code").as_str()), (409, code), "{}", answer.text);
+                expected[0] = if case.3 == "authorized" { "confirmed!".to_owned() } else { "pending_payment".to_owned() };
+            } else {
+                answer.expect(200);
+            }
+        }
+        other => panic!("{other} is nothing that is done with an order"),
+    }
+    view.until(shop, |seen| *seen == expected).await
+}
+
+/// An order as all who know of it see it.
+struct View {
+    id: String,
+    token: String,
+    /// The position of its checkout.
+    written: String,
+    sku: String,
+    total: i64,
+}
+
+impl View {
+    async fn order(&self, shop: &Shop) -> Answer {
+        shop.get_after(&format!("/v1/orders/{}?token={}", self.id, self.token), &self.written).await.expect(200)
+    }
+
+    /// Waits until nothing of it waits for the provider and it is as it should be.
+    async fn until(&self, shop: &Shop, is_so: impl Fn(&[String; 4]) -> bool) -> Result<(), String> {
+        let until = Instant::now() + TERMINAL_WAIT;
+        loop {
+            let (seen, is_settled) = self.seen(shop).await;
+            if is_settled && is_so(&seen) {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(format!("is {seen:?}, settled: {is_settled}; {}", self.operations(shop).await));
+            }
+            pause(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn operations(&self, shop: &Shop) -> Value {
+        let payments = shop.staff(Method::GET, &format!("/v1/admin/orders/{}/payments", self.id), None).await.expect(200);
+        payments.body["items"].clone()
+    }
+
+    /// Order, payment, stock, provider; and whether each operation has come to an outcome, or to none for good.
+    async fn seen(&self, shop: &Shop) -> ([String; 4], bool) {
+        let order = self.order(shop).await;
+        let hold = if order.body["on_hold"] == json!(true) { "!" } else { "" };
+        let stock = shop.staff(Method::GET, &format!("/v1/admin/stock/{}", self.sku), None).await.expect(200);
+        let level = format!("{}/{}/{}", stock.int("/on_hand"), stock.int("/allocated"), stock.int("/reserved"));
+        let payments = self.operations(shop).await;
+        let payment_id = payments[0]["id"].as_str().unwrap_or_default();
+        let found = provider(shop, &format!("/v1/payments?merchant_reference={payment_id}")).await;
+        let part = |name: &str| match found["items"][0][name].as_i64().unwrap_or(0) {
+            0 => "0",
+            amount if amount == self.total => "1",
+            _ => "?",
+        };
+        let books = format!("{}/{}/{}/{}", part("authorized"), part("captured"), part("refunded"), part("voided"));
+        let operations = payments.as_array().into_iter().flatten().flat_map(|p| p["operations"].as_array().into_iter().flatten());
+        let is_settled = operations.clone().all(|o| !["requested", "pending"].contains(&o["outcome"].as_str().unwrap()));
+        let seen = [format!("{}{hold}", order.str("/status")), order.str("/payment_status"), level, books];
+        (seen, is_settled)
+    }
+}
+
+async fn provider(shop: &Shop, path: &str) -> Value {
+    let url = shop.run_file()["sandbox_url"].as_str().unwrap().to_owned();
+    shop.http.get(format!("{url}{path}")).send().await.unwrap().json().await.unwrap()
+}
+
+/// The provider's sums of all payments are ours, to the cent.
+async fn ledgers_are_equal(shop: &Shop) {
+    let ledger = provider(shop, "/v1/ledger?after=0&limit=10000").await;
+    let theirs = ledger["payments"].as_array().unwrap();
+    let orders = shop.staff(Method::GET, "/v1/admin/orders?limit=200", None).await.expect(200);
+    let mut ours = Vec::new();
+    for order in orders.body["items"].as_array().unwrap() {
+        let path = format!("/v1/admin/orders/{}/payments", order["id"].as_str().unwrap());
+        ours.extend(shop.staff(Method::GET, &path, None).await.expect(200).body["items"].as_array().unwrap().clone());
+    }
+    for name in ["authorized", "captured", "refunded"] {
+        let their_sum: i64 = theirs.iter().map(|payment| payment[name].as_i64().unwrap()).sum();
+        let our_sum: i64 = ours.iter().map(|payment| payment[name]["amount"].as_i64().unwrap()).sum();
+        assert_eq!(their_sum, our_sum, "{name}");
+    }
+}
