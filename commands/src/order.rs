@@ -1,4 +1,4 @@
-//! Orders after they are placed: expiry, cancelling, holds. Each function is a decision, to be run by the writer.
+//! Orders after they are placed: expiry, cancelling, holds, shipping. Each function is a decision, to be run by the writer.
 
 pub(crate) mod promise;
 
@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Duration, Utc};
 use domain::cart::{Cart, CartCommand};
-use domain::id::{CancellationId, LineId, OperationId, OrderId, RefundId};
+use domain::id::{CancellationId, FulfilmentId, LineId, OperationId, OrderId, RefundId};
 use domain::money::Money;
-use domain::order::{CancelLines, Order, OrderCommand, OrderEvent, OrderStage, PlacedOrder};
+use domain::order::{CancelLines, Order, OrderCommand, OrderEvent, OrderStage, PAY_LATER, PlacedOrder};
 use domain::payment::{Payment, PaymentCommand, RefundRequested};
 use domain::personal::Personal;
 use uuid::Uuid;
@@ -69,8 +69,7 @@ pub fn cancel(streams: &mut Streams<'_>, order_id: OrderId, cancel: &Cancel) -> 
     let order = streams.get::<Order>(&id)?.clone();
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     if !matches!(placed.stage, OrderStage::Cancelled { .. }) {
-        let shipped = if placed.stage == OrderStage::PendingPayment { BTreeMap::new() } else { promise::shipped(streams, placed)? };
-        let command = OrderCommand::Cancel { reason: cancel.reason.clone(), by: cancel.by.to_owned(), shipped };
+        let command = OrderCommand::Cancel { reason: cancel.reason.clone(), by: cancel.by.to_owned() };
         end(streams, placed, command, "cancelled")?;
         let_all_go(streams, placed, "the order is cancelled")?;
     }
@@ -97,11 +96,9 @@ pub fn cancel_lines(streams: &mut Streams<'_>, order_id: OrderId, wanted: &Cance
         let detail = "the order is not paid yet; cancel all of it, or wait for its payment";
         return Err(Refusal::new("order_status", detail).into());
     }
-    let shipped = promise::shipped(streams, placed)?;
     let command = OrderCommand::CancelLines(CancelLines {
         cancellation_id: wanted.cancellation_id,
         lines: wanted.lines.clone(),
-        shipped,
         reason: wanted.cancel.reason.clone(),
         note: wanted.note.clone().map(Personal::Known),
         by: wanted.cancel.by.to_owned(),
@@ -115,9 +112,63 @@ pub fn cancel_lines(streams: &mut Streams<'_>, order_id: OrderId, wanted: &Cance
         let_all_go(streams, placed, "the order is cancelled")?;
     } else {
         refund_excess(streams, order_id, wanted)?;
+        complete_if_done(streams, placed)?;
     }
     streams.answer_with::<Order>(200, &id);
     WholeOrder::after(streams, order_id)
+}
+
+/// What leaves together.
+#[derive(Debug, Clone)]
+pub struct Ship {
+    pub fulfilment_id: FulfilmentId,
+    /// All that is left unless given.
+    pub lines: Option<BTreeMap<LineId, u32>>,
+    pub tracking: Option<String>,
+    pub if_match: Option<i64>,
+}
+
+/// Units leave: out of the stock, and with the last of a paid order it is complete.
+pub fn ship(streams: &mut Streams<'_>, order_id: OrderId, wanted: &Ship) -> Result<WholeOrder, Stop> {
+    let id = order_key(order_id);
+    check_version(wanted.if_match, streams.version::<Order>(&id)?)?;
+    let order = streams.get::<Order>(&id)?.clone();
+    let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
+    let all = || placed.facts.lines.iter().map(|line| (line.line_id, placed.unshipped_units(line.line_id))).filter(|(_, left)| *left > 0);
+    let lines: BTreeMap<LineId, u32> = wanted.lines.clone().unwrap_or_else(|| all().collect());
+    let tracking = wanted.tracking.clone().map(Personal::Known);
+    let command = OrderCommand::Ship { fulfilment_id: wanted.fulfilment_id, lines: lines.clone(), tracking };
+    let events = order.decide(command).map_err(|e| order_refusal(&e))?;
+    streams.emit::<Order>(&id, events, Some(scope(placed.facts.subject_id.uuid())))?;
+    promise::ship(streams, &placed.facts, wanted.fulfilment_id, &lines)?;
+    complete_if_done(streams, placed)?;
+    streams.answer_with::<Order>(200, &id);
+    WholeOrder::after(streams, order_id)
+}
+
+/// What had left has arrived.
+pub fn deliver(
+    streams: &mut Streams<'_>,
+    order_id: OrderId,
+    fulfilment_id: FulfilmentId,
+    if_match: Option<i64>,
+) -> Result<WholeOrder, Stop> {
+    simply(streams, order_id, OrderCommand::Deliver { fulfilment_id }, if_match)
+}
+
+/// An order is complete when all of it has left and all of its money has come.
+pub(crate) fn complete_if_done(streams: &mut Streams<'_>, order: &PlacedOrder) -> Result<(), Stop> {
+    let now = streams.after::<Order>(&order_key(order.facts.order_id))?;
+    let Some(placed) = now.placed().filter(|placed| matches!(placed.stage, OrderStage::Confirmed { .. })) else { return Ok(()) };
+    if placed.on_hold.is_some() || placed.shipments.is_empty() || !placed.is_all_shipped() {
+        return Ok(());
+    }
+    let is_paid = placed.facts.terms == PAY_LATER || {
+        let payments = payment::payments(streams, placed)?;
+        let captured: i64 = payments.iter().map(|(_, payment)| payment.captured()).sum();
+        captured >= placed.amount_owed().map_or(i64::MAX, Money::amount)
+    };
+    if is_paid { decide_after(streams, order, OrderCommand::Complete) } else { Ok(()) }
 }
 
 /// Nothing of it is to leave for now.

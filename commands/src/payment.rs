@@ -177,6 +177,7 @@ impl Consequence<'_, '_, '_> {
         if is_all || kept >= needed {
             self.close("captured")?;
         }
+        order::complete_if_done(self.streams, self.order)?;
         let reason = format!("the order is {} and does not need it", self.order.stage.as_str());
         Ok(refund_of(&self.payment, self.payment_id, kept - needed, &reason))
     }
@@ -384,6 +385,11 @@ pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
             let refusal = Refusal::new(rejection.code(), format!("{detail}; cancel no more, and take back what has left by a return"));
             refusal.fact("line_id", line_id.to_string()).fact("cancellable", *cancellable)
         }
+        OrderRejection::NotShippable { line_id, shippable } => {
+            let refusal = Refusal::new(rejection.code(), format!("{detail}; ship no more"));
+            refusal.fact("line_id", line_id.to_string()).fact("shippable", *shippable)
+        }
+        OrderRejection::ShipmentNotFound { .. } => Refusal::not_found("shipment"),
         OrderRejection::Shipped => Refusal::new(rejection.code(), format!("{detail}; cancel the lines that are left, or take it back")),
         OrderRejection::OnHold => Refusal::new(rejection.code(), format!("{detail}; release it first")),
         OrderRejection::QuantityZero | OrderRejection::Money(_) => Refusal::new("validation_failed", detail),

@@ -233,7 +233,8 @@ impl Reactor {
         .bind(finished)
         .fetch_one(connection)
         .await?;
-        for Call { effect, permit, .. } in calls {
+        for Call { effect, kind, permit } in calls {
+            infra::fail_point::after_of(operation_kind(kind), "taken");
             match permit {
                 // The row is there, so that the call comes again should this process die in it.
                 Some(permit) if inserted.contains(&effect.operation_id.uuid()) => drop(permit.send(effect)),
@@ -404,6 +405,16 @@ fn seconds(seconds: u64) -> chrono::Duration {
 #[must_use]
 pub fn late(config: &Config) -> Late {
     Late { reinstate_window: seconds(config.store.reinstate_window_s) }
+}
+
+/// The operation that an event asks for, in the word of the interface.
+fn operation_kind(event_type: &str) -> &'static str {
+    match event_type {
+        "AuthorizationRequested" => "authorize",
+        "CaptureRequested" => "capture",
+        "VoidRequested" => "void",
+        _ => "refund",
+    }
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {

@@ -9,11 +9,12 @@ mod cancel;
 mod event;
 mod pay;
 mod place;
+mod ship;
 
 pub use event::{
     CancelledLine, Cover, Fee, LineOption, OrderCancelled, OrderCompleted, OrderConfirmed, OrderContactCorrected, OrderEvent, OrderExpired,
-    OrderHeld, OrderHold, OrderItem, OrderLine, OrderLinesCancelled, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated,
-    OrderReleased, Tender,
+    OrderHeld, OrderHold, OrderItem, OrderLine, OrderLinesCancelled, OrderLinesShipped, OrderPaymentClosed, OrderPaymentOpened,
+    OrderPlaced, OrderReinstated, OrderReleased, OrderShipmentDelivered, ShippedLine, Tender,
 };
 
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Root;
-use crate::id::{CancellationId, LineId, PaymentId};
+use crate::id::{CancellationId, FulfilmentId, LineId, PaymentId};
 use crate::money::{Money, MoneyError};
 use crate::personal::Personal;
 
@@ -56,11 +57,9 @@ pub enum OrderCommand {
         covered_by: Vec<Cover>,
     },
     CancelLines(CancelLines),
-    /// `shipped` as in [`CancelLines`].
     Cancel {
         reason: String,
         by: String,
-        shipped: BTreeMap<LineId, u32>,
     },
     Hold {
         reason: String,
@@ -69,6 +68,15 @@ pub enum OrderCommand {
         reason: String,
     },
     CorrectContact(Box<OrderContactCorrected>),
+    /// Shipping the same again is a no-op.
+    Ship {
+        fulfilment_id: FulfilmentId,
+        lines: BTreeMap<LineId, u32>,
+        tracking: Option<Personal<String>>,
+    },
+    Deliver {
+        fulfilment_id: FulfilmentId,
+    },
     Complete,
 }
 
@@ -77,8 +85,6 @@ pub enum OrderCommand {
 pub struct CancelLines {
     pub cancellation_id: CancellationId,
     pub lines: BTreeMap<LineId, u32>,
-    /// The units that have left already: those come back by a return, not by a cancellation.
-    pub shipped: BTreeMap<LineId, u32>,
     pub reason: String,
     pub note: Option<Personal<String>>,
     pub by: String,
@@ -108,6 +114,10 @@ pub enum OrderRejection {
     NotCancellable { line_id: LineId, cancellable: u32 },
     #[error("a part of the order has left already")]
     Shipped,
+    #[error("only {shippable} of the line {line_id} can be shipped")]
+    NotShippable { line_id: LineId, shippable: u32 },
+    #[error("the order has no shipment {fulfilment_id}")]
+    ShipmentNotFound { fulfilment_id: FulfilmentId },
     #[error("a quantity must be at least one")]
     QuantityZero,
     #[error("the order is on hold")]
@@ -131,6 +141,8 @@ impl OrderRejection {
             Self::LineNotFound { .. } => "line_not_found",
             Self::NotCancellable { .. } => "line_not_cancellable",
             Self::Shipped => "order_shipped",
+            Self::NotShippable { .. } => "line_not_shippable",
+            Self::ShipmentNotFound { .. } => "shipment_not_found",
             Self::QuantityZero => "quantity_zero",
             Self::OnHold => "order_on_hold",
             Self::Money(error) => error.code(),
@@ -160,6 +172,43 @@ pub struct PlacedOrder {
     pub cancelled: BTreeMap<LineId, CancelledLine>,
     /// Why nothing of it is to be shipped now.
     pub on_hold: Option<String>,
+    /// What has left.
+    #[serde(default)]
+    pub shipments: BTreeMap<FulfilmentId, Shipment>,
+}
+
+/// Units that have left together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    pub lines: Vec<ShippedLine>,
+    pub tracking: Option<Personal<String>>,
+    pub delivered: bool,
+}
+
+/// How much of an order has left: the words of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FulfilmentStatus {
+    Unfulfilled,
+    PartiallyFulfilled,
+    Fulfilled,
+    Delivered,
+    Cancelled,
+}
+
+impl FulfilmentStatus {
+    pub const ALL: [Self; 5] = [Self::Unfulfilled, Self::PartiallyFulfilled, Self::Fulfilled, Self::Delivered, Self::Cancelled];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unfulfilled => "unfulfilled",
+            Self::PartiallyFulfilled => "partially_fulfilled",
+            Self::Fulfilled => "fulfilled",
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// Where an order is in its life, with what is known only there.
@@ -207,6 +256,7 @@ impl Order {
                 payments: vec![],
                 cancelled: BTreeMap::new(),
                 on_hold: None,
+                shipments: BTreeMap::new(),
             }));
         } else if let Self::Placed(order) = self {
             order.apply(event);
@@ -239,7 +289,7 @@ impl PlacedOrder {
             OrderCommand::Expire { reason } => self.expire(reason),
             OrderCommand::Reinstate { payment_id, covered_by } => self.reinstate(payment_id, covered_by),
             OrderCommand::CancelLines(cancel) => self.cancel_lines(cancel),
-            OrderCommand::Cancel { reason, by, shipped } => self.cancel(reason, by, &shipped),
+            OrderCommand::Cancel { reason, by } => self.cancel(reason, by),
             OrderCommand::Hold { reason } => match (&self.stage, &self.on_hold) {
                 // One that isn't paid may have to wait for a person too: its payment's outcome can't be had.
                 (OrderStage::PendingPayment | OrderStage::Confirmed { .. }, None) => Ok(vec![OrderEvent::OrderHeld(OrderHeld { reason })]),
@@ -251,6 +301,8 @@ impl PlacedOrder {
                 Ok(released.into_iter().map(OrderEvent::OrderReleased).collect())
             }
             OrderCommand::CorrectContact(contact) => Ok(self.correct_contact(*contact).into_iter().collect()),
+            OrderCommand::Ship { fulfilment_id, lines, tracking } => self.ship(fulfilment_id, &lines, tracking),
+            OrderCommand::Deliver { fulfilment_id } => self.deliver(fulfilment_id),
             OrderCommand::Complete => self.complete(),
         }
     }
@@ -288,6 +340,15 @@ impl PlacedOrder {
             OrderEvent::OrderHeld(held) => self.on_hold = Some(held.reason.clone()),
             OrderEvent::OrderReleased(_) => self.on_hold = None,
             OrderEvent::OrderContactCorrected(corrected) => self.take_contact(corrected),
+            OrderEvent::OrderLinesShipped(shipped) => {
+                let shipment = Shipment { lines: shipped.lines.clone(), tracking: shipped.tracking.clone(), delivered: false };
+                self.shipments.insert(shipped.fulfilment_id, shipment);
+            }
+            OrderEvent::OrderShipmentDelivered(delivered) => {
+                if let Some(shipment) = self.shipments.get_mut(&delivered.fulfilment_id) {
+                    shipment.delivered = true;
+                }
+            }
             OrderEvent::OrderCompleted(_) => {
                 let covered_by = match &self.stage {
                     OrderStage::Confirmed { covered_by } => covered_by.clone(),

@@ -151,11 +151,15 @@ fn expired() -> OrderEvent {
     OrderEvent::OrderExpired(OrderExpired { reason: "payment_deadline".to_owned() })
 }
 
+fn shipped(fulfilment: u128, line: u128, quantity: u32) -> OrderEvent {
+    let lines = vec![ShippedLine { line_id: id(line), quantity }];
+    OrderEvent::OrderLinesShipped(OrderLinesShipped { fulfilment_id: id(fulfilment), lines, tracking: None })
+}
+
 fn cancel_lines(lines: &[(u128, u32)]) -> CancelLines {
     CancelLines {
         cancellation_id: id(1),
         lines: lines.iter().map(|(line, quantity)| (id(*line), *quantity)).collect(),
-        shipped: BTreeMap::new(),
         reason: "changed_mind".to_owned(),
         note: None,
         by: "shopper".to_owned(),
@@ -260,22 +264,26 @@ fn late_money_revives_an_expired_order() {
 
 #[test]
 fn an_order_is_cancelled_until_something_has_left() {
-    let cancel =
-        |shipped: BTreeMap<LineId, u32>| OrderCommand::Cancel { reason: "changed_mind".to_owned(), by: "shopper".to_owned(), shipped };
+    let cancel = || OrderCommand::Cancel { reason: "changed_mind".to_owned(), by: "shopper".to_owned() };
     let cancelled = OrderEvent::OrderCancelled(OrderCancelled { reason: "changed_mind".to_owned(), by: "shopper".to_owned() });
-    for given in [vec![], vec![confirmed()], vec![opened(1)]] {
-        order(given).when(cancel(BTreeMap::new())).then_expect_events(vec![cancelled.clone()]);
+    for given in [vec![], vec![confirmed()]] {
+        order(given).when(cancel()).then_expect_events(vec![cancelled.clone()]);
     }
-    order(vec![cancelled]).when(cancel(BTreeMap::new())).then_expect_events(vec![]);
-    order(vec![confirmed()]).when(cancel(BTreeMap::from([(id(1), 1)]))).then_expect_error(OrderRejection::Shipped);
-    order(vec![expired()]).when(cancel(BTreeMap::new())).then_expect_error(OrderRejection::WrongStatus { status: "expired" });
+    // The attempt that is under way is given up with it.
+    order(vec![opened(1)]).when(cancel()).then_expect_events(vec![closed(1, "cancelled"), cancelled.clone()]);
+    order(vec![cancelled]).when(cancel()).then_expect_events(vec![]);
+    order(vec![confirmed(), shipped(1, 1, 1)]).when(cancel()).then_expect_error(OrderRejection::Shipped);
+    order(vec![expired()]).when(cancel()).then_expect_error(OrderRejection::WrongStatus { status: "expired" });
 }
 
 #[test]
 fn only_what_is_left_of_a_line_can_be_cancelled() {
+    let left = fold(vec![placed(facts()), confirmed(), shipped(1, 1, 2)]);
+    assert_eq!(
+        left.decide(OrderCommand::CancelLines(cancel_lines(&[(1, 2)]))),
+        Err(OrderRejection::NotCancellable { line_id: id(1), cancellable: 1 })
+    );
     let order = fold(vec![placed(facts()), confirmed()]);
-    let shipped = CancelLines { shipped: BTreeMap::from([(id(1), 2)]), ..cancel_lines(&[(1, 2)]) };
-    assert_eq!(order.decide(OrderCommand::CancelLines(shipped)), Err(OrderRejection::NotCancellable { line_id: id(1), cancellable: 1 }));
     assert_eq!(
         order.decide(OrderCommand::CancelLines(cancel_lines(&[(1, 4)]))),
         Err(OrderRejection::NotCancellable { line_id: id(1), cancellable: 3 })
@@ -359,4 +367,39 @@ proptest! {
         prop_assert_eq!((cancelled.net, cancelled.tax, cancelled.gross), (line.net, line.tax, line.gross));
         prop_assert_eq!(order.amount_owed().unwrap(), total.minus(line.gross).unwrap());
     }
+}
+
+#[test]
+fn what_is_confirmed_and_not_on_hold_leaves_once_and_no_more_than_was_ordered() {
+    let ship = |fulfilment: u128, line: u128, quantity: u32| OrderCommand::Ship {
+        fulfilment_id: id(fulfilment),
+        lines: BTreeMap::from([(id(line), quantity)]),
+        tracking: None,
+    };
+    order(vec![confirmed()]).when(ship(1, 1, 2)).then_expect_events(vec![shipped(1, 1, 2)]);
+    order(vec![confirmed(), shipped(1, 1, 2)]).when(ship(1, 1, 2)).then_expect_events(vec![]);
+    order(vec![confirmed(), shipped(1, 1, 2)])
+        .when(ship(2, 1, 2))
+        .then_expect_error(OrderRejection::NotShippable { line_id: id(1), shippable: 1 });
+    order(vec![confirmed()]).when(ship(1, 1, 0)).then_expect_error(OrderRejection::QuantityZero);
+    order(vec![]).when(ship(1, 1, 1)).then_expect_error(OrderRejection::WrongStatus { status: "pending_payment" });
+    let held = OrderEvent::OrderHeld(OrderHeld { reason: "fraud".to_owned() });
+    order(vec![confirmed(), held]).when(ship(1, 1, 1)).then_expect_error(OrderRejection::OnHold);
+
+    let status = |events: Vec<OrderEvent>| {
+        let events = [placed(facts()), confirmed()].into_iter().chain(events).collect();
+        fold(events).placed().unwrap().fulfilment_status().as_str()
+    };
+    let delivered = |n: u128| OrderEvent::OrderShipmentDelivered(OrderShipmentDelivered { fulfilment_id: id(n) });
+    let rest = facts().lines[1..].iter().map(|line| ShippedLine { line_id: line.line_id, quantity: line.quantity }).collect();
+    let all =
+        vec![shipped(1, 1, 3), OrderEvent::OrderLinesShipped(OrderLinesShipped { fulfilment_id: id(2), lines: rest, tracking: None })];
+    assert_eq!(status(vec![]), "unfulfilled");
+    assert_eq!(status(vec![shipped(1, 1, 1), delivered(1)]), "partially_fulfilled");
+    assert_eq!(status(all.clone()), "fulfilled");
+    assert_eq!(status([all, vec![delivered(1), delivered(2)]].concat()), "delivered");
+    order(vec![confirmed(), shipped(1, 1, 1)]).when(OrderCommand::Deliver { fulfilment_id: id(1) }).then_expect_events(vec![delivered(1)]);
+    order(vec![confirmed()])
+        .when(OrderCommand::Deliver { fulfilment_id: id(9) })
+        .then_expect_error(OrderRejection::ShipmentNotFound { fulfilment_id: id(9) });
 }

@@ -52,6 +52,12 @@ impl Role {
         self.opens_personal() || self == Self::Fulfilment
     }
 
+    /// Sends orders.
+    #[must_use]
+    pub fn ships(self) -> bool {
+        self.manages() || self == Self::Fulfilment
+    }
+
     /// Changes catalogue and stock.
     #[must_use]
     pub fn manages(self) -> bool {

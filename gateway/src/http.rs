@@ -80,6 +80,8 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         // Merchants
         .routes(routes!(order::merchant::list))
         .routes(routes!(order::merchant::cancel))
+        .routes(routes!(order::merchant::ship))
+        .routes(routes!(order::merchant::deliver))
         .routes(routes!(order::merchant::hold))
         .routes(routes!(order::merchant::release))
         .routes(routes!(order::merchant::payments))
@@ -100,6 +102,8 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(ops::act))
         .routes(routes!(ops::parked::list))
         .routes(routes!(ops::parked::act))
+        .routes(routes!(ops::unmatched::list))
+        .routes(routes!(ops::unmatched::settle))
         .routes(routes!(ops::livez))
         .routes(routes!(ops::readyz))
 }

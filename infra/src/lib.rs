@@ -7,6 +7,7 @@ pub mod cloud_event;
 pub mod config;
 pub mod event_log;
 pub mod event_store;
+pub mod fail_point;
 pub mod feed;
 pub mod history;
 pub mod leadership;

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::customer::Subject;
-use domain::order::Order;
-use domain::payment::Payment;
+use domain::order::{Order, PlacedOrder};
+use domain::payment::{Payment, PaymentStatus, order_payment_status};
 use infra::event_log::StoredEvent;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -20,7 +21,7 @@ pub struct OrderProjection;
 
 impl Projection for OrderProjection {
     const NAME: &'static str = "order";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const DDL: &'static str = include_str!("order.sql");
     const TABLES: &'static [(&'static str, &'static str)] = &[(Order::TYPE, "\"order\""), (Payment::TYPE, "payment")];
 
@@ -30,6 +31,7 @@ impl Projection for OrderProjection {
     async fn fold(events: &[StoredEvent], states: &mut OrderStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
         states.orders.fold(events, connection, "\"order\"").await?;
         states.payments.fold(events, connection, "payment").await?;
+        states.show_payments(events.last().map_or(0, |event| event.position), connection).await?;
         states.erased.extend(erased_subjects(events, "order")?);
         Ok(())
     }
@@ -37,11 +39,11 @@ impl Projection for OrderProjection {
     async fn write(states: &mut OrderStates, connection: &mut PgConnection) -> Result<(), ApplyError> {
         let orders = states.orders.unwritten()?;
         for orders in strides(&orders) {
-            put(orders, &[], &Step::TAKEN, connection).await?;
+            put(orders, &[], &states.payments, &Step::TAKEN, connection).await?;
         }
         let payments = states.payments.unwritten()?;
         for payments in strides(&payments) {
-            put(&[], payments, &Step::TAKEN, connection).await?;
+            put(&[], payments, &states.payments, &Step::TAKEN, connection).await?;
         }
         let bytes = (json_bytes(&orders), json_bytes(&payments));
         states.written(bytes);
@@ -58,7 +60,7 @@ impl Projection for OrderProjection {
         if !states.erased.is_empty() || !is_one_stride(&orders) || !is_one_stride(&payments) {
             return Ok(None);
         }
-        let taken = put(&orders, &payments, step, connection).await?;
+        let taken = put(&orders, &payments, &states.payments, step, connection).await?;
         let bytes = (json_bytes(&orders), json_bytes(&payments));
         states.written(bytes);
         Ok(Some(taken))
@@ -74,6 +76,19 @@ pub struct OrderStates {
 }
 
 impl OrderStates {
+    /// An order's row shows what became of its payments: those that have changed change it, and all of them are needed for it.
+    async fn show_payments(&mut self, position: i64, connection: &mut PgConnection) -> Result<(), ApplyError> {
+        let order_of = |id: &str| self.payments.get(id)?.created.as_ref().map(|created| created.order_id.to_string());
+        let changed: Vec<String> = self.payments.unwritten_ids().filter_map(order_of).collect();
+        self.orders.hold(&changed.iter().map(String::as_str).collect::<Vec<_>>(), position, connection, "\"order\"").await?;
+        for id in &changed {
+            self.orders.touch(id);
+        }
+        let shown = self.orders.unwritten_ids().filter_map(|id| self.orders.get(id)?.placed());
+        let needed: Vec<String> = shown.flat_map(|placed| placed.payments.iter().map(ToString::to_string)).collect();
+        self.payments.hold(&needed.iter().map(String::as_str).collect::<Vec<_>>(), position, connection, "payment").await
+    }
+
     fn written(&mut self, (orders, payments): (usize, usize)) {
         self.orders.written(orders);
         self.payments.written(payments);
@@ -108,17 +123,39 @@ pub async fn find(pool: &PgPool, id: &str) -> Result<Option<OrderRow>, sqlx::Err
     Ok(order.map(|order| OrderRow { order, payments }))
 }
 
-/// One page of all orders, the newest first; `before` is the last id of the page before.
-pub async fn list(pool: &PgPool, status: Option<&str>, before: Option<&str>, limit: i64) -> Result<Vec<Row<Order>>, sqlx::Error> {
+/// Which orders a list shows: those for which all that is named holds.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub status: Option<String>,
+    pub payment_status: Option<String>,
+    pub fulfilment_status: Option<String>,
+    pub on_hold: Option<bool>,
+    pub number: Option<String>,
+    pub placed_from: Option<DateTime<Utc>>,
+    /// Exclusive.
+    pub placed_to: Option<DateTime<Utc>>,
+}
+
+/// One page of orders, the newest first; `before` is the last id of the page before.
+pub async fn list(pool: &PgPool, filter: &Filter, before: Option<&str>, limit: i64) -> Result<Vec<Row<Order>>, sqlx::Error> {
     let rows: Vec<(String, i64, i64, String)> = sqlx::query_as(
         "SELECT id, version, position, state::text FROM \"order\" o
          WHERE ($1::text IS NULL OR status = $1)
            AND ($2::text IS NULL OR (placed_at, id) < (SELECT b.placed_at, b.id FROM \"order\" b WHERE b.id = $2))
+           AND ($4::text IS NULL OR payment_status = $4) AND ($5::text IS NULL OR fulfilment_status = $5)
+           AND ($6::boolean IS NULL OR on_hold = $6) AND ($7::text IS NULL OR number = $7)
+           AND ($8::timestamptz IS NULL OR placed_at >= $8) AND ($9::timestamptz IS NULL OR placed_at < $9)
          ORDER BY placed_at DESC, id DESC LIMIT $3",
     )
-    .bind(status)
+    .bind(&filter.status)
     .bind(before)
     .bind(limit)
+    .bind(&filter.payment_status)
+    .bind(&filter.fulfilment_status)
+    .bind(filter.on_hold)
+    .bind(&filter.number)
+    .bind(filter.placed_from)
+    .bind(filter.placed_to)
     .fetch_all(pool)
     .await?;
     rows.into_iter().map(decode_row::<Order>).collect()
@@ -150,13 +187,15 @@ pub async fn has_open(pool: &PgPool, subject_id: Uuid) -> Result<bool, sqlx::Err
 static PUT: LazyLock<String> = LazyLock::new(|| {
     Step::statement(
         "orders AS (
-         INSERT INTO \"order\" (id, version, position, state, number, subject_id, status, placed_at)
-         SELECT id, version, position, state::json, number, subject_id, status, placed_at
-         FROM unnest($6::text[], $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::uuid[], $12::text[], $13::timestamptz[])
-              AS new (id, version, position, state, number, subject_id, status, placed_at)
+         INSERT INTO \"order\" (id, version, position, state, number, subject_id, status, placed_at, payment_status, fulfilment_status, on_hold)
+         SELECT id, version, position, state::json, number, subject_id, status, placed_at, payment_status, fulfilment_status, on_hold
+         FROM unnest($6::text[], $7::bigint[], $8::bigint[], $9::text[], $10::text[], $11::uuid[], $12::text[], $13::timestamptz[],
+                     $19::text[], $20::text[], $21::boolean[])
+              AS new (id, version, position, state, number, subject_id, status, placed_at, payment_status, fulfilment_status, on_hold)
          WHERE (SELECT is_taken FROM step)
          ON CONFLICT ON CONSTRAINT order_pk DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
-             state = EXCLUDED.state, status = EXCLUDED.status),
+             state = EXCLUDED.state, status = EXCLUDED.status, payment_status = EXCLUDED.payment_status,
+             fulfilment_status = EXCLUDED.fulfilment_status, on_hold = EXCLUDED.on_hold),
          payments AS (
          INSERT INTO payment (id, version, position, state, order_id)
          SELECT id, version, position, state::json, order_id
@@ -170,6 +209,7 @@ static PUT: LazyLock<String> = LazyLock::new(|| {
 async fn put(
     orders: &[Changed<'_, Order>],
     payments: &[Changed<'_, Payment>],
+    all_payments: &Folded<Payment>,
     step: &Step,
     connection: &mut PgConnection,
 ) -> Result<bool, ApplyError> {
@@ -189,6 +229,14 @@ async fn put(
         .bind(created.iter().map(|(c, _)| c.version).collect::<Vec<_>>())
         .bind(created.iter().map(|(c, _)| c.position).collect::<Vec<_>>())
         .bind(created.iter().map(|(c, _)| c.json.as_str()).collect::<Vec<_>>())
-        .bind(created.iter().map(|(_, p)| p.order_id.to_string()).collect::<Vec<_>>());
+        .bind(created.iter().map(|(_, p)| p.order_id.to_string()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(_, p)| payment_status(p, all_payments).as_str()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(_, p)| p.fulfilment_status().as_str()).collect::<Vec<_>>())
+        .bind(placed.iter().map(|(_, p)| p.on_hold.is_some()).collect::<Vec<_>>());
     Ok(put.fetch_one(connection).await?)
+}
+
+fn payment_status(order: &PlacedOrder, payments: &Folded<Payment>) -> PaymentStatus {
+    let attempts = order.payments.iter().filter_map(|payment_id| payments.get(&payment_id.to_string()));
+    order_payment_status(order.facts.totals.total, attempts)
 }

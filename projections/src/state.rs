@@ -72,7 +72,7 @@ impl<A: Root> Folded<A> {
         }
         // An aggregate that begins here has no row.
         let unseen = by_id.iter().filter(|(id, events)| events[0].sequence > 1 && !self.held.contains_key(**id));
-        self.read(&unseen.map(|(id, events)| (*id, events[0])).collect(), connection, table).await?;
+        self.read(&unseen.map(|(id, events)| (*id, (events[0].position, events[0].recorded_at))).collect(), connection, table).await?;
         for (id, events) in by_id {
             let begins = || Held {
                 version: 0,
@@ -92,7 +92,37 @@ impl<A: Root> Folded<A> {
         Ok(())
     }
 
-    async fn read(&mut self, wanted: &HashMap<&str, &StoredEvent>, connection: &mut PgConnection, table: &str) -> Result<(), ApplyError> {
+    /// Reads the rows of those that are not held yet; one without a row stays absent.
+    pub async fn hold(&mut self, ids: &[&str], position: i64, connection: &mut PgConnection, table: &str) -> Result<(), ApplyError> {
+        let unseen = ids.iter().filter(|id| !self.held.contains_key(**id));
+        self.read(&unseen.map(|id| (*id, (position, DateTime::UNIX_EPOCH))).collect(), connection, table).await
+    }
+
+    /// One that is held, as it is folded.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&A> {
+        self.held.get(id).map(|held| &held.state)
+    }
+
+    /// The ids of those that their rows do not show yet.
+    pub fn unwritten_ids(&self) -> impl Iterator<Item = &str> {
+        self.unwritten.iter().map(String::as_str)
+    }
+
+    /// Its row is to be written again, since what it shows of others has changed.
+    pub fn touch(&mut self, id: &str) {
+        if self.held.contains_key(id) && !self.unwritten.contains(id) {
+            self.unwritten.insert(id.to_owned());
+        }
+    }
+
+    /// `wanted`: ids, and the event that each is read for.
+    async fn read(
+        &mut self,
+        wanted: &HashMap<&str, (i64, DateTime<Utc>)>,
+        connection: &mut PgConnection,
+        table: &str,
+    ) -> Result<(), ApplyError> {
         if wanted.is_empty() {
             return Ok(());
         }
@@ -102,11 +132,10 @@ impl<A: Root> Folded<A> {
                 .fetch_all(connection)
                 .await?;
         for (id, version, position, json) in rows {
-            let Some(event) = wanted.get(id.as_str()) else { continue };
-            let poison = |e: serde_json::Error| ApplyError::Poison { position: event.position, reason: e.to_string() };
+            let Some((wanted_at, recorded_at)) = wanted.get(id.as_str()).copied() else { continue };
+            let poison = |e: serde_json::Error| ApplyError::Poison { position: wanted_at, reason: e.to_string() };
             let state = serde_json::from_str(&json).map_err(poison)?;
-            let (first_recorded_at, recorded_at) = (event.recorded_at, event.recorded_at);
-            self.held.insert(id, Held { version, position, first_recorded_at, recorded_at, state });
+            self.held.insert(id, Held { version, position, first_recorded_at: recorded_at, recorded_at, state });
         }
         Ok(())
     }

@@ -81,7 +81,7 @@ async fn nothing_is_stuck(shop: &Shop) {
     loop {
         let left: (i64, i64, i64) = sqlx::query_as(
             r#"SELECT (SELECT count(*) FROM effect), (SELECT count(*) FROM idempotency WHERE state = 'running'),
-                      (SELECT count(*) FROM order_v1."order" WHERE status <> 'confirmed')"#,
+                      (SELECT count(*) FROM order_v2."order" WHERE status <> 'confirmed')"#,
         )
         .fetch_one(&pool)
         .await

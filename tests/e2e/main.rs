@@ -12,6 +12,7 @@ mod races;
 mod restart;
 mod sale;
 mod shop;
+mod steps;
 mod stream;
 mod stress;
 mod tidy;

@@ -100,7 +100,7 @@ async fn an_order_that_its_read_model_refuses_is_not_said_to_be_unknown() {
     let shop = Shop::empty().await;
     shop.product("MOKA-3", "12.00", 50).await;
     let pool = shop.pool().await;
-    let limit = r#"ALTER TABLE "order_v1"."order" ADD CONSTRAINT too_young CHECK (version > 1000) NOT VALID"#;
+    let limit = r#"ALTER TABLE "order_v2"."order" ADD CONSTRAINT too_young CHECK (version > 1000) NOT VALID"#;
     sqlx::raw_sql(limit).execute(&pool).await.unwrap();
     let cart = shop.cart(&[("MOKA-3", 1)]).await;
     let order = shop.checkout(&cart, "tok_approve").await.expect(201);
@@ -109,7 +109,7 @@ async fn an_order_that_its_read_model_refuses_is_not_said_to_be_unknown() {
     assert_eq!(shop.get_after(&page, &written).await.expect(503).str("/code"), "read_model_behind");
     assert_eq!(shop.get(&page).await.expect(503).str("/code"), "read_model_behind");
 
-    sqlx::raw_sql(r#"ALTER TABLE "order_v1"."order" DROP CONSTRAINT too_young"#).execute(&pool).await.unwrap();
+    sqlx::raw_sql(r#"ALTER TABLE "order_v2"."order" DROP CONSTRAINT too_young"#).execute(&pool).await.unwrap();
     let (id, _) = parked(&shop).await.remove(0);
     shop.cli(&["parked", "--retry", &id]);
     assert_eq!(shop.get_after(&page, &written).await.expect(200).str("/status"), "confirmed");

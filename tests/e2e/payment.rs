@@ -79,9 +79,12 @@ async fn run(shop: &Shop, case: &Case, sku: &str) -> Result<(), String> {
     let path = format!("/v1/carts/{cart}/checkout");
     let wait = if case.1 == "void" { "wait=0" } else { "wait=5" };
     let order = shop.send(Method::POST, &path, Some(body), &[("prefer", wait)]).await.unwrap().expect(201);
-    let view =
-        View { id: order.str("/id"), token: order.str("/order_token"), sku: sku.to_owned(), total: order.int("/totals/total/amount") };
+    let view = View::of(&order, sku);
+    if case.1 == "void" {
+        view.until_called(shop).await?;
+    }
     if let Some(action) = case.action() {
+        view.until(shop, |seen| seen[1] == "requires_action").await?;
         let shown = view.order(shop).await;
         let url = shown.body.pointer("/payments/0/next_action/url").and_then(Value::as_str);
         let url = url.ok_or_else(|| format!("no next action in {}", shown.text))?;
@@ -121,22 +124,32 @@ async fn run(shop: &Shop, case: &Case, sku: &str) -> Result<(), String> {
 }
 
 /// An order as all who know of it see it.
-struct View {
-    id: String,
-    token: String,
+pub struct View {
+    pub id: String,
+    pub token: String,
     /// The position of its checkout.
-    written: String,
-    sku: String,
-    total: i64,
+    pub written: String,
+    pub sku: String,
+    pub total: i64,
 }
 
 impl View {
-    async fn order(&self, shop: &Shop) -> Answer {
+    pub fn of(order: &Answer, sku: &str) -> Self {
+        Self {
+            id: order.str("/id"),
+            token: order.str("/order_token"),
+            written: order.token.clone().unwrap(),
+            sku: sku.to_owned(),
+            total: order.int("/totals/total/amount"),
+        }
+    }
+
+    pub async fn order(&self, shop: &Shop) -> Answer {
         shop.get_after(&format!("/v1/orders/{}?token={}", self.id, self.token), &self.written).await.expect(200)
     }
 
     /// Waits until nothing of it waits for the provider and it is as it should be.
-    async fn until(&self, shop: &Shop, is_so: impl Fn(&[String; 4]) -> bool) -> Result<(), String> {
+    pub async fn until(&self, shop: &Shop, is_so: impl Fn(&[String; 4]) -> bool) -> Result<(), String> {
         let until = Instant::now() + TERMINAL_WAIT;
         loop {
             let (seen, is_settled) = self.seen(shop).await;
@@ -150,7 +163,24 @@ impl View {
         }
     }
 
-    async fn operations(&self, shop: &Shop) -> Value {
+    /// Waits until the provider has been asked, whether it took notice or not.
+    async fn until_called(&self, shop: &Shop) -> Result<(), String> {
+        let until = Instant::now() + TERMINAL_WAIT;
+        loop {
+            let payments = self.operations(shop).await;
+            let path = format!("/v1/payments?merchant_reference={}", payments[0]["id"].as_str().unwrap_or_default());
+            let is_there = provider(shop, &path).await["items"][0].is_object();
+            if is_there || payments[0]["operations"][0]["outcome"] == "unknown" {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err(format!("the provider was not asked: {payments}"));
+            }
+            pause(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub async fn operations(&self, shop: &Shop) -> Value {
         let payments = shop.staff(Method::GET, &format!("/v1/admin/orders/{}/payments", self.id), None).await.expect(200);
         payments.body["items"].clone()
     }
@@ -197,4 +227,29 @@ async fn ledgers_are_equal(shop: &Shop) {
         let our_sum: i64 = ours.iter().map(|payment| payment[name]["amount"].as_i64().unwrap()).sum();
         assert_eq!(their_sum, our_sum, "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_is_nobodys_is_parked_until_a_person_has_settled_it() {
+    let shop = Shop::with_settings(&[("DAYBOOK_PAYMENTS__RECONCILE_INTERVAL_S", "1")]).await;
+    let sandbox = shop.run_file()["sandbox_url"].as_str().unwrap().to_owned();
+    let paid = json!({ "merchant_reference": "somebody-else", "token": "tok_approve", "amount": 4200, "currency": "EUR", "capture": true });
+    let request = shop.http.post(format!("{sandbox}/v1/payments")).header("idempotency-key", "theirs").json(&paid);
+    assert!(request.send().await.unwrap().status().is_success());
+    let until = Instant::now() + TERMINAL_WAIT;
+    let parked = loop {
+        let list = shop.staff(Method::GET, "/v1/ops/unmatched", None).await.expect(200);
+        if list.body["items"][0].is_object() {
+            break list;
+        }
+        assert!(Instant::now() < until, "{}\n{}", list.text, shop.log());
+        pause(Duration::from_millis(50)).await;
+    };
+    assert_eq!((parked.str("/items/0/merchant_reference"), parked.int("/items/0/amount/amount")), ("somebody-else".to_owned(), 4200));
+    assert_eq!(shop.cli_code(&["verify"]).0, 3);
+    let settle = format!("/v1/ops/unmatched/{}/settle", parked.str("/items/0/provider_ref"));
+    shop.staff(Method::POST, &settle, None).await.expect(204);
+    shop.staff(Method::POST, "/v1/ops/unmatched/unheard-of/settle", None).await.expect(404);
+    let (code, out, err) = shop.cli_code(&["verify"]);
+    assert_eq!(code, 0, "{out}{err}");
 }

@@ -71,7 +71,7 @@ async fn a_shoppers_data_is_sealed_everywhere_and_gone_when_erased() {
     // Erased: nowhere. The order stays, its sums stay, the person is gone.
     let subject: String = {
         let text: String =
-            sqlx::query_scalar("SELECT subject_id::text FROM order_v1.\"order\" WHERE id = $1").bind(&id).fetch_one(&pool).await.unwrap();
+            sqlx::query_scalar("SELECT subject_id::text FROM order_v2.\"order\" WHERE id = $1").bind(&id).fetch_one(&pool).await.unwrap();
         text
     };
     let erased = shop.staff(Method::POST, &format!("/v1/admin/customers/{subject}/erase"), None).await.expect(200);

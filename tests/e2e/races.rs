@@ -1,4 +1,6 @@
-//! Many at once: no unit is sold twice, no cart becomes two orders.
+//! Many at once: no unit is sold twice, no cart becomes two orders, no order is charged twice.
+
+mod money;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +43,23 @@ async fn two_hundred_shoppers_want_fifty_units_and_fifty_get_one() {
         assert_eq!((confirmed, refused), (50, 150), "{:?}", answers.iter().map(|a| a.status.as_u16()).collect::<Vec<_>>());
         let stock = shop.staff_after(&format!("/v1/admin/stock/{sku}"), &newest(&answers)).await.expect(200);
         assert_eq!((stock.int("/on_hand"), stock.int("/allocated"), stock.int("/reserved"), stock.int("/available")), (50, 50, 0, 0));
+    }
+    let verified = shop.cli_code(&["verify"]);
+    assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_shoppers_want_the_last_unit_and_one_gets_it() {
+    let shop = Arc::new(Shop::empty().await);
+    for round in 0..rounds() {
+        let sku = format!("LAST-{round}");
+        shop.product(&sku, "25.00", 1).await;
+        let line = [(sku.as_str(), 1)];
+        let carts = join_all((0..100).map(|_| shop.cart(&line))).await;
+        let answers = join_all(carts.iter().map(|cart| shop.checkout(cart, "tok_approve"))).await;
+        let confirmed = answers.iter().filter(|a| a.status == 201 && a.body["status"] == "confirmed").count();
+        let refused = answers.iter().filter(|a| a.status == 409 && a.body["code"] == "insufficient_stock").count();
+        assert_eq!((confirmed, refused), (1, 99), "round {round}");
     }
     let verified = shop.cli_code(&["verify"]);
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);

@@ -137,6 +137,18 @@ impl Shop {
         child.wait().unwrap();
     }
 
+    /// Waits for the program to die of itself, and starts it again without the setting that made it.
+    pub async fn restart_after_death(&mut self, setting: &str) {
+        let mut child = self.child.take().unwrap();
+        let until = Instant::now() + READY_WAIT;
+        while child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "it lives on:\n{}", self.log());
+            pause(Duration::from_millis(20)).await;
+        }
+        self.settings.retain(|(name, _)| name != setting);
+        self.restart().await;
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

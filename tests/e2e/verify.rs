@@ -31,10 +31,10 @@ const SABOTAGES: [Sabotage; 8] = [
     },
     Sabotage {
         what: "a row's state has another quantity",
-        harm: r#"CREATE TABLE kept AS SELECT id, state FROM "order_v1"."order";
-                 UPDATE "order_v1"."order" SET state = replace(state::text, '"quantity":2', '"quantity":3')::json"#,
-        undo: r#"UPDATE "order_v1"."order" o SET state = kept.state FROM kept WHERE kept.id = o.id; DROP TABLE kept"#,
-        named: &["read model order_v1.order/", "/lines/0/quantity"],
+        harm: r#"CREATE TABLE kept AS SELECT id, state FROM "order_v2"."order";
+                 UPDATE "order_v2"."order" SET state = replace(state::text, '"quantity":2', '"quantity":3')::json"#,
+        undo: r#"UPDATE "order_v2"."order" o SET state = kept.state FROM kept WHERE kept.id = o.id; DROP TABLE kept"#,
+        named: &["read model order_v2.order/", "/lines/0/quantity"],
     },
     Sabotage {
         what: "a byte of a payload is changed",

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::{AllocationId, HoldId, LineId, LocationId, VariantId};
+use domain::id::{AllocationId, FulfilmentId, HoldId, LineId, LocationId, VariantId};
 use domain::inventory::{HoldOwner, Reserve, StockCommand, StockEvent, StockItem, StockRejection};
-use domain::order::{OrderHold, OrderPlaced, PlacedOrder};
+use domain::order::{OrderHold, OrderPlaced};
 use uuid::Uuid;
 
-use crate::answer::Failure;
+use crate::answer::{Failure, Refusal};
 use crate::streams::{Stop, Streams};
 
 /// Turns an order's holds into allocations.
@@ -50,22 +50,29 @@ pub(crate) fn give_back_units(
     })
 }
 
-/// The units of a confirmed order that have left, by line: neither cancelled nor allocated any more. To be asked before the
-/// decision releases anything.
-pub(crate) fn shipped(streams: &mut Streams<'_>, order: &PlacedOrder) -> Result<BTreeMap<LineId, u32>, Stop> {
-    let facts = &order.facts;
-    let mut shipped = BTreeMap::new();
+/// Takes units out of the store: they leave from where they were allocated.
+pub(crate) fn ship(
+    streams: &mut Streams<'_>,
+    facts: &OrderPlaced,
+    fulfilment_id: FulfilmentId,
+    lines: &BTreeMap<LineId, u32>,
+) -> Result<(), Stop> {
+    need(streams, facts)?;
     for hold in &facts.holds {
-        let (Some(line), Some(variant_id)) = (order.line(hold.line_id), variant_of(facts, hold)) else { continue };
-        let item = streams.get::<StockItem>(&variant_id.to_string())?;
-        let allocated = item.allocations.get(&allocation_id(facts, hold.line_id));
-        let allocated: u32 = allocated.map_or(0, |allocation| allocation.parts.iter().map(|part| part.quantity).sum());
-        let left = line.quantity.saturating_sub(order.cancelled_units(hold.line_id)).saturating_sub(allocated);
-        if left > 0 {
-            shipped.insert(hold.line_id, left);
-        }
+        let (Some(quantity), Some(variant_id)) = (lines.get(&hold.line_id), variant_of(facts, hold)) else { continue };
+        let id = variant_id.to_string();
+        let allocation_id = allocation_id(facts, hold.line_id);
+        let command = StockCommand::Ship { allocation_id, fulfilment_id, quantity: *quantity, forced: false };
+        let events = streams.after::<StockItem>(&id)?.decide(command).map_err(|rejection| match rejection {
+            StockRejection::NotOnHand { on_hand, .. } => {
+                let detail = format!("only {on_hand} of them lie there by the books; count the stock, then ship");
+                Refusal::new("not_on_hand", detail).fact("line_id", hold.line_id.to_string()).fact("on_hand", on_hand).into()
+            }
+            rejection => impossible(variant_id, &rejection),
+        })?;
+        streams.emit::<StockItem>(&id, events, None)?;
     }
-    Ok(shipped)
+    Ok(())
 }
 
 /// Allocates an expired order's units anew, all of them or, where they can't be had any more, none (`false`).

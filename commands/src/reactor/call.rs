@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use domain::id::PaymentId;
 use domain::payment::{Evidence, Operation, OperationKind, Payment, ProviderFact};
+use infra::fail_point;
 
 use super::outcome::record_outcome;
 use super::{Effect, RETRY_MAX_MS, RETRY_MIN_MS, Reactor, secret};
@@ -78,6 +79,7 @@ impl Reactor {
                 Told::Domain(ProviderFact::Unknown { operation: operation.kind })
             }
         };
+        fail_point::after_of(operation.kind.as_str(), "called");
         let reported = match told {
             Told::Pending => return Ok(Progress::Open(operation)),
             Told::Fact(reported) => Reported { completes, ..*reported },
@@ -96,6 +98,7 @@ impl Reactor {
             ProviderFact::Unknown { .. } | ProviderFact::ActionRequired { .. } | ProviderFact::RefundPending { .. }
         );
         record_outcome(&self.writer, &self.pool, reported, effect.correlation_id, effect.causation_id, self.late).await?;
+        fail_point::after_of(operation.kind.as_str(), "recorded");
         Ok(if is_open { Progress::Open(operation) } else { Progress::Done })
     }
 

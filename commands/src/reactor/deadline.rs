@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::id::OrderId;
+use infra::fail_point;
 use uuid::Uuid;
 
 use super::{NAME, Reactor};
@@ -36,7 +37,11 @@ impl Reactor {
             let origin = Origin::system(NAME, Uuid::new_v5(&COMMANDS, deadline_id.as_bytes()), order_id.uuid(), deadline_id);
             let unknown_max = self.unknown_max;
             match self.writer.execute(&origin, None, move |streams| order::expire(streams, order_id, unknown_max)).await {
-                Ok(done) => self.settle_deadline(deadline_id, done.output).await?,
+                Ok(done) => {
+                    fail_point::after("expiry.decided");
+                    self.settle_deadline(deadline_id, done.output).await?;
+                    fail_point::after("expiry.settled");
+                }
                 Err(error) => {
                     tracing::warn!(order.id = id, error = &error as &dyn std::error::Error, "an order could not be expired; trying again");
                 }

@@ -1,11 +1,8 @@
 //! Cancelling units or the whole order, before they leave.
 
-use std::collections::BTreeMap;
-
 use super::{
     CancelLines, CancelledLine, OrderCancelled, OrderEvent, OrderLine, OrderLinesCancelled, OrderRejection, OrderStage, PlacedOrder,
 };
-use crate::id::LineId;
 
 impl PlacedOrder {
     pub(super) fn cancel_lines(&self, cancel: CancelLines) -> Result<Vec<OrderEvent>, OrderRejection> {
@@ -15,7 +12,7 @@ impl PlacedOrder {
         let mut lines = Vec::new();
         for (line_id, quantity) in &cancel.lines {
             let line = self.line(*line_id).ok_or(OrderRejection::LineNotFound { line_id: *line_id })?;
-            lines.push(self.cancelled_part(line, *quantity, shipped_units(&cancel.shipped, *line_id))?);
+            lines.push(self.cancelled_part(line, *quantity)?);
         }
         if lines.is_empty() {
             return Err(OrderRejection::QuantityZero);
@@ -34,11 +31,11 @@ impl PlacedOrder {
         Ok(std::iter::once(lines_cancelled).chain(order_cancelled).collect())
     }
 
-    pub(super) fn cancel(&self, reason: String, by: String, shipped: &BTreeMap<LineId, u32>) -> Result<Vec<OrderEvent>, OrderRejection> {
+    pub(super) fn cancel(&self, reason: String, by: String) -> Result<Vec<OrderEvent>, OrderRejection> {
         match self.stage {
             OrderStage::Cancelled { .. } => Ok(vec![]),
             OrderStage::PendingPayment | OrderStage::Confirmed { .. } => {
-                if shipped.values().any(|units| *units > 0) {
+                if !self.shipments.is_empty() {
                     return Err(OrderRejection::Shipped);
                 }
                 Ok(self.cancelled(reason, by))
@@ -73,9 +70,10 @@ impl PlacedOrder {
 
     /// The next `quantity` units of the line with their share of its amounts: cut from the running
     /// total, so that all cancellations of a line sum to exactly the line.
-    fn cancelled_part(&self, line: &OrderLine, quantity: u32, shipped: u32) -> Result<CancelledLine, OrderRejection> {
+    fn cancelled_part(&self, line: &OrderLine, quantity: u32) -> Result<CancelledLine, OrderRejection> {
         let from = self.cancelled_units(line.line_id);
-        let cancellable = line.quantity.saturating_sub(from).saturating_sub(shipped);
+        // What has left comes back by a return, not by a cancellation.
+        let cancellable = self.unshipped_units(line.line_id);
         if quantity == 0 {
             return Err(OrderRejection::QuantityZero);
         }
@@ -86,8 +84,4 @@ impl PlacedOrder {
         let tax = line.tax.of_units(line.quantity, from, from + quantity)?;
         Ok(CancelledLine { line_id: line.line_id, quantity, net: gross.minus(tax)?, tax, gross })
     }
-}
-
-fn shipped_units(shipped: &BTreeMap<LineId, u32>, line_id: LineId) -> u32 {
-    shipped.get(&line_id).copied().unwrap_or_default()
 }

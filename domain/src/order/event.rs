@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::cart::{Address, ShipTo};
-use crate::id::{CancellationId, CartKey, CustomerId, HoldId, LineId, OrderId, PaymentId, ProductId, SubjectId, TenderId, VariantId};
+use crate::id::{
+    CancellationId, CartKey, CustomerId, FulfilmentId, HoldId, LineId, OrderId, PaymentId, ProductId, SubjectId, TenderId, VariantId,
+};
 use crate::inventory::Part;
 use crate::money::{Currency, Money, Rounding};
 use crate::personal::Personal;
@@ -246,6 +248,28 @@ pub struct OrderContactCorrected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCompleted {}
 
+/// Units have left together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderLinesShipped {
+    pub fulfilment_id: FulfilmentId,
+    pub lines: Vec<ShippedLine>,
+    /// The carrier's number or address of the parcel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Personal<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShippedLine {
+    pub line_id: LineId,
+    pub quantity: u32,
+}
+
+/// What had left has arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderShipmentDelivered {
+    pub fulfilment_id: FulfilmentId,
+}
+
 events! {
     /// What happened to an order.
     pub enum OrderEvent {
@@ -261,5 +285,7 @@ events! {
         OrderReleased(OrderReleased) = "OrderReleased", 1;
         OrderContactCorrected(Box<OrderContactCorrected>) = "OrderContactCorrected", 1;
         OrderCompleted(OrderCompleted) = "OrderCompleted", 1;
+        OrderLinesShipped(OrderLinesShipped) = "OrderLinesShipped", 1;
+        OrderShipmentDelivered(OrderShipmentDelivered) = "OrderShipmentDelivered", 1;
     }
 }

@@ -29,6 +29,20 @@ pub enum PaymentStatus {
 }
 
 impl PaymentStatus {
+    pub const ALL: [Self; 11] = [
+        Self::None,
+        Self::Pending,
+        Self::RequiresAction,
+        Self::Authorized,
+        Self::PartiallyPaid,
+        Self::Paid,
+        Self::PartiallyRefunded,
+        Self::Refunded,
+        Self::Voided,
+        Self::Failed,
+        Self::Disputed,
+    ];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 //! time is `null`, never a guess.
 
 pub mod parked;
+pub mod unmatched;
 
 use std::sync::Arc;
 use std::time::Duration;

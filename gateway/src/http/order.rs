@@ -24,6 +24,7 @@ use domain::personal::Purpose;
 use futures::{Stream, StreamExt};
 use infra::cloud_event;
 use infra::event_log::{self, StoredEvent};
+use infra::fail_point;
 use infra::feed::Listening;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -126,6 +127,7 @@ pub async fn place(
         }
         (cart, _) = app.loader.load::<Cart>(checkout.cart.key.as_str()).await?;
     }
+    fail_point::after("checkout.placed");
     if let Some(attempt) = attempt {
         let needed = match &done {
             Ok(done) => done.output.started == Some(attempt.payment_id),
@@ -338,7 +340,10 @@ impl App {
         decide: impl Fn(&mut Streams<'_>) -> Result<WholeOrder, Stop> + Send + 'static,
     ) -> Result<Wrote<Value>, Problem> {
         let (order, position, replayed) = match self.writer.execute(caller.origin(), idempotency, decide).await {
-            Ok(done) => (done.output, done.position, false),
+            Ok(done) => {
+                fail_point::after("order.commanded");
+                (done.output, done.position, false)
+            }
             Err(CommandError::Replayed(recorded)) => {
                 let position = settled(*recorded)?.position;
                 (WholeOrder::load_as_of(&self.loader, order_id, position.position).await?, position, true)
@@ -408,6 +413,7 @@ impl App {
         let return_url = payment.return_url.as_deref().map(|url| self.return_url(url)).transpose()?;
         let kept = Kept { token: payment.token.clone(), return_url, action_url: None };
         secret::keep(&self.writer, payment_id, &kept).await?;
+        fail_point::after("checkout.token_kept");
         Ok(Some(Attempt {
             payment_id,
             operation_id: OperationId::new(infra::clock::new_id()),
@@ -447,6 +453,7 @@ impl App {
         if let Some(key) = idempotency {
             // The first to settle the record wins: whoever repeats the call is answered as of the same position.
             self.writer.settle(key.key, at.position).await?;
+            fail_point::after("checkout.settled");
             let settled = commands::writer::recorded(&self.pool, key.key).await?.map_or(at, |recorded| recorded.position);
             if settled != at {
                 return self.order_answer(order.order_id, settled, false).await;

@@ -48,6 +48,12 @@ pub const CODES: &[(&str, u16, &str, &str)] = &[
         "`cancellable` says how many can. What has left comes back by a return.",
     ),
     ("line_not_refundable", 409, "So many units can't be refunded", "`refundable` says how many units of `line_id` are left."),
+    (
+        "line_not_shippable",
+        409,
+        "So many units can't be shipped",
+        "`shippable` says how many of `line_id` have neither left nor been cancelled.",
+    ),
     ("method_not_allowed", 405, "The route has no such method", "See `/docs`."),
     ("not_found", 404, "Not found", "Check the id. Objects of others are not found either."),
     (
@@ -59,6 +65,7 @@ pub const CODES: &[(&str, u16, &str, &str)] = &[
     ("order_on_hold", 409, "The order is on hold", "Release it first: POST to the order's `release`."),
     ("order_shipped", 409, "A part of the order has left", "Cancel the lines that are left, or take the goods back by a return."),
     ("order_status", 409, "The order is not in this state", "`detail` names its status; see the order's life in `/docs`."),
+    ("not_on_hand", 409, "So many don't lie there", "By the books fewer are there. Count the stock first: POST to its `count`."),
     ("orders_open", 409, "The person has open orders", "Cancel or complete them first."),
     ("overloaded", 503, "Too much waits already", "Repeat after `Retry-After` seconds."),
     ("payload_too_large", 413, "The body is too large", "`detail` says the bound."),

@@ -10,6 +10,7 @@ use commands::answer::CommandError;
 use commands::payment;
 use commands::provider::{WebhookError, WebhookHeaders, verify_webhook};
 use commands::reactor;
+use infra::fail_point;
 
 use super::caller::Caller;
 use super::order::SANDBOX;
@@ -44,7 +45,10 @@ pub async fn receive(
         return Ok(StatusCode::NO_CONTENT);
     };
     match reactor::record_told(&app.writer, &app.pool, reported, reactor::late(&app.config)).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Ok(()) => {
+            fail_point::after("webhook.recorded");
+            Ok(StatusCode::NO_CONTENT)
+        }
         Err(CommandError::Refused(refusal, _)) if refusal.code == "not_found" => {
             reactor::park_unmatched(&app.pool, &reactor::unmatched(&event.fact)).await?;
             Ok(StatusCode::ACCEPTED)

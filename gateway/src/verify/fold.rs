@@ -537,7 +537,7 @@ mod tests {
 
     #[test]
     fn a_row_is_held_against_its_stream_as_of_the_checkpoint() {
-        let standing = Standing { position: 9, table: "order_v1.order".to_owned() };
+        let standing = Standing { position: 9, table: "order_v2.order".to_owned() };
         let row = Row { id: "1".to_owned(), version: 2, position: 8, state: "{}".to_owned(), columns: json!({ "status": "open" }) };
         let folded = |version, state| Some(Folded { version, position: 8, state, columns: json!({ "status": "open" }) });
         assert_eq!(difference(&standing, &row, folded(2, json!({}))), None);

@@ -95,6 +95,9 @@ async fn differences(loader: &Loader, page: &Page, position: i64) -> Result<Vec<
     for theirs in &page.payments {
         let id = theirs.merchant_reference.as_str();
         let Some((then, version)) = ours(loader, id, position, &mut found).await? else { continue };
+        if then.created.is_none() && is_settled(loader, id).await? {
+            continue;
+        }
         if let Some(detail) = difference(theirs, &then)
             && ours(loader, id, i64::MAX, &mut found).await?.is_some_and(|(_, now)| now == version)
         {
@@ -102,6 +105,13 @@ async fn differences(loader: &Loader, page: &Page, position: i64) -> Result<Vec<
         }
     }
     Ok(found)
+}
+
+/// Whether a person has said that money which is not ours to move was settled at the provider.
+async fn is_settled(loader: &Loader, merchant_reference: &str) -> Result<bool, VerifyError> {
+    let settled = "SELECT EXISTS (SELECT FROM unmatched_payment WHERE merchant_reference = $1)
+                   AND NOT EXISTS (SELECT FROM unmatched_payment WHERE merchant_reference = $1 AND settled_at IS NULL)";
+    Ok(sqlx::query_scalar(settled).bind(merchant_reference).fetch_one(loader.pool()).await?)
 }
 
 /// Our side of a payment as of a position, and its version; a stream that can't be read is a discrepancy and no reason to stop.
@@ -119,7 +129,7 @@ async fn ours(loader: &Loader, id: &str, position: i64, found: &mut Vec<Discrepa
 /// What the two sides say differently about one payment.
 fn difference(theirs: &Totals, ours: &Payment) -> Option<String> {
     let Some(created) = &ours.created else {
-        return Some("the provider has the payment, we do not".to_owned());
+        return Some("the provider has the payment, we do not; settle it there, then in /v1/ops/unmatched".to_owned());
     };
     let (amount, currency) = (created.amount.amount(), created.amount.currency());
     if (theirs.amount, theirs.currency.as_str()) != (amount, currency.as_str()) {

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use commands::order::{self, Cancel, CancelUnits};
+use chrono::{DateTime, Utc};
+use commands::order::{self, Cancel, CancelUnits, Ship};
 use commands::payment::{self, Capture, Refund, RefundOf};
 use commands::streams::Streams;
-use domain::id::{CancellationId, LineId, OperationId, OrderId, PaymentId};
+use domain::id::{CancellationId, FulfilmentId, LineId, OperationId, OrderId, PaymentId};
 use domain::money::Money;
-use domain::order::Order;
-use domain::payment::{Operation, Outcome, Payment};
+use domain::order::{FulfilmentStatus, Order};
+use domain::payment::{Operation, Outcome, Payment, PaymentStatus};
+use projections::order::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::body::{Body, Query};
 use super::super::caller::Caller;
@@ -29,10 +31,26 @@ const PAGE_MAX: i64 = 200;
 /// Longest reason and note.
 const REASON_CHARS_MAX: usize = 1_000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
+    /// `pending_payment`, `confirmed`, `completed`, `cancelled`, `expired`.
     status: Option<String>,
+    /// `none`, `pending`, `requires_action`, `authorized`, `partially_paid`, `paid`, `partially_refunded`, `refunded`, `voided`,
+    /// `failed`, `disputed`.
+    payment_status: Option<String>,
+    /// `unfulfilled`, `partially_fulfilled`, `fulfilled`, `delivered`, `cancelled`.
+    fulfilment_status: Option<String>,
+    on_hold: Option<bool>,
+    /// The order's own, whole.
+    number: Option<String>,
+    /// RFC 3339.
+    placed_from: Option<DateTime<Utc>>,
+    /// RFC 3339, exclusive.
+    placed_to: Option<DateTime<Utc>>,
     cursor: Option<String>,
+    /// 1 to 200.
     limit: Option<i64>,
     token_position: Option<String>,
 }
@@ -66,6 +84,17 @@ pub struct LineUnits {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+pub struct ShipBody {
+    /// All that is left unless given.
+    #[serde(default)]
+    lines: Option<Vec<LineUnits>>,
+    /// The carrier's number or address of the parcel.
+    #[serde(default)]
+    tracking: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CaptureBody {
     /// Minor units or money; all that the order lacks unless given.
     #[serde(default)]
@@ -89,8 +118,8 @@ pub struct RefundBody {
     reason: String,
 }
 
-/// All orders, the newest first.
-#[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(("status" = Option<String>, Query), ("cursor" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "1 to 200")),
+/// Orders, the newest first: all, or those for which all that is named holds.
+#[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(ListQuery),
     responses((status = 200, description = "items, next_cursor")))]
 pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Read<Value>, Problem> {
     caller.require(Role::is_staff)?;
@@ -98,15 +127,29 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::new("invalid_parameter", format!("limit must be from 1 to {PAGE_MAX}")));
     }
-    let statuses = ["pending_payment", "confirmed", "completed", "cancelled", "expired"];
-    if query.status.as_deref().is_some_and(|status| !statuses.contains(&status)) {
-        return Err(Problem::new("invalid_parameter", format!("status must be one of {}", statuses.join(", "))));
-    }
+    let among = |name: &str, value: Option<&String>, known: &[&str]| match value {
+        Some(value) if !known.contains(&value.as_str()) => {
+            Err(Problem::new("invalid_parameter", format!("{name} must be one of {}", known.join(", "))))
+        }
+        _ => Ok(()),
+    };
+    among("status", query.status.as_ref(), &["pending_payment", "confirmed", "completed", "cancelled", "expired"])?;
+    among("payment_status", query.payment_status.as_ref(), &PaymentStatus::ALL.map(PaymentStatus::as_str))?;
+    among("fulfilment_status", query.fulfilment_status.as_ref(), &FulfilmentStatus::ALL.map(FulfilmentStatus::as_str))?;
     if query.cursor.as_deref().is_some_and(|cursor| cursor.parse::<OrderId>().is_err()) {
         return Err(Problem::new("invalid_cursor", "cursor must be the next_cursor of the page before"));
     }
     let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
-    let rows = projections::order::list(&app.pool, query.status.as_deref(), query.cursor.as_deref(), limit).await?;
+    let filter = Filter {
+        status: query.status,
+        payment_status: query.payment_status,
+        fulfilment_status: query.fulfilment_status,
+        on_hold: query.on_hold,
+        number: query.number,
+        placed_from: query.placed_from,
+        placed_to: query.placed_to,
+    };
+    let rows = projections::order::list(&app.pool, &filter, query.cursor.as_deref(), limit).await?;
     let full = i64::try_from(rows.len()).unwrap_or(0) == limit;
     let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
@@ -225,13 +268,58 @@ pub async fn cancel(
         let decide = move |streams: &mut Streams<'_>| order::cancel(streams, order_id, &cancel);
         return app.order_command(&caller, order_id, idempotency, decide).await;
     };
-    let mut units: BTreeMap<LineId, u32> = BTreeMap::new();
-    for (line_id, quantity) in app.lines_of(order_id, lines).await? {
-        *units.entry(line_id).or_default() += quantity;
-    }
+    let units = app.units_of(order_id, lines).await?;
     let cancellation_id = CancellationId::new(infra::clock::new_id());
     let wanted = CancelUnits { cancellation_id, lines: units, note: body.note.clone(), cancel };
     let decide = move |streams: &mut Streams<'_>| order::cancel_lines(streams, order_id, &wanted);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+/// Units leave together; all that is left unless lines are named. With the last of a paid order it is complete.
+#[utoipa::path(post, path = "/admin/orders/{id}/fulfilments", tag = "merchants", operation_id = "ship_order", params(("id" = String, Path)), request_body = ShipBody,
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"),
+        (status = 409, description = "order_status, order_on_hold, line_not_shippable {line_id, shippable}, not_on_hand {line_id, on_hand}, version_conflict"),
+        (status = 422, description = "validation_failed")),
+    security(("bearer" = [])))]
+pub async fn ship(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ShipBody>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::ships)?;
+    let order_id = order_id(&id)?;
+    let lines = match &body.lines {
+        None => None,
+        Some(lines) => Some(app.units_of(order_id, lines).await?),
+    };
+    let wanted = Ship {
+        fulfilment_id: FulfilmentId::new(infra::clock::new_id()),
+        lines,
+        tracking: body.tracking.clone(),
+        if_match: caller.if_match()?,
+    };
+    let idempotency = caller.idempotency(&body, false)?;
+    let decide = move |streams: &mut Streams<'_>| order::ship(streams, order_id, &wanted);
+    app.order_command(&caller, order_id, idempotency, decide).await
+}
+
+/// What had left has arrived.
+#[utoipa::path(post, path = "/admin/orders/{id}/fulfilments/{fulfilment}/deliver", tag = "merchants", operation_id = "deliver_fulfilment",
+    params(("id" = String, Path), ("fulfilment" = String, Path)),
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")),
+    security(("bearer" = [])))]
+pub async fn deliver(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, fulfilment)): Path<(String, String)>,
+) -> Result<Wrote<Value>, Problem> {
+    caller.require(Role::ships)?;
+    let order_id = order_id(&id)?;
+    let fulfilment_id: FulfilmentId = fulfilment.parse().map_err(|_| Problem::not_found("shipment"))?;
+    let if_match = caller.if_match()?;
+    let idempotency = caller.idempotency(&(), false)?;
+    let decide = move |streams: &mut Streams<'_>| order::deliver(streams, order_id, fulfilment_id, if_match);
     app.order_command(&caller, order_id, idempotency, decide).await
 }
 
@@ -285,6 +373,16 @@ impl App {
             let detail = format!("amount must be minor units above zero, or money in {currency}");
             Problem::new("validation_failed", detail.clone()).error("/amount", "invalid", detail)
         })
+    }
+
+    /// Units by line; a line that is named twice counts twice.
+    async fn units_of(&self, order_id: OrderId, wanted: &[LineUnits]) -> Result<BTreeMap<LineId, u32>, Problem> {
+        let mut units: BTreeMap<LineId, u32> = BTreeMap::new();
+        for (line_id, quantity) in self.lines_of(order_id, wanted).await? {
+            let sum = units.entry(line_id).or_default();
+            *sum = sum.saturating_add(quantity);
+        }
+        Ok(units)
     }
 
     /// The ids of an order's lines that a request names by id or sku.

@@ -15,6 +15,9 @@ use crate::app::App;
 pub(super) fn seal_contact(body: &mut Value, shows_contact: bool) {
     if !shows_contact {
         body["contact"] = json!({ "sealed": true });
+        for shipment in body["fulfilments"].as_array_mut().into_iter().flatten() {
+            shipment["tracking"] = Value::Null;
+        }
     }
 }
 
@@ -28,8 +31,7 @@ pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_to
     let refunded: i64 = payments.iter().map(|payment| payment.refunded()).sum();
     let owed = order.amount_owed().map_or(total.amount(), Money::amount);
     let is_due = matches!(order.stage, OrderStage::PendingPayment | OrderStage::Confirmed { .. });
-    let status = if payments.is_empty() { PaymentStatus::None } else { order_payment_status(total, payments.iter().copied()) };
-    let fulfilment = if matches!(order.stage, OrderStage::Cancelled { .. }) { "cancelled" } else { "unfulfilled" };
+    let status = order_payment_status(total, payments.iter().copied());
     let lines: Vec<Value> = facts
         .lines
         .iter()
@@ -38,13 +40,13 @@ pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_to
             json!({
                 "line_id": line.line_id, "variant_id": line.variant_id, "product_id": line.product_id, "sku": line.sku, "title": line.title,
                 "options": line.options, "quantity": line.quantity, "unit_price": money(line.unit_price), "discount": amount(discount),
-                "tax": money(line.tax), "total": money(line.gross), "fulfilled": 0, "cancelled": order.cancelled_units(line.line_id), "returned": 0,
+                "tax": money(line.tax), "total": money(line.gross), "fulfilled": order.shipped_units(line.line_id), "cancelled": order.cancelled_units(line.line_id), "returned": 0,
             })
         })
         .collect();
     let mut body = json!({
         "id": facts.order_id, "number": facts.number, "status": order.stage.as_str(), "on_hold": order.on_hold.is_some(), "hold_reason": order.on_hold,
-        "payment_status": status.as_str(), "fulfilment_status": fulfilment, "return_status": "none",
+        "payment_status": status.as_str(), "fulfilment_status": order.fulfilment_status().as_str(), "return_status": "none",
         "prices_include_tax": facts.prices_include_tax, "currency": currency.as_str(), "lines": lines,
         "shipping_lines": facts.shipping_lines.iter().map(|l| json!({ "line_id": l.line_id, "title": l.title, "tax": money(l.tax), "total": money(l.gross) })).collect::<Vec<_>>(),
         "tax_lines": facts.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
@@ -62,6 +64,11 @@ pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_to
                 "captured": amount(p.captured()), "refunded": amount(p.refunded()),
             }))
         }).collect::<Vec<_>>(),
+        "fulfilments": order.shipments.iter().map(|(id, shipment)| json!({
+            "id": id, "status": if shipment.delivered { "delivered" } else { "shipped" },
+            "tracking": shipment.tracking.as_ref().and_then(|tracking| tracking.known()),
+            "lines": shipment.lines.iter().map(|line| json!({ "line_id": line.line_id, "quantity": line.quantity })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
         "placed_at": facts.placed_at,
         "read_position": at.to_string(),
     });
