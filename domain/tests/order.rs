@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use domain::cart::{Address, ShipTo};
 use domain::event::{Event, Root};
-use domain::id::LineId;
 use domain::money::{Money, Rounding};
 use domain::order::{
     CancelLines, Cover, Order, OrderCancelled, OrderCommand, OrderCompleted, OrderConfirmed, OrderContactCorrected, OrderEvent,
-    OrderExpired, OrderHeld, OrderItem, OrderLine, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated, OrderRejection,
-    OrderReleased, PAY_LATER, PREPAID, Tender,
+    OrderExpired, OrderHeld, OrderItem, OrderLine, OrderLinesShipped, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated,
+    OrderRejection, OrderReleased, OrderShipmentDelivered, PAY_LATER, PREPAID, ShippedLine, Tender,
 };
 use domain::personal::Personal;
 use domain::pricing::{LineRequest, QuoteRequest, ShippingOption, TaxRate, price};

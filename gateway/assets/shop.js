@@ -111,7 +111,7 @@ async function cartPage() {
     ${field("postal_code", "Postal code", a.postal_code)}${field("city", "City", a.city)}
     <label>Country <select name="country">${state.store.countries.map((c) => `<option ${c === (a.country || "DE") ? "selected" : ""}>${escape(c.code || c)}</option>`).join("")}</select></label>
     <label>Shipping <select name="option">${options.map((o) => `<option value="${escape(o.id)}" ${o.id === cart.shipping_option?.id ? "selected" : ""}>${escape(o.title)} · ${money(o.price)}</option>`).join("")}</select></label>
-    <label>Card <select name="token"><option value="tok_approve">Sandbox card that is approved</option><option value="tok_decline">Sandbox card that is declined</option></select></label>
+    <label>Card <select name="token"><option value="tok_approve">Sandbox card that is approved</option><option value="tok_decline">Sandbox card that is declined</option><option value="tok_3ds">Sandbox card that asks you at its bank (3-D Secure)</option></select></label>
     <div id="said" role="status"></div><button ${cart.lines.length ? "" : "disabled"}>Pay</button></form>`);
   const again = (promise) => promise.then(cartPage).catch((error) => { main.querySelector("#said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; });
   main.querySelectorAll("[data-line]").forEach((i) => i.addEventListener("change", () => again(call("PATCH", `/carts/${cart.id}/lines/${i.dataset.line}`, { quantity: Number(i.value) }))));
@@ -125,6 +125,9 @@ async function cartPage() {
       const order = await call("POST", `/carts/${cart.id}/checkout`, { payment: { provider: "sandbox", token: data.token } });
       sessionStorage["order:" + order.id] = order.order_token;
       if (order.status === "confirmed") forget();
+      const action = order.payments.map((p) => p.next_action).find(Boolean);
+      // The bank's page sends the shopper back to the shop's first page, which goes on to the order.
+      if (action) { sessionStorage.returning = order.id; location.href = action.url; return; }
       location.hash = "#/order/" + order.id;
     } catch (error) {
       const lines = (error.body?.lines || []).map((l) => `${l.sku}: ${l.available} left`).join(", ");
@@ -133,23 +136,39 @@ async function cartPage() {
   });
 }
 
+let live = null;
+
 async function orderPage(id) {
   const token = sessionStorage["order:" + id] || "";
   const o = await call("GET", `/orders/${id}?token=${encodeURIComponent(token)}`);
+  if (o.status === "confirmed" && sessionStorage.returning === id) { delete sessionStorage.returning; forget(); }
+  const action = o.payments.map((p) => p.next_action).find(Boolean);
+  const open = o.status === "pending_payment" || (o.status === "confirmed" && o.fulfilment_status === "unfulfilled");
   const history = await call("GET", `/orders/${id}/events?token=${encodeURIComponent(token)}`);
   show(`<h1>Order ${escape(o.number)}</h1><p><span class="status" id="order-status">${escape(o.status)}</span> payment <span class="status">${escape(o.payment_status)}</span></p>
     ${o.payment_status === "failed" ? `<p class="error">The payment was declined. <a href="#/cart">Back to the cart</a> to pay with another card; the units are held for you.</p>` : ""}
+    ${action ? `<p><a href="${escape(action.url)}">Confirm the payment at your bank</a></p>` : ""}
     <table><thead><tr><th>Product</th><th class="number">Quantity</th><th class="number">Total</th></tr></thead><tbody>
     ${o.lines.map((l) => `<tr><td>${escape(l.title)}</td><td class="number">${l.quantity}</td><td class="number">${money(l.total)}</td></tr>`).join("")}
     ${o.shipping_lines.map((l) => `<tr><td>${escape(l.title)}</td><td class="number">1</td><td class="number">${money(l.total)}</td></tr>`).join("")}
     <tr><th colspan="2" class="number">Total</th><th class="number">${money(o.totals.total)}</th></tr></tbody></table>
+    ${open ? `<p><button class="plain" id="cancel">Cancel this order</button></p>` : ""}<div id="said" role="status"></div>
     <h2>What happened</h2><ol>${history.items.map((e) => `<li>${escape(e.type)} <span class="soft">${escape(e.time)} · position ${Number(e.position)}</span></li>`).join("")}</ol>`);
+  main.querySelector("#cancel")?.addEventListener("click", () => call("POST", `/orders/${id}/cancel?token=${encodeURIComponent(token)}`, {}).then(() => orderPage(id))
+    .catch((error) => { main.querySelector("#said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; }));
+  if (live?.id === id) return;
+  live?.source.close();
+  live = { id, source: new EventSource(`/v1/orders/${id}/live?token=${encodeURIComponent(token)}`) };
+  let seen = o.read_position;
+  live.source.addEventListener("order", (event) => { if (event.lastEventId !== seen) { seen = event.lastEventId; orderPage(id); } });
 }
 
 async function route() {
   try {
     const [path, query] = (location.hash.slice(1) || "/").split("?");
     const parts = path.split("/").filter(Boolean);
+    if (!parts.length && !query && sessionStorage.returning) { location.hash = "#/order/" + sessionStorage.returning; return; }
+    if (parts[0] !== "order") { live?.source.close(); live = null; }
     if (parts[0] === "p") await product(decodeURIComponent(parts[1]));
     else if (parts[0] === "cart") await cartPage();
     else if (parts[0] === "order") await orderPage(parts[1]);

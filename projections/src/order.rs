@@ -178,7 +178,7 @@ pub async fn payments_of(pool: &PgPool, order_ids: &[String]) -> Result<HashMap<
 
 /// Whether a person has orders that are not ended.
 pub async fn has_open(pool: &PgPool, subject_id: Uuid) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT FROM \"order\" WHERE subject_id = $1 AND status = 'pending_payment')")
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM \"order\" WHERE subject_id = $1 AND status IN ('pending_payment', 'confirmed'))")
         .bind(subject_id)
         .fetch_one(pool)
         .await

@@ -26,7 +26,7 @@ pub async fn erase(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<S
         return Err(Problem::not_found("person"));
     }
     if projections::order::has_open(&app.pool, subject_id.uuid()).await? {
-        return Err(Problem::new("orders_open", "this person has unpaid orders; cancel them first"));
+        return Err(Problem::new("orders_open", "this person has orders that are not over; ship or cancel them first"));
     }
     let done = app.writer.execute(caller.origin(), None, move |streams| customer::erase(streams, subject_id)).await?;
     for purpose in [Purpose::Account, Purpose::Order] {
