@@ -181,7 +181,7 @@ impl View {
     }
 
     pub async fn operations(&self, shop: &Shop) -> Value {
-        let payments = shop.staff(Method::GET, &format!("/v1/admin/orders/{}/payments", self.id), None).await.expect(200);
+        let payments = shop.staff_after(&format!("/v1/admin/orders/{}/payments", self.id), &self.written).await.expect(200);
         payments.body["items"].clone()
     }
 
