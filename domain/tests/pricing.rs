@@ -1,4 +1,4 @@
-//! Quotes: the five golden orders, and what holds for every quote.
+//! Quotes: the five golden orders, single rules, and what holds for every quote.
 
 #![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
 
@@ -6,12 +6,13 @@ use domain::cart::ShipTo;
 use domain::id::{DiscountId, LineId, MethodId, TaxId};
 use domain::money::{Currency, Money, Rounding};
 use domain::pricing::{
-    Discount, DiscountTarget, LineRequest, PricingError, Quote, QuoteRequest, ShippingMethod, ShippingOption, TaxRate, price,
-    shipping_options,
+    Discount, DiscountTarget, LineRequest, PricingError, QuoteRequest, ShippingMethod, ShippingOption, TaxRate, price, shipping_options,
 };
-use proptest::prelude::*;
 use serde_json::Value;
 use uuid::Uuid;
+
+#[path = "pricing/carts.rs"]
+mod carts;
 
 fn uuid(n: usize) -> Uuid {
     Uuid::from_u128(n as u128)
@@ -239,86 +240,4 @@ fn shipping_is_offered_where_it_goes_and_in_the_currency() {
     assert_eq!(offered(eur(4999)), [(first, 490), (third, 490)]);
     assert_eq!(offered(eur(5000)), [(first, 0), (third, 0)]);
     assert_eq!(offered(Money::new(5000, "USD".parse().unwrap()).unwrap()), []);
-}
-
-fn any_request() -> impl Strategy<Value = QuoteRequest> {
-    let line = (0..1_000_000_i64, 1..1000_u32, 0..3_usize);
-    let discounts = prop::collection::vec((0..5_usize, 0..5_000_000_i64), 0..5);
-    let rates = prop::collection::vec((0..3_usize, 0..400_000_u32, any::<bool>()), 0..6);
-    let lines = prop::collection::vec(line, 1..8);
-    (lines, discounts, rates, any::<bool>(), any::<bool>(), 0..10_000_i64).prop_map(|(lines, discounts, rates, include, even, shipping)| {
-        let mut request = request("EUR", include);
-        request.rounding = if even { Rounding::HalfEven } else { Rounding::HalfUp };
-        for (n, (unit, quantity, category)) in lines.into_iter().enumerate() {
-            request.lines.push(line_of(n, unit, quantity, category));
-        }
-        for (n, (target, amount)) in discounts.into_iter().enumerate() {
-            let target = match target {
-                0 => DiscountTarget::Shipping,
-                1 | 2 => DiscountTarget::Order,
-                _ => DiscountTarget::Line { line_id: request.lines[n % request.lines.len()].line_id },
-            };
-            request.discounts.push(discount(n, target, eur(amount)));
-        }
-        for (n, (category, ppm, compound)) in rates.into_iter().enumerate() {
-            request.tax_rates.push(TaxRate { compound, ..rate(n, &category.to_string(), ppm) });
-        }
-        request.shipping = Some(ShippingOption {
-            method_id: MethodId::new(uuid(9)),
-            title: "Parcel".to_owned(),
-            price: eur(shipping),
-            tax_category: "0".to_owned(),
-        });
-        request
-    })
-}
-
-fn line_of(n: usize, unit: i64, quantity: u32, category: usize) -> LineRequest {
-    line(n, eur(unit), quantity, &category.to_string())
-}
-
-/// What each line was discounted, the shipping line included.
-fn line_discounts(quote: &Quote) -> i64 {
-    let shipping = quote.shipping_lines.iter().flat_map(|line| &line.discounts);
-    let lines = quote.lines.iter().flat_map(|line| &line.discounts);
-    lines.chain(shipping).map(|discount| discount.amount.amount()).sum()
-}
-
-proptest! {
-    #[test]
-    fn every_total_is_a_sum_of_line_values(request in any_request()) {
-        let quote = price(&request).unwrap();
-        let shipping = &quote.shipping_lines[0];
-        let sum = |of: &dyn Fn(&domain::pricing::QuoteLine) -> Money| -> i64 {
-            quote.lines.iter().map(|line| of(line).amount()).sum()
-        };
-        let totals = &quote.totals;
-        prop_assert_eq!(totals.subtotal.amount(), sum(&|line| line.subtotal));
-        prop_assert_eq!(totals.shipping, shipping.subtotal);
-        prop_assert_eq!(totals.tax.amount(), sum(&|line| line.tax) + shipping.tax.amount());
-        prop_assert_eq!(totals.total.amount(), sum(&|line| line.gross) + shipping.gross.amount());
-        prop_assert_eq!(totals.discount.amount(), line_discounts(&quote));
-
-        let granted: i64 = quote.discounts.iter().map(|discount| discount.amount.amount()).sum();
-        prop_assert_eq!(totals.discount.amount(), granted);
-        let taxes: i64 = quote.taxes.iter().map(|tax| tax.amount.amount()).sum();
-        prop_assert_eq!(totals.tax.amount(), taxes);
-
-        let shown = totals.subtotal.amount() - totals.discount.amount() + totals.shipping.amount();
-        let on_top = if request.prices_include_tax { 0 } else { totals.tax.amount() };
-        prop_assert_eq!(totals.total.amount(), shown + on_top);
-    }
-
-    #[test]
-    fn no_line_is_negative_and_each_adds_up(request in any_request()) {
-        for line in price(&request).unwrap().lines {
-            prop_assert!(!line.net.is_negative() && !line.tax.is_negative() && !line.gross.is_negative());
-            prop_assert_eq!(line.net.plus(line.tax).unwrap(), line.gross);
-        }
-    }
-
-    #[test]
-    fn the_same_request_gives_the_same_quote(request in any_request()) {
-        prop_assert_eq!(price(&request), price(&request));
-    }
 }
