@@ -13,6 +13,9 @@ use domain::money::Money;
 use domain::personal::Personal;
 use uuid::Uuid;
 
+#[path = "cart/sequences.rs"]
+mod sequences;
+
 fn id<T: From<Uuid>>(n: u128) -> T {
     T::from(Uuid::from_u128(n))
 }
@@ -294,6 +297,16 @@ fn a_merge_takes_no_more_lines_than_fit() {
     let CartEvent::CartMerged(merged) = &events[0] else { panic!("{events:?}") };
     let ids: Vec<LineId> = merged.lines.iter().map(|line| line.line_id).collect();
     assert_eq!(ids, [id(2), id(1)]);
+}
+
+#[test]
+fn a_merged_line_hangs_on_what_its_parent_has_become() {
+    let engraving = |n, parent| CartLine { parent_line_id: Some(id(parent)), ..line(n, 1) };
+    let lines = vec![CartLine { line_id: id(21), ..line(1, 1) }, engraving(22, 21), line(3, 1), engraving(24, 3)];
+    let limits = CartLimits { lines_max: 2, line_quantity_max: 9 };
+    let merge = CartCommand::Merge { from_cart: CartKey::new("aa"), lines, limits };
+    let merged = CartMerged { from_cart: CartKey::new("aa"), lines: vec![line(1, 2), engraving(22, 1)] };
+    cart(vec![added(line(1, 1))]).when(merge).then_expect_events(vec![CartEvent::CartMerged(merged)]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a shopper does to an open cart.
 
+use std::collections::BTreeMap;
+
 use super::{
     Cart, CartClaimed, CartCommand, CartContactSet, CartCoupon, CartEvent, CartExpired, CartLimits, CartLine, CartLineAdded,
     CartLineQuantityChanged, CartLineRemoved, CartMerged, CartRejection, CartSettingsChanged, CartShippingOptionChosen, ContactDraft,
@@ -137,29 +139,37 @@ impl Cart {
         }
     }
 
-    /// More than the limits allow is cut off and not refused: a login must not fail on it.
+    /// More than the limits allow is cut off and not refused: a login must not fail on it. A line that
+    /// hangs on another one hangs on what that has become here, and is left out with it.
     fn merge(&self, from_cart: CartKey, lines: Vec<CartLine>, limits: CartLimits) -> Result<Vec<CartEvent>, CartRejection> {
         let mut merged: Vec<CartLine> = Vec::new();
-        for line in lines {
-            self.check_currency(line.price_seen)?;
-            let touched = merged.iter().position(|current| current.joins(&line));
-            let same = match touched {
-                Some(index) => Some(merged.remove(index)),
-                None => self.lines.iter().find(|current| current.joins(&line)).cloned(),
-            };
-            let quantity = same.as_ref().map_or(0, |same| same.quantity).saturating_add(line.quantity);
-            let quantity = quantity.min(limits.line_quantity_max);
-            merged.push(CartLine { quantity, ..same.unwrap_or(line) });
-        }
+        let mut ids_here: BTreeMap<LineId, LineId> = BTreeMap::new();
         let mut room = limits.lines_max.saturating_sub(self.lines.len());
-        merged.retain(|line| {
-            let fits = self.line(line.line_id).is_some() || room > 0;
-            if self.line(line.line_id).is_none() {
-                room = room.saturating_sub(1);
+        for mut line in lines {
+            self.check_currency(line.price_seen)?;
+            let id_there = line.line_id;
+            if let Some(parent) = line.parent_line_id {
+                let Some(parent_here) = ids_here.get(&parent) else { continue };
+                line.parent_line_id = Some(*parent_here);
             }
-            fits
-        });
-        merged.retain(|line| self.line(line.line_id) != Some(line) && line.quantity > 0);
+            if let Some(same) = merged.iter_mut().find(|current| current.joins(&line)) {
+                ids_here.insert(id_there, same.line_id);
+                same.quantity = same.quantity.saturating_add(line.quantity).min(limits.line_quantity_max);
+                continue;
+            }
+            if let Some(same) = self.lines.iter().find(|current| current.joins(&line)) {
+                let quantity = same.quantity.saturating_add(line.quantity);
+                line = CartLine { quantity, ..same.clone() };
+            } else if room > 0 && line.quantity > 0 && self.line(id_there).is_none() {
+                room -= 1;
+            } else {
+                continue;
+            }
+            ids_here.insert(id_there, line.line_id);
+            line.quantity = line.quantity.min(limits.line_quantity_max);
+            merged.push(line);
+        }
+        merged.retain(|line| self.line(line.line_id) != Some(line));
         if merged.is_empty() {
             return Ok(vec![]);
         }
