@@ -14,6 +14,9 @@ use domain::payment::{
 use proptest::prelude::*;
 use uuid::Uuid;
 
+#[path = "payment/facts.rs"]
+mod facts;
+
 fn id<T: From<Uuid>>(n: u128) -> T {
     T::from(Uuid::from_u128(n))
 }

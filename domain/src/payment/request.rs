@@ -45,6 +45,9 @@ impl Payment {
 
     /// Also while the authorisation is still open: whatever comes of it is given up.
     pub(super) fn request_void(&self, wanted: VoidRequested) -> Result<Vec<PaymentEvent>, PaymentRejection> {
+        if self.operation(wanted.operation_id).is_some() {
+            return Ok(vec![]);
+        }
         let voiding = |operation: &Operation| {
             operation.kind == OperationKind::Void && (operation.outcome.is_open() || operation.outcome == Outcome::Succeeded)
         };
