@@ -313,7 +313,10 @@ impl PlacedOrder {
             OrderEvent::OrderPlaced(_) => {}
             OrderEvent::OrderPaymentOpened(opened) => {
                 self.live_payment = Some(opened.clone());
-                self.payments.push(opened.payment_id);
+                // One that was over may bring its money after all; it is counted once.
+                if !self.payments.contains(&opened.payment_id) {
+                    self.payments.push(opened.payment_id);
+                }
             }
             OrderEvent::OrderPaymentClosed(closed) => {
                 self.live_payment.take_if(|live| live.payment_id == closed.payment_id);

@@ -18,6 +18,9 @@ use domain::pricing::{LineRequest, QuoteRequest, ShippingOption, TaxRate, price}
 use proptest::prelude::*;
 use uuid::Uuid;
 
+#[path = "order/sequences.rs"]
+mod sequences;
+
 fn id<T: From<Uuid>>(n: u128) -> T {
     T::from(Uuid::from_u128(n))
 }
