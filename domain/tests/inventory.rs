@@ -262,6 +262,30 @@ fn a_hold_that_is_gone_can_not_be_allocated() {
 }
 
 #[test]
+fn a_hold_is_dead_from_the_very_instant_of_its_end() {
+    let item = fold(vec![received(SHELF, 3), reserved(1, vec![part(SHELF, 2)], Some(at(10)))]);
+    let again = |now| item.decide(StockCommand::Reserve(Reserve { quantity: 3, now, ..reserve(1, 3) }));
+    assert_eq!(again(at(10) - Duration::seconds(1)), Err(StockRejection::HoldExists { hold_id: id(1) }));
+    let expired = StockEvent::ReservationExpired(ReservationExpired { hold_id: id(1), parts: vec![part(SHELF, 2)] });
+    assert_eq!(again(at(10)).unwrap()[..2], [expired.clone(), reserved(1, vec![part(SHELF, 3)], None)]);
+
+    let of_its_owner = Reserve { owner: owner(1), now: at(10), ..reserve(2, 3) };
+    assert_eq!(item.decide(StockCommand::Reserve(of_its_owner)).unwrap()[0], expired);
+
+    let extend = |expires_at, now| item.decide(StockCommand::ExtendReservation { hold_id: id(1), expires_at, now });
+    assert_eq!(extend(at(10), at(9)), Ok(vec![]), "it lasts as long already");
+    assert_eq!(extend(at(11), at(10)), Err(StockRejection::HoldExpired { hold_id: id(1) }));
+}
+
+#[test]
+fn parts_at_one_place_are_taken_one_after_the_other() {
+    let parts = vec![part(SHELF, 2), part(SHELF, 3)];
+    let mut item = fold(vec![received(SHELF, 5), reserved(1, parts.clone(), None), allocated(1, parts)]);
+    item.apply(&shipped(4, false));
+    assert_eq!(item.allocations[&id(1)].parts, [part(SHELF, 1)]);
+}
+
+#[test]
 fn releasing_what_is_not_held_is_no_error() {
     stock(vec![received(SHELF, 1)])
         .when(StockCommand::ReleaseReservation { hold_id: id(1), reason: "cart_expired".to_owned() })
