@@ -36,6 +36,10 @@ macro_rules! variants {
 mod cart;
 #[path = "table/claim.rs"]
 mod claim;
+#[path = "table/order.rs"]
+mod order;
+#[path = "table/payment.rs"]
+mod payment;
 #[path = "table/stock.rs"]
 mod stock;
 #[path = "table/subject.rs"]
@@ -99,7 +103,7 @@ impl<S, C: Clone + Variants, E: Event, R: Variants> Table<S, C, E, R> {
         let mut cells = Cells::new();
         let mut reached = BTreeSet::new();
         for (heading, command) in &self.commands {
-            assert_eq!(heading.split(' ').next(), Some(command.variant()), "a heading starts with its command");
+            assert_eq!(heading.split([' ', ',']).next(), Some(command.variant()), "a heading starts with its command");
             reached.insert(command.variant());
             for (name, state) in &self.states {
                 let outcome = match (self.decide)(state, command.clone()) {
