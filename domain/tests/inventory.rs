@@ -402,6 +402,15 @@ fn a_transfer_moves_only_what_nobody_was_promised() {
 }
 
 #[test]
+fn a_transfer_arrives_only_where_it_fits() {
+    let dispatched = StockTransferDispatched { transfer_id: id(1), from: id(SHELF), to: id(CELLAR), quantity: 2 };
+    let item = fold(vec![received(SHELF, 2), received(CELLAR, u32::MAX - 1), StockEvent::StockTransferDispatched(dispatched)]);
+    let arrive = |received, lost| item.decide(StockCommand::ReceiveTransfer(StockTransferReceived { transfer_id: id(1), received, lost }));
+    assert_eq!(arrive(2, 0), Err(StockRejection::QuantityTooLarge { max: i64::from(u32::MAX) }));
+    assert!(arrive(1, 1).is_ok() && arrive(0, 2).is_ok());
+}
+
+#[test]
 fn an_adjustment_needs_a_reason_and_leaves_no_negative_shelf() {
     let adjust = |delta, reason: &str| StockCommand::Adjust { location_id: id(SHELF), delta, reason: reason.to_owned(), note: None };
     stock(vec![received(SHELF, 3)]).when(adjust(1, " ")).then_expect_error(StockRejection::ReasonMissing);

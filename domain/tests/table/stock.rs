@@ -59,6 +59,11 @@ Receive 0
     stock_not_found                                            | absent
     quantity_zero                                              | opened
 
+Receive as many as fit beside 10
+    stock_not_found                                            | absent
+    StockReceived                                              | opened but sold_out backordered owing short
+    StockReceived BackInStock                                  | sold_out backordered owing short
+
 Receive more than fits
     stock_not_found                                            | absent
     StockReceived                                              | empty
@@ -272,6 +277,11 @@ DispatchTransfer 7 of 8
     insufficient_stock                                         | opened but in_stock released
     StockTransferDispatched LowStockReached                    | in_stock released
 
+DispatchTransfer 7 of 10
+    stock_not_found                                            | absent
+    insufficient_stock                                         | opened but in_stock released
+    StockTransferDispatched LowStockReached OutOfStock         | in_stock released
+
 DispatchTransfer 7 of 0
     stock_not_found                                            | absent
     quantity_zero                                              | opened
@@ -436,6 +446,7 @@ fn commands() -> Vec<(&'static str, StockCommand)> {
         ),
         ("Receive 5", receive(5)),
         ("Receive 0", receive(0)),
+        ("Receive as many as fit beside 10", receive(u32::MAX - 10)),
         ("Receive more than fits", receive(u32::MAX)),
         ("Count 3", count(3, "stocktaking")),
         ("Count 20", count(20, "stocktaking")),
@@ -475,6 +486,7 @@ fn commands() -> Vec<(&'static str, StockCommand)> {
         ("Return 0", back(0, "sellable")),
         ("DispatchTransfer 7 of 3", dispatch(7, CELLAR, 3)),
         ("DispatchTransfer 7 of 8", dispatch(7, CELLAR, 8)),
+        ("DispatchTransfer 7 of 10", dispatch(7, CELLAR, 10)),
         ("DispatchTransfer 7 of 0", dispatch(7, CELLAR, 0)),
         ("DispatchTransfer 7 to where it is", dispatch(7, SHELF, 3)),
         ("DispatchTransfer 1 of 3", dispatch(1, CELLAR, 3)),
