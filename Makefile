@@ -38,10 +38,11 @@ accept: ## run the acceptance tests on the real catalogues in DAYBOOK_DATA
 	@[ -d "$$DAYBOOK_DATA" ] || { echo "make accept reads real catalogues, and $${DAYBOOK_DATA:-DAYBOOK_DATA (unset)} is no folder: DAYBOOK_DATA=../shared/data make accept" >&2; exit 2; }
 	@$(PREPARE) && cargo test --workspace --locked --test accept
 
-soak: ## the long tests, release build: 10 rounds of each race, 50 kill -9 of the shop, a minute of stress on the log
+soak: ## the long tests, release build: 10 rounds of each race, 50 kill -9 of the shop, a minute of stress on the log; then every rule of the shop is changed once
 	@$(PREPARE) && DAYBOOK_TEST_ROUNDS=10 DAYBOOK_TEST_KILLS=50 DAYBOOK_TEST_STRESS_S=60 DAYBOOK_TEST_STRESS_KILLS=20 \
 		DAYBOOK_TEST_STRESS_EVENTS=300000 DAYBOOK_TEST_NATS_KILLS=5 \
 		cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash stress history verify restart stream deadline
+	@infra/setup/mutants.sh
 
 bench: ## measure the store, the log, and shoppers' visits (with DAYBOOK_DATA on its real catalogue), release build
 	@$(PREPARE) && cargo build --release --locked -p gateway && for what in store log; do target/release/daybook bench $$what || exit; done \

@@ -332,6 +332,15 @@ fn nothing_is_refunded_while_a_dispute_is_open() {
 }
 
 #[test]
+fn what_a_lost_dispute_took_is_not_refunded_once_more() {
+    let lost = |amount| ProviderFact::DisputeLost { dispute_id: id(1), amount: eur(amount), fee: None };
+    let payment = after(vec![record(CAPTURE, captured_fact(TOTAL)), record(CAPTURE, lost(2000))]);
+    let request = |amount| payment.decide(PaymentCommand::RequestRefund(refund(REFUND, amount)));
+    assert_eq!(request(3001), Err(PaymentRejection::NotRefundable { refundable: eur(3000) }));
+    assert_eq!(request(3000).unwrap().len(), 1);
+}
+
+#[test]
 fn a_payment_is_read_together_with_its_order() {
     let payment = after(vec![]);
     assert_eq!(payment.partition_key("p-1"), start().order_id.to_string());

@@ -150,11 +150,18 @@ impl Payment {
         (self.authorized() - taken).max(0)
     }
 
-    /// What can still be refunded: not what is asked for already.
+    /// What can still be refunded: not what is asked for already, nor what a lost dispute took.
     #[must_use]
     pub fn refundable(&self) -> i64 {
         let given = self.refunded() + self.sum(OperationKind::Refund, Outcome::is_open);
-        (self.captured() - given).max(0)
+        (self.captured() - given - self.charged_back()).max(0)
+    }
+
+    /// What lost disputes took back, in minor units.
+    #[must_use]
+    pub fn charged_back(&self) -> i64 {
+        let lost = self.disputes.iter().filter(|dispute| dispute.outcome == DisputeOutcome::Lost);
+        lost.map(|dispute| dispute.amount.amount()).sum()
     }
 
     /// What stays with the shop if everything under way succeeds, in minor units.

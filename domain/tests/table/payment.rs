@@ -126,21 +126,21 @@ RequestVoid as 7
 
 RequestRefund as 4, all
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured refunding refunded_part refunded reversed disputed lost
-    RefundRequested                                            | captured lost
+    payment_not_refundable                                     | started but captured refunding refunded_part refunded reversed disputed
+    RefundRequested                                            | captured
     -                                                          | taken but captured disputed lost
     dispute_open                                               | disputed
 
 RequestRefund as 7, all
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured reversed disputed lost
-    RefundRequested                                            | captured reversed lost
+    payment_not_refundable                                     | started but captured reversed disputed
+    RefundRequested                                            | captured reversed
     dispute_open                                               | disputed
 
 RequestRefund as 7, a part
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed lost
-    RefundRequested                                            | captured_part taken but refunded disputed
+    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed
+    RefundRequested                                            | captured_part taken but refunded disputed lost
     dispute_open                                               | disputed
 
 RequestRefund as 7, nothing
@@ -149,14 +149,14 @@ RequestRefund as 7, nothing
 
 RequestRefund as 7, its lines sum to it
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed lost
-    RefundRequested                                            | captured_part taken but refunded disputed
+    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed
+    RefundRequested                                            | captured_part taken but refunded disputed lost
     dispute_open                                               | disputed
 
 RequestRefund as 7, its lines don't
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed lost
-    refund_allocation_wrong                                    | captured_part taken but refunded disputed
+    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed
+    refund_allocation_wrong                                    | captured_part taken but refunded disputed lost
     dispute_open                                               | disputed
 
 ActionRequired
