@@ -311,13 +311,7 @@ impl PlacedOrder {
         match event {
             // Applied by the caller.
             OrderEvent::OrderPlaced(_) => {}
-            OrderEvent::OrderPaymentOpened(opened) => {
-                self.live_payment = Some(opened.clone());
-                // One that was over may bring its money after all; it is counted once.
-                if !self.payments.contains(&opened.payment_id) {
-                    self.payments.push(opened.payment_id);
-                }
-            }
+            OrderEvent::OrderPaymentOpened(opened) => self.attempt(opened.clone()),
             OrderEvent::OrderPaymentClosed(closed) => {
                 self.live_payment.take_if(|live| live.payment_id == closed.payment_id);
             }
@@ -332,7 +326,7 @@ impl PlacedOrder {
                 self.stage = OrderStage::PendingPayment;
                 // The attempt that revived it is the live one again.
                 if let Ok(amount) = self.amount_owed() {
-                    self.live_payment = Some(OrderPaymentOpened { payment_id: reinstated.payment_id, amount });
+                    self.attempt(OrderPaymentOpened { payment_id: reinstated.payment_id, amount });
                 }
             }
             OrderEvent::OrderLinesCancelled(cancelled) => self.add_cancelled(&cancelled.lines),
@@ -377,6 +371,14 @@ impl PlacedOrder {
     pub fn amount_owed(&self) -> Result<Money, MoneyError> {
         let cancelled = self.cancelled.values().map(|line| line.gross);
         self.facts.totals.total.minus(Money::sum(self.facts.currency, cancelled)?)
+    }
+
+    /// One that was over may be the live one again; it is counted once.
+    fn attempt(&mut self, opened: OrderPaymentOpened) {
+        if !self.payments.contains(&opened.payment_id) {
+            self.payments.push(opened.payment_id);
+        }
+        self.live_payment = Some(opened);
     }
 
     fn complete(&self) -> Result<Vec<OrderEvent>, OrderRejection> {

@@ -320,7 +320,8 @@ fn an_order_on_hold_is_not_completed() {
     let wish = OrderCommand::Hold { reason: "fraud_review".to_owned() };
     order(vec![confirmed()]).when(wish.clone()).then_expect_events(vec![held.clone()]);
     order(vec![confirmed(), held.clone()]).when(wish.clone()).then_expect_events(vec![]);
-    order(vec![]).when(wish).then_expect_error(OrderRejection::WrongStatus { status: "pending_payment" });
+    order(vec![]).when(wish.clone()).then_expect_events(vec![held.clone()]);
+    order(vec![expired()]).when(wish).then_expect_error(OrderRejection::WrongStatus { status: "expired" });
     order(vec![confirmed(), held.clone()]).when(OrderCommand::Complete).then_expect_error(OrderRejection::OnHold);
     order(vec![confirmed(), held.clone()])
         .when(OrderCommand::Release { reason: "reviewed".to_owned() })

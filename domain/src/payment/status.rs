@@ -167,7 +167,7 @@ impl Payment {
     /// What stays with the shop if everything under way succeeds, in minor units.
     #[must_use]
     pub fn kept(&self) -> i64 {
-        self.captured() - self.refunded() - self.sum(OperationKind::Refund, Outcome::is_open)
+        self.captured() - self.charged_back() - self.refunded() - self.sum(OperationKind::Refund, Outcome::is_open)
     }
 
     /// The units of a line that refunds are for, and their net and tax in minor units; failed ones don't count.

@@ -8,7 +8,7 @@ use domain::payment::{
 use crate::{Table, Variants, check_reached, eur, id};
 
 variants!(PaymentRejection:
-    NotFound, Exists, AmountNotPositive, NotCapturable, AlreadyCaptured, NothingToVoid, NotRefundable, AllocationWrong, DisputeOpen, Money,
+    NotFound, Exists, AmountNotPositive, NotCapturable, AlreadyCaptured, CaptureInProgress, NothingToVoid, NotRefundable, AllocationWrong, DisputeOpen, Money,
 );
 variants!(PaymentStatus:
     None, Pending, RequiresAction, Authorized, PartiallyPaid, Paid, PartiallyRefunded, Refunded, Voided, Failed, Disputed,
