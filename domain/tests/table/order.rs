@@ -55,20 +55,20 @@ Place with a line in yen
 
 OpenPayment 1
     order_not_found                                            | absent
-    OrderPaymentOpened                                         | pending pending_held failed in_hand but confirmed_live
-    -                                                          | live confirmed_live
+    OrderPaymentOpened                                         | confirmed held released part_cancelled waiting but live
+    -                                                          | live confirmed_live reinstated
     order_status                                               | over
 
 OpenPayment 2
     order_not_found                                            | absent
-    OrderPaymentOpened                                         | pending pending_held failed in_hand but confirmed_live
-    payment_in_progress                                        | live confirmed_live
+    OrderPaymentOpened                                         | confirmed held released part_cancelled waiting but live
+    payment_in_progress                                        | live confirmed_live reinstated
     order_status                                               | over
 
 ClosePayment 1
     order_not_found                                            | absent
-    -                                                          | placed but live confirmed_live
-    OrderPaymentClosed                                         | live confirmed_live
+    -                                                          | placed but live confirmed_live reinstated
+    OrderPaymentClosed                                         | live confirmed_live reinstated
 
 ClosePayment 2
     order_not_found                                            | absent
@@ -116,7 +116,8 @@ CancelLines, 2 units
 
 CancelLines, 3 units
     order_not_found                                            | absent
-    OrderLinesCancelled OrderCancelled                         | placed but part_cancelled completed cancelled expired
+    OrderLinesCancelled OrderCancelled                         | confirmed held released waiting but live
+    OrderLinesCancelled OrderPaymentClosed OrderCancelled      | live confirmed_live reinstated
     line_not_cancellable                                       | part_cancelled
     order_status                                               | over
 
@@ -137,7 +138,8 @@ CancelLines of no line
 
 Cancel
     order_not_found                                            | absent
-    OrderCancelled                                             | placed but completed cancelled expired
+    OrderCancelled                                             | confirmed held released part_cancelled waiting but live
+    OrderPaymentClosed OrderCancelled                          | live confirmed_live reinstated
     order_status                                               | completed expired
     -                                                          | cancelled
 
@@ -149,9 +151,9 @@ Cancel when one unit has left
 
 Hold
     order_not_found                                            | absent
-    order_status                                               | completed cancelled expired waiting
-    OrderHeld                                                  | in_hand but held
-    -                                                          | held
+    OrderHeld                                                  | pending live failed in_hand but held
+    -                                                          | pending_held held
+    order_status                                               | over
 
 Release
     order_not_found                                            | absent

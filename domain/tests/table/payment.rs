@@ -112,15 +112,17 @@ RequestCapture as 7, in yen
 
 RequestVoid as 3
     payment_not_found                                          | absent
-    VoidRequested                                              | authorized capturing capture_failed open but giving_up
+    VoidRequested                                              | authorized capture_failed open but giving_up
     payment_not_voidable                                       | failed lapsed
+    payment_capture_in_progress                                | capturing
     payment_already_captured                                   | captured_part taken
     -                                                          | voiding giving_up voided void_failed
 
 RequestVoid as 7
     payment_not_found                                          | absent
-    VoidRequested                                              | authorized capturing capture_failed void_failed open but giving_up
+    VoidRequested                                              | authorized capture_failed void_failed open but giving_up
     payment_not_voidable                                       | failed lapsed
+    payment_capture_in_progress                                | capturing
     payment_already_captured                                   | captured_part taken
     -                                                          | voiding giving_up voided
 
