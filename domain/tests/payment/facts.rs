@@ -195,6 +195,7 @@ fn assert_money_adds_up(payment: &Payment) {
     assert!(0 <= refunded && refunded + waiting(OperationKind::Refund) <= captured);
     assert!(0 <= payment.capturable() && captured + payment.capturable() <= authorized);
     assert_eq!(payment.refundable(), captured - refunded - waiting(OperationKind::Refund));
+    assert_eq!(payment.kept(), payment.refundable());
     let mut ids: Vec<_> = payment.operations.iter().map(|operation| operation.operation_id).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -70,7 +70,7 @@ impl Variants for PaymentCommand {
 /// An attempt at 50.00. Operation 1 authorises, 2 captures, 3 voids, 4 refunds; `part` of it is 20.00.
 /// What the provider says is said of these; 7 is an operation that nobody asked for.
 const TABLE: &str = "
-started = requested action unknown failed authorized lapsed capturing capture_failed captured_part captured voiding giving_up voided void_failed refunding refunded_part refunded reversed disputed lost
+started = requested action unknown failed authorized lapsed capturing capture_failed captured_part captured_last captured voiding giving_up voided void_failed refunding refunded_part refunded reversed disputed lost
 taken = captured refunding refunded_part refunded reversed disputed lost
 open = requested action unknown giving_up
 
@@ -90,7 +90,7 @@ RequestCapture as 2, all
     payment_not_found                                          | absent
     payment_not_capturable                                     | failed lapsed voiding voided open
     CaptureRequested                                           | authorized void_failed
-    -                                                          | capturing capture_failed captured_part taken
+    -                                                          | capturing capture_failed captured_part captured_last taken
 
 RequestCapture as 7, all
     payment_not_found                                          | absent
@@ -115,7 +115,7 @@ RequestVoid as 3
     VoidRequested                                              | authorized capture_failed open but giving_up
     payment_not_voidable                                       | failed lapsed
     payment_capture_in_progress                                | capturing
-    payment_already_captured                                   | captured_part taken
+    payment_already_captured                                   | captured_part captured_last taken
     -                                                          | voiding giving_up voided void_failed
 
 RequestVoid as 7
@@ -123,7 +123,7 @@ RequestVoid as 7
     VoidRequested                                              | authorized capture_failed void_failed open but giving_up
     payment_not_voidable                                       | failed lapsed
     payment_capture_in_progress                                | capturing
-    payment_already_captured                                   | captured_part taken
+    payment_already_captured                                   | captured_part captured_last taken
     -                                                          | voiding giving_up voided
 
 RequestRefund as 4, all
@@ -141,8 +141,8 @@ RequestRefund as 7, all
 
 RequestRefund as 7, a part
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed
-    RefundRequested                                            | captured_part taken but refunded disputed lost
+    payment_not_refundable                                     | started but captured_part captured_last captured refunding refunded_part reversed disputed
+    RefundRequested                                            | captured_part captured_last taken but refunded disputed lost
     dispute_open                                               | disputed
 
 RequestRefund as 7, nothing
@@ -151,14 +151,14 @@ RequestRefund as 7, nothing
 
 RequestRefund as 7, its lines sum to it
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed
-    RefundRequested                                            | captured_part taken but refunded disputed lost
+    payment_not_refundable                                     | started but captured_part captured_last captured refunding refunded_part reversed disputed
+    RefundRequested                                            | captured_part captured_last taken but refunded disputed lost
     dispute_open                                               | disputed
 
 RequestRefund as 7, its lines don't
     payment_not_found                                          | absent
-    payment_not_refundable                                     | started but captured_part captured refunding refunded_part reversed disputed
-    refund_allocation_wrong                                    | captured_part taken but refunded disputed lost
+    payment_not_refundable                                     | started but captured_part captured_last captured refunding refunded_part reversed disputed
+    refund_allocation_wrong                                    | captured_part captured_last taken but refunded disputed lost
     dispute_open                                               | disputed
 
 ActionRequired
@@ -328,6 +328,8 @@ fn refund(operation: u128, amount: i64) -> RefundRequested {
 /// What was asked for, as events; what the provider said about it, as it is recorded.
 enum Past {
     Capture(i64),
+    /// No other one follows.
+    LastCapture(i64),
     Void,
     Refund(i64),
     Said(u128, ProviderFact),
@@ -343,11 +345,11 @@ fn after(past: &[Past]) -> Payment {
     for step in past {
         let key = idempotency_key.clone();
         let events = match step {
-            Past::Capture(amount) => vec![PaymentEvent::CaptureRequested(CaptureRequested {
+            Past::Capture(amount) | Past::LastCapture(amount) => vec![PaymentEvent::CaptureRequested(CaptureRequested {
                 operation_id: id(CAPTURE),
                 idempotency_key: key,
                 amount: eur(*amount),
-                is_final: false,
+                is_final: matches!(step, Past::LastCapture(_)),
             })],
             Past::Void => vec![PaymentEvent::VoidRequested(VoidRequested {
                 operation_id: id(VOID),
@@ -364,7 +366,7 @@ fn after(past: &[Past]) -> Payment {
 }
 
 fn states() -> Vec<(&'static str, Payment)> {
-    use Past::{Capture, Refund, Said, Void};
+    use Past::{Capture, LastCapture, Refund, Said, Void};
     let authorized = || Said(AUTHORIZE, authorized());
     let unknown = |operation, kind| Said(operation, ProviderFact::Unknown { operation: kind });
     let captured = |amount| Said(CAPTURE, captured(amount));
@@ -387,6 +389,7 @@ fn states() -> Vec<(&'static str, Payment)> {
         ("capturing", after(&[authorized(), Capture(TOTAL)])),
         ("capture_failed", after(&[authorized(), Capture(TOTAL), Said(CAPTURE, capture_failed)])),
         ("captured_part", after(&[authorized(), Capture(PART), captured(PART)])),
+        ("captured_last", after(&[authorized(), LastCapture(PART), captured(PART)])),
         ("captured", after(&[authorized(), Capture(TOTAL), captured(TOTAL)])),
         ("voiding", after(&[authorized(), Void])),
         ("giving_up", after(&[Void])),
