@@ -310,6 +310,38 @@ fn a_merged_line_hangs_on_what_its_parent_has_become() {
 }
 
 #[test]
+fn a_cart_keeps_what_it_was_created_with_until_that_is_changed() {
+    let from_germany =
+        CartCreated { customer_id: Some(id(7)), country: Some("DE".to_owned()), language: Some("de".to_owned()), ..created() };
+    let mut cart = Cart::default();
+    assert_eq!(cart.stage.as_str(), "");
+    cart.apply(&CartEvent::CartCreated(from_germany));
+    assert_eq!((cart.customer_id, cart.channel.as_str(), cart.ship_to()), (Some(id(7)), "storefront", None));
+    assert_eq!((cart.country.as_deref(), cart.language.as_deref(), cart.stage.as_str()), (Some("DE"), Some("de"), "open"));
+    let french = CartSettingsChanged { language: Some("fr".to_owned()), ..CartSettingsChanged::default() };
+    cart.apply(&CartEvent::CartSettingsChanged(french));
+    cart.apply(&contact_set());
+    assert_eq!((cart.country.as_deref(), cart.language.as_deref(), cart.currency), (Some("DE"), Some("fr"), "EUR".parse().ok()));
+    assert_eq!(cart.ship_to().map(|there| there.country.as_str()), Some("GB"));
+    let words = [started(1, 1), CartEvent::CartCompleted(CartCompleted { order_id: id(1) }), CartEvent::CartExpired(CartExpired {})];
+    let words = words.map(|event| {
+        cart.apply(&event);
+        cart.stage.as_str()
+    });
+    assert_eq!(words, ["completing", "completed", "expired"]);
+}
+
+#[test]
+fn what_is_changed_or_removed_is_that_and_nothing_beside_it() {
+    let coupon = |n| CartCoupon { promotion_id: id(1), coupon_id: id(n), reason: None };
+    let both = [1, 2].map(|n| CartEvent::CartCouponApplied(coupon(n)));
+    let lines = [line(1, 1), line(2, 1), line(3, 1)].map(added);
+    let cart = fold([&lines[..], &both, &[changed(2, 5), removed(3, "shopper"), CartEvent::CartCouponRemoved(coupon(1))]].concat());
+    assert_eq!(cart.lines, [line(1, 1), line(2, 5)]);
+    assert_eq!(cart.coupons, [coupon(2)]);
+}
+
+#[test]
 fn a_coupon_is_applied_once() {
     let coupon = CartCoupon { promotion_id: id(1), coupon_id: id(2), reason: None };
     let apply = CartCommand::ApplyCoupon { promotion_id: id(1), coupon_id: id(2) };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::id::{LineId, TenderId};
+use domain::money::Money;
 use domain::order::{
     CancelLines, CancelledLine, Cover, Order, OrderCancelled, OrderCommand, OrderCompleted, OrderConfirmed, OrderContactCorrected,
     OrderEvent, OrderExpired, OrderHeld, OrderLinesCancelled, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated,
@@ -214,7 +215,9 @@ fn states() -> Vec<(&'static str, Order)> {
     let reinstate = OrderEvent::OrderReinstated(OrderReinstated { payment_id: id(1) });
     let after = |events: &[&OrderEvent]| {
         let mut order = Order::default();
-        events.iter().for_each(|event| order.apply(event));
+        for event in events {
+            order.apply(event);
+        }
         order
     };
     let (authorized, failed) = (close("authorized"), close("failed"));
@@ -265,11 +268,11 @@ fn commands() -> Vec<(&'static str, OrderCommand)> {
     };
     vec![
         ("Place", place(|_| {})),
-        ("Place to be paid later", place(|facts| facts.terms = PAY_LATER.to_owned())),
+        ("Place to be paid later", place(|facts| facts.terms = PAY_LATER.into())),
         ("Place without lines", place(|facts| facts.lines.clear())),
         ("Place with a total that isn't the sum", place(|facts| facts.totals.total = eur(1))),
         ("Place without a tender", place(|facts| facts.tenders.clear())),
-        ("Place with a line in yen", place(|facts| facts.currency = "JPY".parse().unwrap())),
+        ("Place with a line in yen", place(|facts| facts.lines[0].gross = Money::new(5128, "JPY".parse().unwrap()).unwrap())),
         ("OpenPayment 1", open(1, TOTAL)),
         ("OpenPayment 2", open(2, TOTAL)),
         ("ClosePayment 1", close(1)),

@@ -360,7 +360,9 @@ fn after(past: &[Past]) -> Payment {
             Past::Said(operation, fact) => payment.decide(said(*operation, fact.clone())).unwrap(),
         };
         assert!(!events.is_empty(), "a past of things that happened");
-        events.iter().for_each(|event| payment.apply(event));
+        for event in &events {
+            payment.apply(event);
+        }
     }
     payment
 }
