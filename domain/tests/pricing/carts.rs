@@ -210,7 +210,6 @@ fn parts_sum_to_the_lines(quote: Quote, cuts: &[(Index, Index)]) {
         let order = decide(OrderCommand::CancelLines(CancelLines {
             cancellation_id: domain::id::CancellationId::new(uuid(part)),
             lines: units,
-            shipped: BTreeMap::new(),
             reason: "changed_mind".to_owned(),
             note: None,
             by: "shopper".to_owned(),
@@ -228,7 +227,7 @@ fn parts_sum_to_the_lines(quote: Quote, cuts: &[(Index, Index)]) {
         }
     }
     assert_eq!(owed.amount(), shipping);
-    let cancelled = decide(OrderCommand::Cancel { reason: String::new(), by: String::new(), shipped: BTreeMap::new() });
+    let cancelled = decide(OrderCommand::Cancel { reason: String::new(), by: String::new() });
     for line in lines {
         let sums = &cancelled.cancelled[&line.line_id];
         assert_eq!((sums.quantity, sums.net, sums.tax, sums.gross), (line.quantity, line.net, line.tax, line.gross));

@@ -5,30 +5,35 @@ use std::collections::BTreeMap;
 use domain::id::{LineId, TenderId};
 use domain::money::Money;
 use domain::order::{
-    CancelLines, CancelledLine, Cover, Order, OrderCancelled, OrderCommand, OrderCompleted, OrderConfirmed, OrderContactCorrected,
-    OrderEvent, OrderExpired, OrderHeld, OrderLinesCancelled, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated,
-    OrderRejection, OrderReleased, OrderStage, PAY_LATER,
+    CancelLines, CancelledLine, Cover, FulfilmentStatus, Order, OrderCancelled, OrderCommand, OrderCompleted, OrderConfirmed,
+    OrderContactCorrected, OrderEvent, OrderExpired, OrderHeld, OrderLinesCancelled, OrderLinesShipped, OrderPaymentClosed,
+    OrderPaymentOpened, OrderPlaced, OrderReinstated, OrderRejection, OrderReleased, OrderShipmentDelivered, OrderStage, PAY_LATER,
+    PlacedOrder, ShippedLine,
 };
 use domain::personal::Personal;
 
 use crate::{Table, check_reached, eur, id};
 
 variants!(OrderCommand:
-    Place, OpenPayment, ClosePayment, Confirm, Expire, Reinstate, CancelLines, Cancel, Hold, Release, CorrectContact, Complete,
+    Place, OpenPayment, ClosePayment, Confirm, Expire, Reinstate, CancelLines, Cancel, Hold, Release, CorrectContact, Ship,
+    Deliver, Complete,
 );
 variants!(OrderRejection:
     NotFound, Exists, NoLines, TotalsWrong, TendersWrong, WrongStatus, PaymentInProgress, NotCovered, LineNotFound, NotCancellable,
-    Shipped, QuantityZero, OnHold, Money,
+    Shipped, NotShippable, ShipmentNotFound, QuantityZero, OnHold, Money,
 );
+variants!(FulfilmentStatus: Unfulfilled, PartiallyFulfilled, Fulfilled, Delivered, Cancelled);
 variants!(OrderStage: PendingPayment, Confirmed, Completed, Cancelled, Expired);
 
 /// An order of 3 units of one line and a parcel, 56.18 EUR. Attempt 1 is the live one where there is
-/// one, and failed in `failed` and `expired`. One unit is cancelled in `part_cancelled`.
+/// one, and failed in `failed` and `expired`. One unit is cancelled in `part_cancelled`; shipment 1 is of
+/// one unit in `sent_one`, else of all three.
 const TABLE: &str = "
+placed = pending pending_held live failed confirmed confirmed_live held released part_cancelled sent_one sent delivered completed cancelled expired reinstated
 waiting = pending pending_held live failed
 in_hand = confirmed confirmed_live held released part_cancelled reinstated
+leaving = sent_one sent delivered
 over = completed cancelled expired
-placed = pending pending_held live failed confirmed confirmed_live held released part_cancelled completed cancelled expired reinstated
 
 Place
     OrderPlaced                                                | absent
@@ -56,13 +61,13 @@ Place with a line in yen
 
 OpenPayment 1
     order_not_found                                            | absent
-    OrderPaymentOpened                                         | confirmed held released part_cancelled waiting but live
+    OrderPaymentOpened                                         | placed but live confirmed_live completed cancelled expired reinstated
     -                                                          | live confirmed_live reinstated
     order_status                                               | over
 
 OpenPayment 2
     order_not_found                                            | absent
-    OrderPaymentOpened                                         | confirmed held released part_cancelled waiting but live
+    OrderPaymentOpened                                         | placed but live confirmed_live completed cancelled expired reinstated
     payment_in_progress                                        | live confirmed_live reinstated
     order_status                                               | over
 
@@ -78,20 +83,20 @@ ClosePayment 2
 Confirm, covered
     order_not_found                                            | absent
     OrderConfirmed                                             | waiting
-    -                                                          | in_hand
+    -                                                          | sent_one sent delivered in_hand
     order_status                                               | over
 
 Confirm, covered but for a cent
     order_not_found                                            | absent
     order_not_covered                                          | waiting
-    -                                                          | in_hand
+    -                                                          | sent_one sent delivered in_hand
     order_status                                               | over
 
 Expire
     order_not_found                                            | absent
     OrderExpired                                               | waiting but live
     payment_in_progress                                        | live
-    order_status                                               | completed cancelled in_hand
+    order_status                                               | placed but pending pending_held live failed expired
     -                                                          | expired
 
 Reinstate by payment 1
@@ -106,25 +111,22 @@ Reinstate by a part
 
 CancelLines, 1 unit
     order_not_found                                            | absent
-    OrderLinesCancelled                                        | placed but completed cancelled expired
+    OrderLinesCancelled                                        | pending pending_held live failed sent_one in_hand
+    line_not_cancellable                                       | sent delivered
     order_status                                               | over
 
 CancelLines, 2 units
     order_not_found                                            | absent
-    OrderLinesCancelled                                        | placed but part_cancelled completed cancelled expired
+    OrderLinesCancelled                                        | confirmed confirmed_live held released sent_one reinstated waiting
     OrderLinesCancelled OrderCancelled                         | part_cancelled
+    line_not_cancellable                                       | sent delivered
     order_status                                               | over
 
 CancelLines, 3 units
     order_not_found                                            | absent
     OrderLinesCancelled OrderCancelled                         | confirmed held released waiting but live
     OrderLinesCancelled OrderPaymentClosed OrderCancelled      | live confirmed_live reinstated
-    line_not_cancellable                                       | part_cancelled
-    order_status                                               | over
-
-CancelLines, 2 units, when 2 have left
-    order_not_found                                            | absent
-    line_not_cancellable                                       | placed but completed cancelled expired
+    line_not_cancellable                                       | part_cancelled leaving
     order_status                                               | over
 
 CancelLines, 0 units
@@ -141,18 +143,13 @@ Cancel
     order_not_found                                            | absent
     OrderCancelled                                             | confirmed held released part_cancelled waiting but live
     OrderPaymentClosed OrderCancelled                          | live confirmed_live reinstated
-    order_status                                               | completed expired
-    -                                                          | cancelled
-
-Cancel when one unit has left
-    order_not_found                                            | absent
-    order_shipped                                              | placed but completed cancelled expired
+    order_shipped                                              | leaving
     order_status                                               | completed expired
     -                                                          | cancelled
 
 Hold
     order_not_found                                            | absent
-    OrderHeld                                                  | pending live failed in_hand but held
+    OrderHeld                                                  | placed but pending_held held completed cancelled expired
     -                                                          | pending_held held
     order_status                                               | over
 
@@ -169,10 +166,66 @@ CorrectContact to what it is
     order_not_found                                            | absent
     -                                                          | placed
 
+Ship 1 unit as 7
+    order_not_found                                            | absent
+    order_status                                               | completed cancelled expired waiting
+    OrderLinesShipped                                          | sent_one in_hand but held
+    order_on_hold                                              | held
+    line_not_shippable                                         | sent delivered
+
+Ship 2 units as 7
+    order_not_found                                            | absent
+    order_status                                               | completed cancelled expired waiting
+    OrderLinesShipped                                          | sent_one in_hand but held
+    order_on_hold                                              | held
+    line_not_shippable                                         | sent delivered
+
+Ship 3 units as 7
+    order_not_found                                            | absent
+    order_status                                               | completed cancelled expired waiting
+    OrderLinesShipped                                          | in_hand but held part_cancelled
+    order_on_hold                                              | held
+    line_not_shippable                                         | part_cancelled leaving
+
+Ship 0 units as 7
+    order_not_found                                            | absent
+    order_status                                               | completed cancelled expired waiting
+    quantity_zero                                              | sent_one sent delivered in_hand but held
+    order_on_hold                                              | held
+
+Ship no line as 7
+    order_not_found                                            | absent
+    order_status                                               | completed cancelled expired waiting
+    line_not_found                                             | sent_one sent delivered in_hand but held
+    order_on_hold                                              | held
+
+Ship nothing as 7
+    order_not_found                                            | absent
+    order_status                                               | completed cancelled expired waiting
+    quantity_zero                                              | sent_one sent delivered in_hand but held
+    order_on_hold                                              | held
+
+Ship 1 unit as 1
+    order_not_found                                            | absent
+    order_status                                               | cancelled expired waiting
+    OrderLinesShipped                                          | in_hand but held
+    order_on_hold                                              | held
+    -                                                          | completed leaving
+
+Deliver 1
+    order_not_found                                            | absent
+    shipment_not_found                                         | placed but sent_one sent delivered completed
+    OrderShipmentDelivered                                     | sent_one sent
+    -                                                          | delivered completed
+
+Deliver 7
+    order_not_found                                            | absent
+    shipment_not_found                                         | placed
+
 Complete
     order_not_found                                            | absent
     order_status                                               | cancelled expired waiting
-    OrderCompleted                                             | in_hand but held
+    OrderCompleted                                             | sent_one sent delivered in_hand but held
     order_on_hold                                              | held
     -                                                          | completed
 ";
@@ -209,6 +262,12 @@ fn states() -> Vec<(&'static str, Order)> {
         reason: "changed_mind".to_owned(),
         note: None,
     });
+    let ship = |quantity| {
+        let lines = vec![ShippedLine { line_id: line(), quantity }];
+        OrderEvent::OrderLinesShipped(OrderLinesShipped { fulfilment_id: id(1), lines, tracking: None })
+    };
+    let (ship_one, ship_all) = (ship(1), ship(3));
+    let deliver = OrderEvent::OrderShipmentDelivered(OrderShipmentDelivered { fulfilment_id: id(1) });
     let complete = OrderEvent::OrderCompleted(OrderCompleted {});
     let cancel = OrderEvent::OrderCancelled(OrderCancelled { reason: "changed_mind".to_owned(), by: "shopper".to_owned() });
     let expire = OrderEvent::OrderExpired(OrderExpired { reason: "payment_deadline".to_owned() });
@@ -232,7 +291,10 @@ fn states() -> Vec<(&'static str, Order)> {
         ("held", after(&[&place, &open, &authorized, &confirm, &hold])),
         ("released", after(&[&place, &open, &authorized, &confirm, &hold, &release])),
         ("part_cancelled", after(&[&place, &open, &authorized, &confirm, &part])),
-        ("completed", after(&[&place, &open, &authorized, &confirm, &complete])),
+        ("sent_one", after(&[&place, &open, &authorized, &confirm, &ship_one])),
+        ("sent", after(&[&place, &open, &authorized, &confirm, &ship_all])),
+        ("delivered", after(&[&place, &open, &authorized, &confirm, &ship_all, &deliver])),
+        ("completed", after(&[&place, &open, &authorized, &confirm, &ship_all, &deliver, &complete])),
         ("cancelled", after(&[&place, &cancel])),
         ("expired", after(&[&place, &open, &failed, &expire])),
         ("reinstated", after(&[&place, &open, &failed, &expire, &reinstate, &confirm])),
@@ -240,7 +302,9 @@ fn states() -> Vec<(&'static str, Order)> {
 }
 
 fn commands() -> Vec<(&'static str, OrderCommand)> {
-    use OrderCommand::{Cancel, ClosePayment, Complete, Confirm, CorrectContact, Expire, Hold, OpenPayment, Place, Reinstate, Release};
+    use OrderCommand::{
+        Cancel, ClosePayment, Complete, Confirm, CorrectContact, Deliver, Expire, Hold, OpenPayment, Place, Reinstate, Release, Ship,
+    };
     let place = |change: fn(&mut OrderPlaced)| {
         let mut facts = facts();
         change(&mut facts);
@@ -248,18 +312,16 @@ fn commands() -> Vec<(&'static str, OrderCommand)> {
     };
     let open = |n, amount| OpenPayment { payment_id: id(n), amount: eur(amount) };
     let close = |n| ClosePayment { payment_id: id(n), outcome: "failed".to_owned() };
-    let shipped = |units| BTreeMap::from([(line(), units)]);
-    let cancel_lines = |line_id, units, left| {
+    let ship = |n, line_id, units| Ship { fulfilment_id: id(n), lines: BTreeMap::from([(line_id, units)]), tracking: None };
+    let cancel_lines = |line_id, units| {
         OrderCommand::CancelLines(CancelLines {
             cancellation_id: id(7),
             lines: BTreeMap::from([(line_id, units)]),
-            shipped: shipped(left),
             reason: "changed_mind".to_owned(),
             note: None,
             by: "shopper".to_owned(),
         })
     };
-    let cancel = |left| Cancel { reason: "changed_mind".to_owned(), by: "shopper".to_owned(), shipped: shipped(left) };
     let email = |email: &str| {
         CorrectContact(Box::new(OrderContactCorrected {
             email: Some(Personal::Known(email.to_owned())),
@@ -282,18 +344,25 @@ fn commands() -> Vec<(&'static str, OrderCommand)> {
         ("Expire", Expire { reason: "payment_deadline".to_owned() }),
         ("Reinstate by payment 1", Reinstate { payment_id: id(1), covered_by: cover(TOTAL) }),
         ("Reinstate by a part", Reinstate { payment_id: id(1), covered_by: cover(1) }),
-        ("CancelLines, 1 unit", cancel_lines(line(), 1, 0)),
-        ("CancelLines, 2 units", cancel_lines(line(), 2, 0)),
-        ("CancelLines, 3 units", cancel_lines(line(), 3, 0)),
-        ("CancelLines, 2 units, when 2 have left", cancel_lines(line(), 2, 2)),
-        ("CancelLines, 0 units", cancel_lines(line(), 0, 0)),
-        ("CancelLines of no line", cancel_lines(id(9), 1, 0)),
-        ("Cancel", cancel(0)),
-        ("Cancel when one unit has left", cancel(1)),
+        ("CancelLines, 1 unit", cancel_lines(line(), 1)),
+        ("CancelLines, 2 units", cancel_lines(line(), 2)),
+        ("CancelLines, 3 units", cancel_lines(line(), 3)),
+        ("CancelLines, 0 units", cancel_lines(line(), 0)),
+        ("CancelLines of no line", cancel_lines(id(9), 1)),
+        ("Cancel", Cancel { reason: "changed_mind".to_owned(), by: "shopper".to_owned() }),
         ("Hold", Hold { reason: "fraud_review".to_owned() }),
         ("Release", Release { reason: "reviewed".to_owned() }),
         ("CorrectContact", email("ada@example.org")),
         ("CorrectContact to what it is", email("ada@example.com")),
+        ("Ship 1 unit as 7", ship(7, line(), 1)),
+        ("Ship 2 units as 7", ship(7, line(), 2)),
+        ("Ship 3 units as 7", ship(7, line(), 3)),
+        ("Ship 0 units as 7", ship(7, line(), 0)),
+        ("Ship no line as 7", ship(7, id(9), 1)),
+        ("Ship nothing as 7", Ship { fulfilment_id: id(7), lines: BTreeMap::new(), tracking: None }),
+        ("Ship 1 unit as 1", ship(1, line(), 1)),
+        ("Deliver 1", Deliver { fulfilment_id: id(1) }),
+        ("Deliver 7", Deliver { fulfilment_id: id(7) }),
         ("Complete", Complete),
     ]
 }
@@ -301,6 +370,7 @@ fn commands() -> Vec<(&'static str, OrderCommand)> {
 #[test]
 fn an_order_in_every_state() {
     check_reached(states().into_iter().filter_map(|(_, order)| order.placed().map(|order| order.stage.clone())));
+    check_reached(states().into_iter().filter_map(|(_, order)| order.placed().map(PlacedOrder::fulfilment_status)));
     Table {
         text: TABLE,
         states: states(),
