@@ -4,11 +4,14 @@ mod money;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use crate::shop::{Answer, Shop, times};
+use crate::shop::{Answer, Shop, pause, times};
+
+/// Longest wait for the last payment's outcome.
+const OUTCOME_WAIT: Duration = Duration::from_secs(60);
 
 /// `make test` runs few rounds, `make soak` all ten.
 fn rounds() -> usize {
@@ -37,12 +40,20 @@ async fn two_hundred_shoppers_want_fifty_units_and_fifty_get_one() {
         });
         let answers = join_all(shoppers).await;
         let took = began.elapsed();
-        let confirmed = answers.iter().filter(|a| a.status == 201 && a.body["status"] == "confirmed").count();
+        let placed = answers.iter().filter(|a| a.status == 201).count();
         let refused = answers.iter().filter(|a| a.status == 409 && a.body["code"] == "insufficient_stock").count();
-        println!("round {round}: {confirmed} confirmed, {refused} refused in {took:?}");
-        assert_eq!((confirmed, refused), (50, 150), "{:?}", answers.iter().map(|a| a.status.as_u16()).collect::<Vec<_>>());
-        let stock = shop.staff_after(&format!("/v1/admin/stock/{sku}"), &newest(&answers)).await.expect(200);
-        assert_eq!((stock.int("/on_hand"), stock.int("/allocated"), stock.int("/reserved"), stock.int("/available")), (50, 50, 0, 0));
+        println!("round {round}: {placed} placed, {refused} refused in {took:?}");
+        assert_eq!((placed, refused), (50, 150), "{:?}", answers.iter().map(|a| a.status.as_u16()).collect::<Vec<_>>());
+        // On a busy machine some are answered before their payment's outcome is known.
+        let stock = loop {
+            let stock = shop.staff_after(&format!("/v1/admin/stock/{sku}"), &newest(&answers)).await.expect(200);
+            if stock.int("/reserved") == 0 {
+                break stock;
+            }
+            assert!(began.elapsed() < OUTCOME_WAIT, "{}", stock.text);
+            pause(Duration::from_millis(20)).await;
+        };
+        assert_eq!((stock.int("/on_hand"), stock.int("/allocated"), stock.int("/available")), (50, 50, 0));
     }
     let verified = shop.cli_code(&["verify"]);
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
@@ -57,9 +68,9 @@ async fn a_hundred_shoppers_want_the_last_unit_and_one_gets_it() {
         let line = [(sku.as_str(), 1)];
         let carts = join_all((0..100).map(|_| shop.cart(&line))).await;
         let answers = join_all(carts.iter().map(|cart| shop.checkout(cart, "tok_approve"))).await;
-        let confirmed = answers.iter().filter(|a| a.status == 201 && a.body["status"] == "confirmed").count();
+        let placed = answers.iter().filter(|a| a.status == 201).count();
         let refused = answers.iter().filter(|a| a.status == 409 && a.body["code"] == "insufficient_stock").count();
-        assert_eq!((confirmed, refused), (1, 99), "round {round}");
+        assert_eq!((placed, refused), (1, 99), "round {round}");
     }
     let verified = shop.cli_code(&["verify"]);
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
