@@ -9,6 +9,8 @@ pub mod cqrs;
 pub mod customer;
 pub mod inventory;
 pub mod loader;
+#[cfg(test)]
+mod model;
 pub mod order;
 pub mod payment;
 pub mod provider;

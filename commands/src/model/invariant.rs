@@ -1,0 +1,201 @@
+//! What must hold at every position of the log, and what once nothing is left to do.
+
+use domain::cart::CartStage;
+use domain::order::{OrderStage, PlacedOrder};
+use domain::payment::{Operation, OperationKind, Outcome, Payment};
+
+use super::goods::{self, TOTAL, cart_name, order_name, payment_name};
+use super::shop::{ATTEMPTS, CARTS, CHECKOUTS, ORDERS, PAYMENTS, Shop};
+use super::world::State;
+
+/// One promise of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// No unit is promised twice.
+    Units,
+    /// A confirmed order has its units, a pending one holds them, one that has ended holds nothing.
+    Holdings,
+    /// Nobody is charged more than the order comes to.
+    Charge,
+    /// An authorised payment has a decided fate.
+    Fate,
+    /// Only one attempt to pay an order is under way.
+    Attempts,
+    /// A cart is bought once.
+    Cart,
+    /// When nothing is left to do, all is settled and the provider's books equal ours.
+    End,
+}
+
+/// All of them.
+pub(super) const RULES: &[Rule] = &[Rule::Units, Rule::Holdings, Rule::Charge, Rule::Fate, Rule::Attempts, Rule::Cart, Rule::End];
+
+/// How the state breaks the rule, if it does.
+pub(super) fn wrong_with(rule: Rule, shop: &Shop, state: &State) -> Option<String> {
+    match rule {
+        Rule::Units => units(shop, state),
+        Rule::Holdings => (0..ORDERS).find_map(|order| holdings(shop, state, order)),
+        Rule::Charge => (0..ORDERS).find_map(|order| charge(shop, state, order)),
+        Rule::Fate => (0..PAYMENTS).find_map(|payment| fate(shop, state, payment)),
+        Rule::Attempts => (0..ORDERS).find_map(|order| attempts(shop, state, order)),
+        Rule::Cart => (0..CARTS).find_map(|cart| bought_once(shop, state, cart)),
+        Rule::End => None,
+    }
+}
+
+/// What is left unsettled in a state in which nothing can happen any more.
+pub(super) fn wrong_at_the_end(shop: &Shop, state: &State) -> Option<String> {
+    for payment in 0..PAYMENTS {
+        let ours = shop.payment(&state.values, payment);
+        let theirs = &state.accounts[payment];
+        if let Some(open) = ours.operations.iter().find(|operation| operation.outcome.is_open()) {
+            return Some(format!("the {} of payment {} has no end", open.kind.as_str(), payment_name(payment)));
+        }
+        let (captured, refunded) = (ours.captured(), ours.refunded());
+        if (captured, refunded) != (theirs.captured, theirs.refunded) {
+            return Some(format!(
+                "payment {}: we have {captured} captured and {refunded} refunded, the provider says {theirs:?}",
+                payment_name(payment)
+            ));
+        }
+        if ours.voided() != (theirs.voided > 0 && theirs.captured == 0) && theirs.authorized > 0 {
+            return Some(format!("payment {}: voided here is {}, the provider says {theirs:?}", payment_name(payment), ours.voided()));
+        }
+    }
+    (0..ORDERS).find_map(|order| {
+        let placed = shop.order(&state.values, order)?;
+        let name = order_name(order);
+        let kept: i64 = accounts(state, order).map(|account| account.kept()).sum();
+        let capturable: i64 = accounts(state, order).map(|account| account.capturable()).sum();
+        match placed.stage {
+            OrderStage::PendingPayment => Some(format!("order {name} waits for ever")),
+            OrderStage::Confirmed { .. } | OrderStage::Completed { .. } if kept != TOTAL => {
+                Some(format!("order {name} is confirmed and {kept} of {TOTAL} are paid"))
+            }
+            OrderStage::Cancelled { .. } | OrderStage::Expired { .. } if kept != 0 => {
+                Some(format!("order {name} is {} and {kept} are kept", placed.stage.as_str()))
+            }
+            _ if capturable != 0 => Some(format!("order {name} is settled and {capturable} are still set aside for it")),
+            _ if placed.live_payment.is_some() => Some(format!("order {name} is settled and has a live attempt")),
+            _ => None,
+        }
+    })
+}
+
+fn units(shop: &Shop, state: &State) -> Option<String> {
+    let stock = shop.stock(&state.values);
+    let parts = |parts: &[domain::inventory::Part]| parts.iter().map(|part| i64::from(part.quantity)).sum::<i64>();
+    let held: i64 = stock.holds.values().map(|hold| parts(&hold.parts)).sum();
+    let allocated: i64 = stock.allocations.values().map(|allocation| parts(&allocation.parts)).sum();
+    let reserved: i64 = stock.levels.iter().map(|(_, level)| level.reserved).sum();
+    let promised: i64 = stock.levels.iter().map(|(_, level)| level.allocated).sum();
+    for (_, level) in stock.levels.iter() {
+        if level.allocated + level.reserved > level.on_hand {
+            return Some(format!("{} units are on hand, {} allocated, {} reserved", level.on_hand, level.allocated, level.reserved));
+        }
+    }
+    ((held, allocated) != (reserved, promised))
+        .then(|| format!("{held} are held and {allocated} allocated, the levels say {reserved} and {promised}"))
+}
+
+fn holdings(shop: &Shop, state: &State, order: usize) -> Option<String> {
+    let stock = shop.stock(&state.values);
+    let order_id = goods::order_id(order);
+    let held = stock.holds.values().filter(|hold| hold.owner.kind == "order" && hold.owner.id == order_id.to_string()).count();
+    let allocated = stock.allocations.values().filter(|allocation| allocation.order_id == order_id).count();
+    let placed = shop.order(&state.values, order);
+    let due = match placed.map(|placed| &placed.stage) {
+        None | Some(OrderStage::Cancelled { .. } | OrderStage::Expired { .. }) => (0, 0),
+        Some(OrderStage::PendingPayment) => (1, 0),
+        Some(OrderStage::Confirmed { .. } | OrderStage::Completed { .. }) => (0, 1),
+    };
+    let status = placed.map_or("not placed", |placed| placed.stage.as_str());
+    ((held, allocated) != due).then(|| format!("order {} is {status}, holds {held} and has {allocated} allocated", order_name(order)))
+}
+
+/// At the provider: never more than the total at once. In our books: at most one attempt's money that is not on its way back.
+fn charge(shop: &Shop, state: &State, order: usize) -> Option<String> {
+    let placed = shop.order(&state.values, order)?;
+    let going_back = |payment: &Payment| amounts(payment, OperationKind::Refund, Outcome::is_open);
+    let charged: i64 = (order * ATTEMPTS..(order + 1) * ATTEMPTS)
+        .map(|payment| {
+            state.accounts[payment].kept() - going_back(shop.payment(&state.values, payment)).min(state.accounts[payment].kept())
+        })
+        .sum();
+    if charged > TOTAL {
+        return Some(format!("{charged} are charged for order {}, which comes to {TOTAL}", order_name(order)));
+    }
+    let kept = (order * ATTEMPTS..(order + 1) * ATTEMPTS).filter(|payment| {
+        let payment = shop.payment(&state.values, *payment);
+        let refunding = amounts(payment, OperationKind::Refund, |outcome| outcome.is_open() || *outcome == Outcome::Succeeded);
+        payment.captured() > refunding || payment.capturable() > 0
+    });
+    let kept = kept.count();
+    let ended = matches!(placed.stage, OrderStage::Cancelled { .. } | OrderStage::Expired { .. });
+    (kept > usize::from(!ended) && !lets_lapse(shop, state, order))
+        .then(|| format!("order {} is {} and money of {kept} attempts is kept for it", order_name(order), placed.stage.as_str()))
+}
+
+/// An authorisation that could not be voided lapses by itself.
+fn lets_lapse(shop: &Shop, state: &State, order: usize) -> bool {
+    (order * ATTEMPTS..(order + 1) * ATTEMPTS).any(|payment| void_failed(shop.payment(&state.values, payment)))
+}
+
+fn void_failed(payment: &Payment) -> bool {
+    of_kind(payment, OperationKind::Void).any(|operation| matches!(operation.outcome, Outcome::Failed { .. }))
+}
+
+fn fate(shop: &Shop, state: &State, payment: usize) -> Option<String> {
+    let ours = shop.payment(&state.values, payment);
+    let authorized = of_kind(ours, OperationKind::Authorize).any(|operation| operation.outcome == Outcome::Succeeded);
+    let decided = ours.operations.iter().any(|operation| matches!(operation.kind, OperationKind::Capture | OperationKind::Void));
+    (authorized && !decided).then(|| format!("payment {} is authorised, and neither capture nor void was decided", payment_name(payment)))
+}
+
+fn attempts(shop: &Shop, state: &State, order: usize) -> Option<String> {
+    let placed = shop.order(&state.values, order)?;
+    let live = |payment: &usize| {
+        let payment = shop.payment(&state.values, *payment);
+        payment.awaits(OperationKind::Authorize) && !payment.awaits(OperationKind::Void) && !void_failed(payment)
+    };
+    let live: Vec<_> = (order * ATTEMPTS..(order + 1) * ATTEMPTS).filter(live).collect();
+    let unknown_to_order = live.iter().any(|payment| !is_live(placed, *payment));
+    (live.len() > 1 || unknown_to_order).then(|| format!("order {} has {} live attempts", order_name(order), live.len()))
+}
+
+fn bought_once(shop: &Shop, state: &State, cart: usize) -> Option<String> {
+    let orders = cart * CHECKOUTS..(cart + 1) * CHECKOUTS;
+    let is_bought = |order: &usize| {
+        let stage = shop.order(&state.values, *order).map(|placed| &placed.stage);
+        matches!(stage, Some(OrderStage::PendingPayment | OrderStage::Confirmed { .. } | OrderStage::Completed { .. }))
+    };
+    let bought: Vec<_> = orders.filter(is_bought).collect();
+    if bought.len() > 1 {
+        return Some(format!("cart {} is being bought or was bought {} times", cart_name(cart), bought.len()));
+    }
+    let pending = bought.iter().any(|order| shop.order(&state.values, *order).is_some_and(|o| o.stage == OrderStage::PendingPayment));
+    let stage = shop.cart(&state.values, cart).stage;
+    let fits = match stage {
+        CartStage::Open => bought.is_empty(),
+        CartStage::Completing { .. } => pending,
+        CartStage::Completed { .. } => !pending,
+        CartStage::Absent | CartStage::Expired => false,
+    };
+    (!fits).then(|| format!("cart {} is {} and {} orders of it are pending or confirmed", cart_name(cart), stage.as_str(), bought.len()))
+}
+
+fn is_live(placed: &PlacedOrder, payment: usize) -> bool {
+    placed.live_payment.as_ref().is_some_and(|live| live.payment_id == goods::payment_id(payment))
+}
+
+fn accounts(state: &State, order: usize) -> impl Iterator<Item = &super::provider::Account> {
+    state.accounts[order * ATTEMPTS..(order + 1) * ATTEMPTS].iter()
+}
+
+fn of_kind(payment: &Payment, kind: OperationKind) -> impl Iterator<Item = &Operation> {
+    payment.operations.iter().filter(move |operation| operation.kind == kind)
+}
+
+fn amounts(payment: &Payment, kind: OperationKind, counts: impl Fn(&Outcome) -> bool) -> i64 {
+    of_kind(payment, kind).filter(|operation| counts(&operation.outcome)).map(|operation| operation.amount.amount()).sum()
+}
