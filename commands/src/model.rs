@@ -47,6 +47,14 @@ fn two_shoppers_for_the_last_unit_are_served_once_and_charged_once() {
     assert_safe("the last unit", LAST_UNIT);
 }
 
+/// A unit for each, so that both carts can go all their ways at once.
+const ENOUGH: Bounds = Bounds { units: 2, checkouts: [2, 1], attempts: [2, 1], slow: true, refuses: false };
+
+#[test]
+fn two_shoppers_with_a_unit_for_each_are_charged_once_each() {
+    assert_safe("enough for both", ENOUGH);
+}
+
 #[test]
 fn checking_the_stock_and_then_taking_it_sells_a_unit_twice() {
     let found = find("check then take", LAST_UNIT, UnsafeVariant::CheckThenTake, RULES);

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use domain::cart::{Address, Cart, CartCommand, CartCreated, CartLimits, CartLine, ContactDraft};
 use domain::catalog::{Price, Product, ProductCommand, ProductDraft, VariantDraft};
-use domain::id::{CartKey, OperationId, OrderId, PaymentId, VariantId};
+use domain::id::{CartKey, OrderId, PaymentId, VariantId};
 use domain::inventory::{StockCommand, StockItem, StockPolicy};
 use domain::money::{Money, Rounding};
 use domain::payment::CaptureMode;
 use uuid::Uuid;
 
+use super::provider::Amount;
 use super::shop::{ATTEMPTS, CHECKOUTS, Said, Told, cart_of, order_of};
 use crate::cart::CartAt;
 use crate::checkout::{Attempt, Checkout};
@@ -23,8 +24,8 @@ use crate::payment::{self, Completes, Reported};
 use crate::provider::{FactKind, ProviderFact};
 use crate::terms::Terms;
 
-/// What an order comes to, in minor units.
-pub(super) const TOTAL: i64 = 1_000;
+/// What an order comes to.
+pub(super) const TOTAL: Amount = 1_000;
 const CURRENCY: &str = "EUR";
 
 pub(super) struct Goods {
@@ -145,7 +146,7 @@ pub(super) fn reported(told: &Told) -> Reported {
         provider_operation_ref: format!("op_{}", told.operation_id),
         idempotency_key: told.operation_id.to_string(),
         kind,
-        amount: told.amount,
+        amount: i64::from(told.amount),
         currency: CURRENCY.to_owned(),
         code: None,
         next_action: None,
@@ -185,10 +186,6 @@ pub(super) fn payment_id(payment: usize) -> PaymentId {
     id("payment", payment).into()
 }
 
-pub(super) fn operation_id(payment: usize) -> OperationId {
-    id("authorize", payment).into()
-}
-
 pub(super) fn cart_name(cart: usize) -> &'static str {
     ["A", "B"][cart]
 }
@@ -207,8 +204,8 @@ fn id(kind: &str, number: usize) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{kind} {number}").as_bytes())
 }
 
-fn euros(amount: i64) -> Money {
-    Money::new(amount, CURRENCY.parse().expect("a currency")).expect("a small amount")
+fn euros(amount: Amount) -> Money {
+    Money::new(i64::from(amount), CURRENCY.parse().expect("a currency")).expect("a small amount")
 }
 
 fn product() -> (Product, VariantId) {

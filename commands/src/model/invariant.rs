@@ -5,6 +5,7 @@ use domain::order::{OrderStage, PlacedOrder};
 use domain::payment::{Operation, OperationKind, Outcome, Payment};
 
 use super::goods::{self, TOTAL, cart_name, order_name, payment_name};
+use super::provider::Amount;
 use super::shop::{ATTEMPTS, CARTS, CHECKOUTS, ORDERS, PAYMENTS, Shop};
 use super::world::State;
 
@@ -23,12 +24,15 @@ pub(super) enum Rule {
     Attempts,
     /// A cart is bought once.
     Cart,
+    /// No decision fails, and what the provider says is never refused.
+    Answers,
     /// When nothing is left to do, all is settled and the provider's books equal ours.
     End,
 }
 
 /// All of them.
-pub(super) const RULES: &[Rule] = &[Rule::Units, Rule::Holdings, Rule::Charge, Rule::Fate, Rule::Attempts, Rule::Cart, Rule::End];
+pub(super) const RULES: &[Rule] =
+    &[Rule::Units, Rule::Holdings, Rule::Charge, Rule::Fate, Rule::Attempts, Rule::Cart, Rule::Answers, Rule::End];
 
 /// How the state breaks the rule, if it does.
 pub(super) fn wrong_with(rule: Rule, shop: &Shop, state: &State) -> Option<String> {
@@ -39,7 +43,8 @@ pub(super) fn wrong_with(rule: Rule, shop: &Shop, state: &State) -> Option<Strin
         Rule::Fate => (0..PAYMENTS).find_map(|payment| fate(shop, state, payment)),
         Rule::Attempts => (0..ORDERS).find_map(|order| attempts(shop, state, order)),
         Rule::Cart => (0..CARTS).find_map(|cart| bought_once(shop, state, cart)),
-        Rule::End => None,
+        // Looked at elsewhere: at the steps, and when none is left.
+        Rule::Answers | Rule::End => None,
     }
 }
 
@@ -52,7 +57,7 @@ pub(super) fn wrong_at_the_end(shop: &Shop, state: &State) -> Option<String> {
             return Some(format!("the {} of payment {} has no end", open.kind.as_str(), payment_name(payment)));
         }
         let (captured, refunded) = (ours.captured(), ours.refunded());
-        if (captured, refunded) != (theirs.captured, theirs.refunded) {
+        if (captured, refunded) != (i64::from(theirs.captured), i64::from(theirs.refunded)) {
             return Some(format!(
                 "payment {}: we have {captured} captured and {refunded} refunded, the provider says {theirs:?}",
                 payment_name(payment)
@@ -62,24 +67,33 @@ pub(super) fn wrong_at_the_end(shop: &Shop, state: &State) -> Option<String> {
             return Some(format!("payment {}: voided here is {}, the provider says {theirs:?}", payment_name(payment), ours.voided()));
         }
     }
-    (0..ORDERS).find_map(|order| {
-        let placed = shop.order(&state.values, order)?;
-        let name = order_name(order);
-        let kept: i64 = accounts(state, order).map(|account| account.kept()).sum();
-        let capturable: i64 = accounts(state, order).map(|account| account.capturable()).sum();
-        match placed.stage {
-            OrderStage::PendingPayment => Some(format!("order {name} waits for ever")),
-            OrderStage::Confirmed { .. } | OrderStage::Completed { .. } if kept != TOTAL => {
-                Some(format!("order {name} is confirmed and {kept} of {TOTAL} are paid"))
-            }
-            OrderStage::Cancelled { .. } | OrderStage::Expired { .. } if kept != 0 => {
-                Some(format!("order {name} is {} and {kept} are kept", placed.stage.as_str()))
-            }
-            _ if capturable != 0 => Some(format!("order {name} is settled and {capturable} are still set aside for it")),
-            _ if placed.live_payment.is_some() => Some(format!("order {name} is settled and has a live attempt")),
-            _ => None,
+    (0..ORDERS).find_map(|order| unsettled(shop, state, order))
+}
+
+/// What nobody will settle any more, and no person is told of: an order on hold has somebody to look at it, and so has a void
+/// or a refund that the provider refused.
+fn unsettled(shop: &Shop, state: &State, order: usize) -> Option<String> {
+    let placed = shop.order(&state.values, order)?;
+    let name = order_name(order);
+    let payments = || payments(order).map(|payment| (shop.payment(&state.values, payment), &state.accounts[payment]));
+    let kept: Amount = payments().filter(|(ours, _)| !failed(ours, OperationKind::Refund)).map(|(_, theirs)| theirs.kept()).sum();
+    let capturable: Amount = payments().filter(|(ours, _)| !failed(ours, OperationKind::Void)).map(|(_, theirs)| theirs.capturable()).sum();
+    let ended = matches!(placed.stage, OrderStage::Cancelled { .. } | OrderStage::Expired { .. });
+    if !ended && placed.on_hold.is_some() {
+        return None;
+    }
+    match placed.stage {
+        OrderStage::PendingPayment => Some(format!("order {name} waits for ever")),
+        OrderStage::Confirmed { .. } | OrderStage::Completed { .. } if kept != TOTAL => {
+            Some(format!("order {name} is confirmed and {kept} of {TOTAL} are paid"))
         }
-    })
+        OrderStage::Cancelled { .. } | OrderStage::Expired { .. } if kept != 0 => {
+            Some(format!("order {name} is {} and {kept} are kept", placed.stage.as_str()))
+        }
+        _ if capturable != 0 => Some(format!("order {name} is settled and {capturable} are still set aside for it")),
+        _ if placed.live_payment.is_some() => Some(format!("order {name} is settled and has a live attempt")),
+        _ => None,
+    }
 }
 
 fn units(shop: &Shop, state: &State) -> Option<String> {
@@ -117,15 +131,15 @@ fn holdings(shop: &Shop, state: &State, order: usize) -> Option<String> {
 fn charge(shop: &Shop, state: &State, order: usize) -> Option<String> {
     let placed = shop.order(&state.values, order)?;
     let going_back = |payment: &Payment| amounts(payment, OperationKind::Refund, Outcome::is_open);
-    let charged: i64 = (order * ATTEMPTS..(order + 1) * ATTEMPTS)
-        .map(|payment| {
-            state.accounts[payment].kept() - going_back(shop.payment(&state.values, payment)).min(state.accounts[payment].kept())
-        })
-        .sum();
-    if charged > TOTAL {
+    let charged = payments(order).map(|payment| {
+        let kept = i64::from(state.accounts[payment].kept());
+        kept - going_back(shop.payment(&state.values, payment)).min(kept)
+    });
+    let charged: i64 = charged.sum();
+    if charged > i64::from(TOTAL) {
         return Some(format!("{charged} are charged for order {}, which comes to {TOTAL}", order_name(order)));
     }
-    let kept = (order * ATTEMPTS..(order + 1) * ATTEMPTS).filter(|payment| {
+    let kept = payments(order).filter(|payment| {
         let payment = shop.payment(&state.values, *payment);
         let refunding = amounts(payment, OperationKind::Refund, |outcome| outcome.is_open() || *outcome == Outcome::Succeeded);
         payment.captured() > refunding || payment.capturable() > 0
@@ -138,11 +152,11 @@ fn charge(shop: &Shop, state: &State, order: usize) -> Option<String> {
 
 /// An authorisation that could not be voided lapses by itself.
 fn lets_lapse(shop: &Shop, state: &State, order: usize) -> bool {
-    (order * ATTEMPTS..(order + 1) * ATTEMPTS).any(|payment| void_failed(shop.payment(&state.values, payment)))
+    payments(order).any(|payment| failed(shop.payment(&state.values, payment), OperationKind::Void))
 }
 
-fn void_failed(payment: &Payment) -> bool {
-    of_kind(payment, OperationKind::Void).any(|operation| matches!(operation.outcome, Outcome::Failed { .. }))
+fn failed(payment: &Payment, kind: OperationKind) -> bool {
+    of_kind(payment, kind).any(|operation| matches!(operation.outcome, Outcome::Failed { .. }))
 }
 
 fn fate(shop: &Shop, state: &State, payment: usize) -> Option<String> {
@@ -156,9 +170,9 @@ fn attempts(shop: &Shop, state: &State, order: usize) -> Option<String> {
     let placed = shop.order(&state.values, order)?;
     let live = |payment: &usize| {
         let payment = shop.payment(&state.values, *payment);
-        payment.awaits(OperationKind::Authorize) && !payment.awaits(OperationKind::Void) && !void_failed(payment)
+        payment.awaits(OperationKind::Authorize) && !payment.awaits(OperationKind::Void) && !failed(payment, OperationKind::Void)
     };
-    let live: Vec<_> = (order * ATTEMPTS..(order + 1) * ATTEMPTS).filter(live).collect();
+    let live: Vec<_> = payments(order).filter(live).collect();
     let unknown_to_order = live.iter().any(|payment| !is_live(placed, *payment));
     (live.len() > 1 || unknown_to_order).then(|| format!("order {} has {} live attempts", order_name(order), live.len()))
 }
@@ -188,8 +202,8 @@ fn is_live(placed: &PlacedOrder, payment: usize) -> bool {
     placed.live_payment.as_ref().is_some_and(|live| live.payment_id == goods::payment_id(payment))
 }
 
-fn accounts(state: &State, order: usize) -> impl Iterator<Item = &super::provider::Account> {
-    state.accounts[order * ATTEMPTS..(order + 1) * ATTEMPTS].iter()
+fn payments(order: usize) -> std::ops::Range<usize> {
+    order * ATTEMPTS..(order + 1) * ATTEMPTS
 }
 
 fn of_kind(payment: &Payment, kind: OperationKind) -> impl Iterator<Item = &Operation> {

@@ -10,6 +10,9 @@ use super::shop::Said;
 /// Operations of one payment.
 pub(super) const OPERATIONS: usize = 5;
 
+/// In minor units; narrow, since there are many states.
+pub(super) type Amount = u16;
+
 /// How it stands with a payment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) enum Standing {
@@ -44,31 +47,31 @@ pub(super) enum Answer {
     AskShopper,
 }
 
-/// One payment in its books; amounts in minor units.
+/// One payment in its books.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Account {
     pub(super) standing: Standing,
-    pub(super) authorized: i64,
-    pub(super) captured: i64,
-    pub(super) refunded: i64,
-    pub(super) voided: i64,
+    pub(super) authorized: Amount,
+    pub(super) captured: Amount,
+    pub(super) refunded: Amount,
+    pub(super) voided: Amount,
     /// By the place of the operation in our payment; the first is the authorisation.
     pub(super) requests: [Request; OPERATIONS],
 }
 
 impl Account {
     /// What can still be taken from the shopper.
-    pub(super) const fn capturable(&self) -> i64 {
+    pub(super) const fn capturable(&self) -> Amount {
         self.authorized - self.captured - self.voided
     }
 
     /// What was taken and not given back.
-    pub(super) const fn kept(&self) -> i64 {
+    pub(super) const fn kept(&self) -> Amount {
         self.captured - self.refunded
     }
 
     /// It gets a request, or comes to an end with one that is pending.
-    pub(super) fn carry_out(mut self, place: usize, kind: OperationKind, amount: i64, answer: Answer) -> Self {
+    pub(super) fn carry_out(mut self, place: usize, kind: OperationKind, amount: Amount, answer: Answer) -> Self {
         self.requests[place] = match (kind, answer) {
             (OperationKind::Authorize, _) => return self.authorize(place, amount, answer),
             (_, Answer::Decline) => Request::Failed,
@@ -104,7 +107,7 @@ impl Account {
         }
     }
 
-    fn authorize(mut self, place: usize, amount: i64, answer: Answer) -> Self {
+    fn authorize(mut self, place: usize, amount: Amount, answer: Answer) -> Self {
         (self.standing, self.requests[place]) = match answer {
             Answer::Approve => (Standing::Authorized, Request::Succeeded),
             Answer::Decline => (Standing::Declined, Request::Failed),

@@ -1,8 +1,8 @@
 //! Every state that can be reached, the near ones first, so that the first way to a violation is a shortest one.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use super::world::{Action, State, World};
 
@@ -15,7 +15,7 @@ pub(super) struct Explored {
     pub(super) transitions: usize,
     /// Steps to the farthest state.
     pub(super) depth: u32,
-    /// States in which nothing is left to do.
+    /// States in which nothing is left to do, unless a shopper wants something.
     pub(super) ends: usize,
     pub(super) violation: Option<Violation>,
 }
@@ -33,10 +33,37 @@ struct Seen {
     from: Option<(u32, Action)>,
 }
 
+/// Where each state stands in the list, without a second copy of it.
+#[derive(Default)]
+struct Numbers {
+    by_hash: HashMap<u64, u32>,
+    hasher: RandomState,
+}
+
+impl Numbers {
+    /// The number of a state; a new one goes to the end of the list.
+    fn of(&mut self, seen: &mut Vec<Seen>, new: Seen) -> u32 {
+        let mut hash = self.hasher.hash_one(new.state);
+        loop {
+            match self.by_hash.get(&hash) {
+                Some(number) if seen[*number as usize].state == new.state => return *number,
+                // Another state of the same hash: this one goes to the next place.
+                Some(_) => hash = hash.wrapping_add(1),
+                None => break,
+            }
+        }
+        let number = number_of(seen.len());
+        self.by_hash.insert(hash, number);
+        seen.push(new);
+        number
+    }
+}
+
 /// Looks at every state; ends early at the first violation.
 pub(super) fn explore(world: &mut World) -> Explored {
-    let mut seen = vec![Seen { state: world.initial(), depth: 0, from: None }];
-    let mut numbers = HashMap::from([(world.initial(), 0_u32)]);
+    let mut seen = Vec::new();
+    let mut numbers = Numbers::default();
+    numbers.of(&mut seen, Seen { state: world.initial(), depth: 0, from: None });
     let mut steps_back: Vec<(u32, u32)> = Vec::new();
     let mut ends = Vec::new();
     let mut transitions = 0;
@@ -59,16 +86,11 @@ pub(super) fn explore(world: &mut World) -> Explored {
             if step.after == state {
                 continue;
             }
-            leads_on = true;
-            let known = match numbers.entry(step.after) {
-                Entry::Occupied(known) => *known.get(),
-                Entry::Vacant(free) => {
-                    let new = *free.insert(number_of(seen.len()));
-                    seen.push(Seen { state: step.after, depth: depth + 1, from: Some((number, step.action)) });
-                    new
-                }
-            };
-            steps_back.push((known, number));
+            leads_on |= !step.action.is_voluntary();
+            let known = numbers.of(&mut seen, Seen { state: step.after, depth: depth + 1, from: Some((number, step.action)) });
+            if !step.action.is_voluntary() {
+                steps_back.push((known, number));
+            }
         }
         if !leads_on && violation.is_none() {
             ends.push(number);

@@ -18,6 +18,7 @@ use domain::payment::Payment;
 use infra::event_store::{NewEvent, StreamId};
 
 use super::goods::{self, Goods};
+use super::provider::Amount;
 use super::unsafe_variant::{self, Misread};
 use crate::checkout;
 use crate::order;
@@ -83,8 +84,7 @@ pub(super) struct Told {
     pub(super) operation_id: OperationId,
     pub(super) refund_id: Option<RefundId>,
     pub(super) said: Said,
-    /// In minor units.
-    pub(super) amount: i64,
+    pub(super) amount: Amount,
 }
 
 /// One call of the program. Ids are made of the numbers, so that the same call is the same always.

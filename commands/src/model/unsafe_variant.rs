@@ -81,6 +81,7 @@ impl UnsafeVariant {
         let order = shop::order_of(told.payment);
         let placed = shop.order(values, order)?.clone();
         match (self, told.said) {
+            (Self::TwoLiveAttempts, _) if matches!(placed.stage, OrderStage::Cancelled { .. } | OrderStage::Expired { .. }) => None,
             (Self::TwoLiveAttempts, Said::Authorized | Said::Captured) => {
                 let opened = placed.live_payment.clone();
                 let total = placed.facts.totals.total;

@@ -8,12 +8,13 @@ use std::fmt;
 use std::rc::Rc;
 
 use domain::cart::CartStage;
+use domain::money::Money;
 use domain::order::OrderStage;
 use domain::payment::{CaptureMode, Operation, OperationKind, Outcome};
 
 use super::goods;
 use super::invariant::{self, Rule};
-use super::provider::{Account, Answer, OPERATIONS, Request};
+use super::provider::{Account, Amount, Answer, OPERATIONS, Request};
 use super::shop::{self, ATTEMPTS, CHECKOUTS, Command, Decision, Id, ORDERS, PAYMENTS, Said, Shop, Told, Values};
 use super::unsafe_variant::{self, Misread, UnsafeVariant};
 
@@ -37,7 +38,16 @@ pub(super) struct State {
     pub(super) accounts: [Account; PAYMENTS],
     /// What an unsafe program keeps in mind between two appends.
     seen_stock: [Option<Id>; shop::CARTS],
-    to_conclude: Option<(Told, Id)>,
+    to_conclude: Option<PutOff>,
+}
+
+/// An outcome whose consequence was not appended yet, and the payment before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct PutOff {
+    payment: u8,
+    place: u8,
+    said: Said,
+    before: Id,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +101,13 @@ pub(super) enum Action {
     },
     Conclude,
     Crash,
+}
+
+impl Action {
+    /// Nobody may rely on a shopper who comes back.
+    pub(super) const fn is_voluntary(self) -> bool {
+        matches!(self, Self::CheckOut { .. } | Self::Pay { .. } | Self::Cancel { .. } | Self::Look { .. })
+    }
 }
 
 /// One step that can be made.
@@ -222,8 +239,7 @@ impl World {
                 Some(Placing { order, payment: Some(order * ATTEMPTS), is_new: true })
             }
             CartStage::Completing { .. } | CartStage::Completed { .. } => {
-                let (_, latest) = aggregate.checkouts.checked_sub(1).map(|latest| (cart, latest))?;
-                let order = cart * CHECKOUTS + usize::try_from(latest).ok()?;
+                let order = cart * CHECKOUTS + usize::try_from(aggregate.checkouts).ok()?.checked_sub(1)?;
                 Some(Placing { order, payment: self.to_pay(state, order), is_new: false })
             }
             _ => None,
@@ -253,7 +269,7 @@ impl World {
             }
             Action::Answer { payment, place, answer } => {
                 let operation = &self.shop.payment(&state.values, payment).operations[place];
-                after.accounts[payment] = state.accounts[payment].carry_out(place, operation.kind, operation.amount.amount(), answer);
+                after.accounts[payment] = state.accounts[payment].carry_out(place, operation.kind, narrow(operation.amount), answer);
                 None
             }
             Action::CannotCall { payment, place } => {
@@ -277,7 +293,8 @@ impl World {
             }
             Action::Conclude => {
                 after.to_conclude = None;
-                state.to_conclude.map(|(told, before)| {
+                state.to_conclude.map(|PutOff { payment, place, said, before }| {
+                    let told = self.told(state, usize::from(payment), usize::from(place), said);
                     let misread = Misread { reads: vec![(shop::payment_slot(told.payment), before)], events_not_landed: 1 };
                     Rc::new(self.shop.decide_misreading(&state.values, Command::Record(told), &misread))
                 })
@@ -290,7 +307,8 @@ impl World {
         if let Some(decision) = &decision {
             after.values = decision.onto(&state.values);
         }
-        let fault = decision.as_ref().and_then(|decision| fault(action, decision));
+        let looked_for = self.rules.contains(&Rule::Answers);
+        let fault = decision.as_ref().filter(|_| looked_for).and_then(|decision| fault(action, decision));
         (Step { action, after, fault }, decision)
     }
 
@@ -312,16 +330,22 @@ impl World {
         self.shop.decide(&state.values, command)
     }
 
-    fn record(&mut self, state: &State, after: &mut State, payment: usize, place: usize, said: Said) -> Rc<Decision> {
+    fn told(&self, state: &State, payment: usize, place: usize, said: Said) -> Told {
         let operation = &self.shop.payment(&state.values, payment).operations[place];
         // How much was let go of is for the provider to say.
-        let amount = if said == Said::Voided { state.accounts[payment].voided } else { operation.amount.amount() };
-        let told = Told { payment, operation_id: operation.operation_id, refund_id: operation.refund_id, said, amount };
+        let amount = if said == Said::Voided { state.accounts[payment].voided } else { narrow(operation.amount) };
+        Told { payment, operation_id: operation.operation_id, refund_id: operation.refund_id, said, amount }
+    }
+
+    fn record(&mut self, state: &State, after: &mut State, payment: usize, place: usize, said: Said) -> Rc<Decision> {
+        let told = self.told(state, payment, place, said);
         match self.variant {
             Some(UnsafeVariant::OutcomeThenConsequence) if state.to_conclude.is_none() => {
                 let alone = self.shop.decide(&state.values, Command::Unsafe(unsafe_variant::Command::RecordAlone(told)));
                 if !alone.events.is_empty() {
-                    after.to_conclude = Some((told, state.values[shop::payment_slot(payment)]));
+                    let narrow = |number: usize| u8::try_from(number).expect("a small model");
+                    let before = state.values[shop::payment_slot(payment)];
+                    after.to_conclude = Some(PutOff { payment: narrow(payment), place: narrow(place), said, before });
                 }
                 alone
             }
@@ -334,6 +358,10 @@ impl World {
             None => self.shop.decide(&state.values, Command::Record(told)),
         }
     }
+}
+
+fn narrow(amount: Money) -> Amount {
+    Amount::try_from(amount.amount()).expect("small amounts")
 }
 
 struct Placing {
