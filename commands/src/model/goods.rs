@@ -9,24 +9,28 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use domain::cart::{Address, Cart, CartCommand, CartCreated, CartLimits, CartLine, ContactDraft};
 use domain::catalog::{Price, Product, ProductCommand, ProductDraft, VariantDraft};
-use domain::id::{CartKey, OrderId, PaymentId, VariantId};
+use domain::id::{CartKey, OperationId, OrderId, PaymentId, VariantId};
 use domain::inventory::{StockCommand, StockItem, StockPolicy};
 use domain::money::{Money, Rounding};
-use domain::payment::CaptureMode;
+use domain::payment::{CaptureMode, Evidence, OperationKind};
 use uuid::Uuid;
 
 use super::provider::Amount;
-use super::shop::{ATTEMPTS, CHECKOUTS, Said, Told, cart_of, order_of};
+use super::shop::{ATTEMPTS, CHECKOUTS, Passed, Placing, Said, Told, cart_of, order_of};
 use crate::cart::CartAt;
 use crate::checkout::{Attempt, Checkout};
 use crate::inventory::first_location;
-use crate::payment::{self, Completes, Reported};
+use crate::payment::{self, Completes, Late, Reported};
 use crate::provider::{FactKind, ProviderFact};
 use crate::terms::Terms;
 
 /// What an order comes to.
 pub(super) const TOTAL: Amount = 1_000;
 const CURRENCY: &str = "EUR";
+/// How long an order waits for its payment.
+const PAYMENT_WINDOW: Duration = Duration::hours(1);
+/// How long after that it waits for an outcome that is unknown, and may be revived by late money.
+pub(super) const PATIENCE: Duration = Duration::hours(1);
 
 pub(super) struct Goods {
     pub(super) product: Product,
@@ -56,7 +60,7 @@ impl Goods {
             shipping_methods: vec![],
             cart_limits: CartLimits::default(),
             allocation_order: vec![location_id],
-            payment_window: Duration::hours(1),
+            payment_window: PAYMENT_WINDOW,
             language: "en".to_owned(),
         };
         Self { product, variant_id, stock, terms: Arc::new(terms), capture }
@@ -81,7 +85,6 @@ impl Goods {
             parent_line_id: None,
             properties: None,
         };
-        let text = |text: &str| text.to_owned();
         let address = Address {
             name: text("Ada"),
             line1: text("Way 1"),
@@ -106,7 +109,7 @@ impl Goods {
     }
 
     /// A checkout that would make this order and pay it so.
-    pub(super) fn checkout(&self, cart: usize, order: usize, payment: Option<usize>) -> Checkout {
+    pub(super) fn checkout(&self, Placing { cart, order, payment }: Placing) -> Checkout {
         Checkout {
             cart: CartAt { key: cart_key(cart), if_match: None },
             products: HashMap::from([(self.variant_id, Some(self.product.product_id))]),
@@ -120,8 +123,13 @@ impl Goods {
     }
 
     pub(super) fn attempt(&self, payment: usize) -> Attempt {
-        debug_assert_eq!(self.capture, CaptureMode::Automatic, "attempts know no other mode yet");
-        Attempt { payment_id: payment_id(payment), operation_id: id("authorize", payment).into(), provider: "sandbox".to_owned() }
+        Attempt {
+            payment_id: payment_id(payment),
+            operation_id: id("authorize", payment).into(),
+            provider: "sandbox".to_owned(),
+            capture: self.capture,
+            attempts_max: ATTEMPTS,
+        }
     }
 }
 
@@ -137,7 +145,7 @@ pub(super) fn reported(told: &Told) -> Reported {
         Said::VoidFailed => FactKind::VoidFailed,
         Said::Refunded => FactKind::RefundSucceeded,
         Said::RefundFailed => FactKind::RefundFailed,
-        Said::Unknown => return silence(told),
+        Said::Unknown | Said::NeverArrived | Said::NothingToVoid => return concluded(told),
     };
     let fact = ProviderFact {
         provider_event_id: Some(format!("{}:{:?}", told.operation_id, told.said)),
@@ -157,21 +165,31 @@ pub(super) fn reported(told: &Told) -> Reported {
     payment::reported(&fact, "webhook").expect("a final statement says something")
 }
 
-fn silence(told: &Told) -> Reported {
-    let evidence = domain::payment::Evidence {
-        operation_id: told.operation_id,
-        source: "response".to_owned(),
-        provider_event_id: None,
-        provider_ref: None,
+/// What the reactor concludes from no answer, or from a provider that has never heard of the payment.
+fn concluded(told: &Told) -> Reported {
+    let fact = match told.said {
+        Said::NeverArrived => domain::payment::ProviderFact::AuthorizationFailed { code: text("never_arrived"), category: text("lost") },
+        Said::NothingToVoid => domain::payment::ProviderFact::VoidFailed { code: text("nothing_to_void") },
+        // Which operation it was is for people; the evidence names it.
+        _ => domain::payment::ProviderFact::Unknown { operation: OperationKind::Authorize },
     };
-    // Which operation it was is for people; the evidence names it.
-    let fact = domain::payment::ProviderFact::Unknown { operation: domain::payment::OperationKind::Authorize };
-    Reported { payment_id: payment_id(told.payment), evidence, fact, completes: Completes::Nothing }
+    let evidence = Evidence { operation_id: told.operation_id, source: text("response"), provider_event_id: None, provider_ref: None };
+    Reported { payment_id: payment_id(told.payment), evidence, fact, completes: Completes::Nothing, action_url: None }
 }
 
-/// The only time there is: that a deadline has passed is a step of its own.
-pub(super) fn now() -> DateTime<Utc> {
+/// The time of a decision on an order: orders are placed in the beginning, and that time passes is a step of its own.
+pub(super) fn at(passed: Passed) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH
+        + match passed {
+            Passed::Nothing => Duration::zero(),
+            Passed::Deadline => PAYMENT_WINDOW,
+            Passed::Patience => PAYMENT_WINDOW + PATIENCE + Duration::hours(1),
+        }
+}
+
+/// How late money may come and still be of use.
+pub(super) const fn late() -> Late {
+    Late { reinstate_window: PATIENCE }
 }
 
 pub(super) fn cart_key(cart: usize) -> CartKey {
@@ -184,6 +202,11 @@ pub(super) fn order_id(order: usize) -> OrderId {
 
 pub(super) fn payment_id(payment: usize) -> PaymentId {
     id("payment", payment).into()
+}
+
+/// What a merchant asks for, the nth thing of a payment.
+pub(super) fn merchants(payment: usize, place: usize) -> OperationId {
+    id(&format!("merchant {place}"), payment).into()
 }
 
 pub(super) fn cart_name(cart: usize) -> &'static str {
@@ -200,8 +223,16 @@ pub(super) fn payment_name(payment: usize) -> String {
     format!("{}.{}", order_name(order_of(payment)), payment % ATTEMPTS + 1)
 }
 
+/// The kind in letters, then the number: made in no time, and readable.
 fn id(kind: &str, number: usize) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{kind} {number}").as_bytes())
+    let mut bytes = [0; 16];
+    bytes[..kind.len()].copy_from_slice(kind.as_bytes());
+    bytes[15] = u8::try_from(number).expect("a small model");
+    Uuid::from_bytes(bytes)
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
 }
 
 fn euros(amount: Amount) -> Money {

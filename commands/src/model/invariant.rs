@@ -2,12 +2,13 @@
 
 use domain::cart::CartStage;
 use domain::order::{OrderStage, PlacedOrder};
-use domain::payment::{Operation, OperationKind, Outcome, Payment};
+use domain::payment::{CaptureMode, Operation, OperationKind, Outcome, Payment};
 
 use super::goods::{self, TOTAL, cart_name, order_name, payment_name};
 use super::provider::Amount;
-use super::shop::{ATTEMPTS, CARTS, CHECKOUTS, ORDERS, PAYMENTS, Shop};
+use super::shop::{ATTEMPTS, CARTS, CHECKOUTS, ORDERS, PAYMENTS, Shop, order_of};
 use super::world::State;
+use crate::payment::is_given_up;
 
 /// One promise of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,15 +85,18 @@ fn unsettled(shop: &Shop, state: &State, order: usize) -> Option<String> {
     }
     match placed.stage {
         OrderStage::PendingPayment => Some(format!("order {name} waits for ever")),
-        OrderStage::Confirmed { .. } | OrderStage::Completed { .. } if kept != TOTAL => {
-            Some(format!("order {name} is confirmed and {kept} of {TOTAL} are paid"))
+        OrderStage::Confirmed { .. } | OrderStage::Completed { .. } => {
+            let refunded = payments().any(|(ours, _)| ours.refunded() > 0);
+            let waiting = if placed.live_payment.is_some() { capturable } else { 0 };
+            let is_paid = kept == TOTAL || kept + waiting == TOTAL || refunded;
+            (!is_paid || capturable > waiting)
+                .then(|| format!("order {name} is confirmed, {kept} of {TOTAL} are paid and {capturable} set aside"))
         }
-        OrderStage::Cancelled { .. } | OrderStage::Expired { .. } if kept != 0 => {
-            Some(format!("order {name} is {} and {kept} are kept", placed.stage.as_str()))
+        OrderStage::Cancelled { .. } | OrderStage::Expired { .. } => {
+            let status = placed.stage.as_str();
+            let is_settled = kept == 0 && capturable == 0 && placed.live_payment.is_none();
+            (!is_settled).then(|| format!("order {name} is {status}, {kept} are kept and {capturable} set aside for it"))
         }
-        _ if capturable != 0 => Some(format!("order {name} is settled and {capturable} are still set aside for it")),
-        _ if placed.live_payment.is_some() => Some(format!("order {name} is settled and has a live attempt")),
-        _ => None,
     }
 }
 
@@ -142,17 +146,14 @@ fn charge(shop: &Shop, state: &State, order: usize) -> Option<String> {
     let kept = payments(order).filter(|payment| {
         let payment = shop.payment(&state.values, *payment);
         let refunding = amounts(payment, OperationKind::Refund, |outcome| outcome.is_open() || *outcome == Outcome::Succeeded);
-        payment.captured() > refunding || payment.capturable() > 0
+        let is_captured = payment.captured() > refunding && !failed(payment, OperationKind::Refund);
+        // An authorisation that could not be voided lapses by itself.
+        is_captured || (payment.capturable() > 0 && !failed(payment, OperationKind::Void))
     });
     let kept = kept.count();
     let ended = matches!(placed.stage, OrderStage::Cancelled { .. } | OrderStage::Expired { .. });
-    (kept > usize::from(!ended) && !lets_lapse(shop, state, order))
+    (kept > usize::from(!ended))
         .then(|| format!("order {} is {} and money of {kept} attempts is kept for it", order_name(order), placed.stage.as_str()))
-}
-
-/// An authorisation that could not be voided lapses by itself.
-fn lets_lapse(shop: &Shop, state: &State, order: usize) -> bool {
-    payments(order).any(|payment| failed(shop.payment(&state.values, payment), OperationKind::Void))
 }
 
 fn failed(payment: &Payment, kind: OperationKind) -> bool {
@@ -163,14 +164,19 @@ fn fate(shop: &Shop, state: &State, payment: usize) -> Option<String> {
     let ours = shop.payment(&state.values, payment);
     let authorized = of_kind(ours, OperationKind::Authorize).any(|operation| operation.outcome == Outcome::Succeeded);
     let decided = ours.operations.iter().any(|operation| matches!(operation.kind, OperationKind::Capture | OperationKind::Void));
-    (authorized && !decided).then(|| format!("payment {} is authorised, and neither capture nor void was decided", payment_name(payment)))
+    // What is captured by hand is for the order that it confirmed.
+    let by_hand = ours.created.as_ref().is_some_and(|created| created.capture == CaptureMode::Manual);
+    let placed = shop.order(&state.values, order_of(payment));
+    let waits = placed.is_some_and(|placed| matches!(placed.stage, OrderStage::Confirmed { .. }) && is_live(placed, payment));
+    (authorized && !decided && !(by_hand && waits))
+        .then(|| format!("payment {} is authorised, and neither capture nor void was decided", payment_name(payment)))
 }
 
 fn attempts(shop: &Shop, state: &State, order: usize) -> Option<String> {
     let placed = shop.order(&state.values, order)?;
     let live = |payment: &usize| {
         let payment = shop.payment(&state.values, *payment);
-        payment.awaits(OperationKind::Authorize) && !payment.awaits(OperationKind::Void) && !failed(payment, OperationKind::Void)
+        payment.awaits(OperationKind::Authorize) && !is_given_up(payment) && !failed(payment, OperationKind::Void)
     };
     let live: Vec<_> = payments(order).filter(live).collect();
     let unknown_to_order = live.iter().any(|payment| !is_live(placed, *payment));

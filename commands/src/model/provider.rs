@@ -57,6 +57,8 @@ pub(super) struct Account {
     pub(super) voided: Amount,
     /// By the place of the operation in our payment; the first is the authorisation.
     pub(super) requests: [Request; OPERATIONS],
+    /// The operations, a bit each, for which it was asked what it knows of the payment and knew nothing; not recorded yet.
+    pub(super) not_found: u8,
 }
 
 impl Account {

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-use super::world::{Action, State, World};
+use super::action::Action;
+use super::world::{State, World};
 
 /// A model this small has fewer states; more say that its bounds are wrong.
 const STATES_MAX: usize = 3_000_000;

@@ -17,12 +17,13 @@ use domain::order::{Order, PlacedOrder};
 use domain::payment::Payment;
 use infra::event_store::{NewEvent, StreamId};
 
+use super::action::At;
 use super::goods::{self, Goods};
 use super::provider::Amount;
 use super::unsafe_variant::{self, Misread};
 use crate::checkout;
-use crate::order;
-use crate::payment;
+use crate::order::{self, Cancel, Due};
+use crate::payment::{self, Capture, Refund, RefundOf};
 use crate::streams::{Cache, Entry, Stop, Streams, stream_id};
 
 /// Shoppers, each with a cart.
@@ -76,6 +77,20 @@ pub(super) enum Said {
     Refunded,
     RefundFailed,
     Unknown,
+    /// Given up, and the provider has never heard of it.
+    NeverArrived,
+    NothingToVoid,
+}
+
+/// How far an order's time has gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Passed {
+    #[default]
+    Nothing,
+    /// Its payment deadline.
+    Deadline,
+    /// Also what an unknown outcome is waited for, and what late money may take.
+    Patience,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,29 +100,34 @@ pub(super) struct Told {
     pub(super) refund_id: Option<RefundId>,
     pub(super) said: Said,
     pub(super) amount: Amount,
+    pub(super) passed: Passed,
 }
 
 /// One call of the program. Ids are made of the numbers, so that the same call is the same always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Command {
-    Place {
-        cart: usize,
-        order: usize,
-        payment: Option<usize>,
-    },
-    Pay {
-        order: usize,
-        payment: usize,
-    },
-    Cancel {
-        order: usize,
-    },
-    Expire {
-        order: usize,
-    },
+    Place(Placing),
+    /// Another attempt.
+    Pay(usize),
+    Cancel(usize),
+    Expire(usize, Passed),
     Record(Told),
+    /// The outcome of an operation is waited for no longer.
+    Park(usize, OperationId),
+    /// What a merchant asks for; the operation gets this place in the payment.
+    Capture(At),
+    Void(At),
+    Refund(At),
     /// Not the program's: what the unsafe variants do instead.
     Unsafe(unsafe_variant::Command),
+}
+
+/// A checkout of a cart that would make this order, and pay it so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Placing {
+    pub(super) cart: usize,
+    pub(super) order: usize,
+    pub(super) payment: Option<usize>,
 }
 
 /// What a decision came to.
@@ -118,6 +138,8 @@ pub(super) struct Decision {
     /// `stream: event`, for people.
     pub(super) events: Vec<String>,
     pub(super) refused: Option<String>,
+    /// An order's deadline needs no more looking at.
+    pub(super) is_done: bool,
     /// A failure of ours; over HTTP it would be a 500.
     pub(super) failed: Option<String>,
 }
@@ -240,7 +262,11 @@ impl Shop {
         let mut cache = Cache::new(1_000);
         let mut slots = Vec::new();
         let (ended, mut decided) = loop {
-            let mut streams = Streams::new(&mut cache, goods::now(), "{}", true);
+            let now = match command {
+                Command::Expire(_, passed) | Command::Record(Told { passed, .. }) => goods::at(passed),
+                _ => goods::at(Passed::Nothing),
+            };
+            let mut streams = Streams::new(&mut cache, now, "{}", true);
             let ended = self.call(&mut streams, command);
             let decided = streams.finish();
             let Err(Stop::Missing(loads)) = ended else { break (ended, decided) };
@@ -261,7 +287,7 @@ impl Shop {
         };
         let mut decision = Decision::default();
         match ended {
-            Ok(()) => {}
+            Ok(is_done) => decision.is_done = is_done,
             Err(Stop::Refused(refusal)) => {
                 decision.refused = Some(format!("{}: {}", refusal.code, refusal.detail));
                 return (slots, decision);
@@ -293,15 +319,38 @@ impl Shop {
         (slots, decision)
     }
 
-    fn call(&self, streams: &mut Streams<'_>, command: Command) -> Result<(), Stop> {
+    /// `true`: of an order's deadline, that nothing more is to be done with it.
+    fn call(&self, streams: &mut Streams<'_>, command: Command) -> Result<bool, Stop> {
+        let order = |payment: usize| goods::order_id(order_of(payment));
         match command {
-            Command::Place { cart, order, payment } => checkout::place(streams, &self.goods.checkout(cart, order, payment)).map(drop),
-            Command::Pay { order, payment } => payment::pay(streams, goods::order_id(order), &self.goods.attempt(payment)).map(drop),
-            Command::Cancel { order } => order::cancel(streams, goods::order_id(order), "shopper", "changed their mind", None).map(drop),
-            Command::Expire { order } => order::expire(streams, goods::order_id(order)).map(drop),
-            Command::Record(told) => payment::record(streams, &goods::reported(&told)),
+            Command::Place(placing) => checkout::place(streams, &self.goods.checkout(placing)).map(drop),
+            Command::Pay(payment) => payment::pay(streams, order(payment), &self.goods.attempt(payment)).map(drop),
+            Command::Cancel(order) => {
+                let cancel = Cancel { by: "shopper", reason: "changed their mind".to_owned(), if_match: None };
+                order::cancel(streams, goods::order_id(order), &cancel).map(drop)
+            }
+            Command::Expire(order, _) => {
+                return order::expire(streams, goods::order_id(order), goods::PATIENCE).map(|due| due == Due::Done);
+            }
+            Command::Record(told) => payment::record(streams, &goods::reported(&told), goods::late()),
+            Command::Park(payment, operation_id) => payment::park(streams, goods::payment_id(payment), operation_id),
+            Command::Capture(At { payment, place }) => {
+                let operation_id = goods::merchants(payment, place);
+                let capture = Capture { operation_id, amount: None, is_final: true, if_match: None };
+                payment::capture(streams, order(payment), goods::payment_id(payment), capture).map(drop)
+            }
+            Command::Void(At { payment, place }) => {
+                let operation_id = goods::merchants(payment, place);
+                payment::void(streams, order(payment), goods::payment_id(payment), operation_id, None).map(drop)
+            }
+            Command::Refund(At { payment, place }) => {
+                let operation_id = goods::merchants(payment, place);
+                let refund = Refund { operation_id, of: RefundOf::Rest, reason: "asked for".to_owned(), if_match: None };
+                payment::refund(streams, order(payment), &refund).map(drop)
+            }
             Command::Unsafe(command) => unsafe_variant::decide(streams, &self.goods, command),
-        }
+        }?;
+        Ok(false)
     }
 
     fn entry(&self, values: &Values, slot: usize, misread: Option<&Misread>) -> Entry {
@@ -342,6 +391,11 @@ impl Shop {
             Fold::Payment(payment) => apply(payment, events),
         }
         fold
+    }
+
+    /// Makes a payment one that has not begun.
+    pub(super) fn blank(&self, values: &mut Values, payment: usize) {
+        values[payment_slot(payment)] = self.absent[payment_slot(payment)];
     }
 
     /// The number of an order that differs from another in what `change` does to it.

@@ -3,7 +3,8 @@
 //! Each takes the program's own decisions and breaks one rule of theirs: mostly, what was read is not what is there when the
 //! events land, and nobody checks.
 
-use domain::order::{Order, OrderStage};
+use domain::cart::CartStage;
+use domain::order::{Order, OrderPaymentOpened, OrderStage};
 use domain::payment::{Payment, PaymentCommand};
 
 use super::goods::{self, Goods};
@@ -28,7 +29,8 @@ pub(super) enum UnsafeVariant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Command {
     RecordAlone(Told),
-    PayBeside { order: usize, payment: usize },
+    /// Another attempt.
+    PayBeside(usize),
 }
 
 /// What a decision reads in place of what is there, and how many of its events are left out.
@@ -47,7 +49,7 @@ impl Misread {
 pub(super) fn decide(streams: &mut Streams<'_>, goods: &Goods, command: Command) -> Result<(), Stop> {
     match command {
         Command::RecordAlone(told) => record_alone(streams, &told),
-        Command::PayBeside { order, payment } => pay_beside(streams, goods, order, payment),
+        Command::PayBeside(payment) => pay_beside(streams, goods, payment),
     }
 }
 
@@ -61,8 +63,8 @@ fn record_alone(streams: &mut Streams<'_>, told: &Told) -> Result<(), Stop> {
 }
 
 /// Another attempt, whether or not one is live.
-fn pay_beside(streams: &mut Streams<'_>, goods: &Goods, order: usize, payment: usize) -> Result<(), Stop> {
-    let order_id = goods::order_id(order);
+fn pay_beside(streams: &mut Streams<'_>, goods: &Goods, payment: usize) -> Result<(), Stop> {
+    let order_id = goods::order_id(shop::order_of(payment));
     let mut order = streams.get::<Order>(&order_id.to_string())?.clone();
     let Order::Placed(placed) = &mut order else { return Err(Refusal::not_found("order").into()) };
     if placed.stage != OrderStage::PendingPayment {
@@ -91,17 +93,19 @@ impl UnsafeVariant {
                     if told.said == Said::Authorized {
                         order.stage = OrderStage::PendingPayment;
                     }
-                    let mut live = opened.unwrap_or(domain::order::OrderPaymentOpened { payment_id, amount: total });
+                    let mut live = opened.unwrap_or(OrderPaymentOpened { payment_id, amount: total });
                     live.payment_id = payment_id;
                     order.live_payment = Some(live);
                 });
                 Some(Misread { reads: vec![(shop::order_slot(order), read)], events_not_landed: 0 })
             }
-            (Self::ReinstateRebought, _) => {
+            (Self::ReinstateRebought, _) if matches!(placed.stage, OrderStage::Expired { .. }) => {
                 let cart = shop::cart_of(order);
                 let read = shop.cart_but(values, cart, |cart| {
-                    cart.stage = domain::cart::CartStage::Open;
-                    cart.order_id = Some(goods::order_id(order));
+                    // As if it had not been checked out again.
+                    cart.stage = CartStage::Open;
+                    cart.order_id = Some(placed.facts.order_id);
+                    cart.checkouts = placed.facts.checkout_no.unwrap_or_default();
                 });
                 Some(Misread { reads: vec![(shop::cart_slot(cart), read)], events_not_landed: 0 })
             }

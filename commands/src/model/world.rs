@@ -4,19 +4,20 @@
 //! A crash needs no step of its own. What dies after its append has done what it did, and its caller never hears of it; what dies
 //! before has done nothing; and a call whose outcome was not recorded is one whose answer is never heard, to be made again.
 
-use std::fmt;
 use std::rc::Rc;
 
 use domain::cart::CartStage;
 use domain::money::Money;
-use domain::order::OrderStage;
+use domain::order::{OrderStage, PlacedOrder};
 use domain::payment::{CaptureMode, Operation, OperationKind, Outcome};
 
+use super::action::{Action, At};
 use super::goods;
 use super::invariant::{self, Rule};
-use super::provider::{Account, Amount, Answer, OPERATIONS, Request};
-use super::shop::{self, ATTEMPTS, CHECKOUTS, Command, Decision, Id, ORDERS, PAYMENTS, Said, Shop, Told, Values};
+use super::provider::{Account, Amount, Answer, OPERATIONS, Request, Standing};
+use super::shop::{self, ATTEMPTS, CHECKOUTS, Command, Decision, Id, ORDERS, PAYMENTS, Passed, Placing, Said, Shop, Told, Values};
 use super::unsafe_variant::{self, Misread, UnsafeVariant};
+use crate::payment;
 
 /// How large a model is, and what its provider may do.
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +31,31 @@ pub(super) struct Bounds {
     pub(super) slow: bool,
     /// Captures, voids and refunds that are possible may be refused all the same.
     pub(super) refuses: bool,
+    /// It may leave captures, voids and refunds without an answer until nobody waits any more; that it may do so with an
+    /// authorisation goes without saying.
+    pub(super) silent: bool,
+    /// Money is taken by hand.
+    pub(super) capture: CaptureMode,
+    /// A merchant may void and refund.
+    pub(super) merchant: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct State {
     pub(super) values: Values,
     pub(super) accounts: [Account; PAYMENTS],
+    /// Of each order; of one that time does nothing to any more, as in the beginning.
+    clocks: [Clock; ORDERS],
     /// What an unsafe program keeps in mind between two appends.
     seen_stock: [Option<Id>; shop::CARTS],
     to_conclude: Option<PutOff>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Clock {
+    passed: Passed,
+    /// Its deadline is not looked at any more.
+    is_done: bool,
 }
 
 /// An outcome whose consequence was not appended yet, and the payment before it.
@@ -48,66 +65,6 @@ struct PutOff {
     place: u8,
     said: Said,
     before: Id,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Action {
-    /// By the shopper, or again in another tab.
-    CheckOut {
-        cart: usize,
-    },
-    Pay {
-        order: usize,
-    },
-    Cancel {
-        order: usize,
-    },
-    Deadline {
-        order: usize,
-    },
-    /// The reactor makes a call; of its answer nothing is said yet.
-    Call {
-        payment: usize,
-        place: usize,
-    },
-    /// The reactor has nothing to call with.
-    CannotCall {
-        payment: usize,
-        place: usize,
-    },
-    /// The request never arrives.
-    Lose {
-        payment: usize,
-        place: usize,
-    },
-    Answer {
-        payment: usize,
-        place: usize,
-        answer: Answer,
-    },
-    /// The reactor waits no longer for an answer.
-    TimeOut {
-        payment: usize,
-        place: usize,
-    },
-    /// An outcome is heard of: by answer, webhook or query, for the first time or again.
-    Hear {
-        payment: usize,
-        place: usize,
-    },
-    /// Unsafe ones: look at the stock; carry out what was put off; forget it.
-    Look {
-        cart: usize,
-    },
-    Conclude,
-    Crash,
-}
-
-impl Action {
-    /// Nobody may rely on a shopper who comes back.
-    pub(super) const fn is_voluntary(self) -> bool {
-        matches!(self, Self::CheckOut { .. } | Self::Pay { .. } | Self::Cancel { .. } | Self::Look { .. })
-    }
 }
 
 /// One step that can be made.
@@ -128,12 +85,18 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(bounds: Bounds, variant: Option<UnsafeVariant>, rules: &'static [Rule]) -> Self {
-        let (shop, initial) = Shop::open(bounds.units, CaptureMode::Automatic);
+        let (shop, initial) = Shop::open(bounds.units, bounds.capture);
         Self { shop, bounds, variant, rules, initial }
     }
 
     pub(super) fn initial(&self) -> State {
-        State { values: self.initial, accounts: [Account::default(); PAYMENTS], seen_stock: [None; shop::CARTS], to_conclude: None }
+        State {
+            values: self.initial,
+            accounts: [Account::default(); PAYMENTS],
+            clocks: [Clock::default(); ORDERS],
+            seen_stock: [None; shop::CARTS],
+            to_conclude: None,
+        }
     }
 
     pub(super) fn wrong_with(&self, state: &State) -> Option<String> {
@@ -168,23 +131,28 @@ impl World {
             actions.extend([Action::Conclude, Action::Crash]);
         }
         for cart in 0..shop::CARTS {
-            let looked = self.variant == Some(UnsafeVariant::CheckThenTake) && self.to_place(state, cart).is_some_and(|new| new.is_new);
+            let looked = self.variant == Some(UnsafeVariant::CheckThenTake)
+                && self.to_place(state, cart).is_some_and(|placing| self.is_new(state, placing));
             match state.seen_stock[cart] {
-                None if looked => actions.push(Action::Look { cart }),
-                _ if self.to_place(state, cart).is_some() => actions.push(Action::CheckOut { cart }),
+                None if looked => actions.push(Action::Look(cart)),
+                _ if self.to_place(state, cart).is_some() => actions.push(Action::CheckOut(cart)),
                 _ => {}
             }
         }
         for order in 0..ORDERS {
             let Some(placed) = self.shop.order(&state.values, order) else { continue };
             if self.to_pay(state, order).is_some() {
-                actions.push(Action::Pay { order });
+                actions.push(Action::Pay(order));
             }
             if matches!(placed.stage, OrderStage::PendingPayment | OrderStage::Confirmed { .. }) {
-                actions.push(Action::Cancel { order });
+                actions.push(Action::Cancel(order));
             }
-            if placed.stage == OrderStage::PendingPayment {
-                actions.push(Action::Deadline { order });
+            let Clock { passed, is_done } = state.clocks[order];
+            if passed != Passed::Patience && time_matters(placed) {
+                actions.push(Action::Pass(order));
+            }
+            if placed.stage == OrderStage::PendingPayment && passed != Passed::Nothing && !is_done {
+                actions.push(Action::Deadline(order));
             }
         }
         for payment in 0..PAYMENTS {
@@ -193,32 +161,67 @@ impl World {
             for (place, operation) in operations.iter().enumerate() {
                 self.actions_of(state, payment, place, operation, &mut actions);
             }
+            self.merchants_actions(state, payment, &mut actions);
         }
         actions
     }
 
     fn actions_of(&self, state: &State, payment: usize, place: usize, operation: &Operation, actions: &mut Vec<Action>) {
-        let account = &state.accounts[payment];
+        let (account, at) = (&state.accounts[payment], At { payment, place });
         match account.requests[place] {
             Request::Unsent if operation.outcome.is_open() => {
-                let operations = &self.shop.payment(&state.values, payment).operations;
-                let can = operation.kind == OperationKind::Authorize || operations.iter().any(|o| o.provider_ref.is_some());
-                actions.push(if can { Action::Call { payment, place } } else { Action::CannotCall { payment, place } });
+                let ours = self.shop.payment(&state.values, payment);
+                let is_unheard_of = account.standing == Standing::NeverHeardOf;
+                match operation.kind {
+                    // What is given up is sent no more.
+                    OperationKind::Authorize if !payment::is_given_up(ours) => actions.push(Action::Call(at)),
+                    OperationKind::Authorize if is_unheard_of => actions.push(Action::AskInVain(at)),
+                    OperationKind::Authorize => {}
+                    OperationKind::Void if is_unheard_of && ours.awaits(OperationKind::Authorize) => {}
+                    OperationKind::Void if is_unheard_of => actions.push(Action::AskInVain(at)),
+                    OperationKind::Capture | OperationKind::Void | OperationKind::Refund => actions.push(Action::Call(at)),
+                }
             }
             Request::Sent => {
-                actions.push(Action::Lose { payment, place });
-                actions.extend(self.answers(operation.kind, false).map(|answer| Action::Answer { payment, place, answer }));
+                if operation.kind == OperationKind::Authorize {
+                    actions.push(Action::Lose(at));
+                }
+                actions.extend(self.answers(operation.kind, false).map(|answer| Action::Answer(at, answer)));
             }
             Request::Pending => {
-                actions.extend(self.answers(operation.kind, true).map(|answer| Action::Answer { payment, place, answer }));
+                actions.extend(self.answers(operation.kind, true).map(|answer| Action::Answer(at, answer)));
             }
             Request::Unsent | Request::Succeeded | Request::Failed => {}
         }
-        if account.requests[place] != Request::Unsent && operation.outcome == Outcome::Requested {
-            actions.push(Action::TimeOut { payment, place });
+        let waits = operation.kind == OperationKind::Authorize || self.bounds.silent;
+        if waits && account.requests[place] != Request::Unsent && operation.outcome == Outcome::Requested {
+            actions.push(Action::TimeOut(at));
+        }
+        if account.not_found & (1 << place) != 0 {
+            actions.push(Action::GiveUp(at));
+        }
+        if operation.kind == OperationKind::Capture && operation.outcome.is_open() {
+            actions.push(Action::Park(at));
         }
         if account.says(place, operation.kind).is_some() {
-            actions.push(Action::Hear { payment, place });
+            actions.push(Action::Hear(at));
+        }
+    }
+
+    fn merchants_actions(&self, state: &State, payment: usize, actions: &mut Vec<Action>) {
+        let operations = &self.shop.payment(&state.values, payment).operations;
+        let asked = |kind| operations.iter().filter(|operation| operation.kind == kind).count();
+        if operations.is_empty() || operations.len() == OPERATIONS {
+            return;
+        }
+        if self.bounds.capture == CaptureMode::Manual && asked(OperationKind::Capture) == 0 {
+            actions.push(Action::Capture(payment));
+        }
+        if self.bounds.merchant && asked(OperationKind::Void) == 0 {
+            actions.push(Action::Void(payment));
+        }
+        if self.bounds.merchant && asked(OperationKind::Refund) == 0 {
+            actions.push(Action::Refund(payment));
         }
     }
 
@@ -236,14 +239,18 @@ impl World {
         match aggregate.stage {
             CartStage::Open if aggregate.checkouts < self.bounds.checkouts[cart] => {
                 let order = cart * CHECKOUTS + usize::try_from(aggregate.checkouts).ok()?;
-                Some(Placing { order, payment: Some(order * ATTEMPTS), is_new: true })
+                Some(Placing { cart, order, payment: Some(order * ATTEMPTS) })
             }
             CartStage::Completing { .. } | CartStage::Completed { .. } => {
                 let order = cart * CHECKOUTS + usize::try_from(aggregate.checkouts).ok()?.checked_sub(1)?;
-                Some(Placing { order, payment: self.to_pay(state, order), is_new: false })
+                Some(Placing { cart, order, payment: self.to_pay(state, order) })
             }
             _ => None,
         }
+    }
+
+    fn is_new(&self, state: &State, placing: Placing) -> bool {
+        self.shop.order(&state.values, placing.order).is_none()
     }
 
     /// The next attempt to pay an order.
@@ -255,39 +262,60 @@ impl World {
     fn take(&mut self, state: &State, action: Action) -> (Step, Option<Rc<Decision>>) {
         let mut after = *state;
         let decision = match action {
-            Action::CheckOut { cart } => self.check_out(state, &mut after, cart),
-            Action::Pay { order } => self.to_pay(state, order).map(|payment| self.pay(state, order, payment)),
-            Action::Cancel { order } => Some(self.shop.decide(&state.values, Command::Cancel { order })),
-            Action::Deadline { order } => Some(self.shop.decide(&state.values, Command::Expire { order })),
-            Action::Call { payment, place } => {
+            Action::CheckOut(cart) => self.check_out(state, &mut after, cart),
+            Action::Pay(order) => self.to_pay(state, order).map(|payment| self.pay(state, payment)),
+            Action::Cancel(order) => Some(self.shop.decide(&state.values, Command::Cancel(order))),
+            Action::Pass(order) => {
+                after.clocks[order].passed = match state.clocks[order].passed {
+                    Passed::Nothing => Passed::Deadline,
+                    Passed::Deadline | Passed::Patience => Passed::Patience,
+                };
+                None
+            }
+            Action::Deadline(order) => {
+                let expired = self.shop.decide(&state.values, Command::Expire(order, state.clocks[order].passed));
+                after.clocks[order].is_done = expired.is_done;
+                Some(expired)
+            }
+            Action::Call(At { payment, place }) => {
                 after.accounts[payment].requests[place] = Request::Sent;
                 None
             }
-            Action::Lose { payment, place } => {
+            Action::Lose(At { payment, place }) => {
                 after.accounts[payment].requests[place] = Request::Unsent;
                 None
             }
-            Action::Answer { payment, place, answer } => {
+            Action::Answer(At { payment, place }, answer) => {
                 let operation = &self.shop.payment(&state.values, payment).operations[place];
                 after.accounts[payment] = state.accounts[payment].carry_out(place, operation.kind, narrow(operation.amount), answer);
                 None
             }
-            Action::CannotCall { payment, place } => {
+            Action::AskInVain(At { payment, place }) => {
+                after.accounts[payment].not_found |= 1 << place;
+                None
+            }
+            Action::GiveUp(At { payment, place }) => {
+                after.accounts[payment].not_found &= !(1 << place);
                 let said = match self.shop.payment(&state.values, payment).operations[place].kind {
-                    OperationKind::Authorize => Said::Declined,
-                    OperationKind::Capture => Said::CaptureFailed,
-                    OperationKind::Void => Said::VoidFailed,
-                    OperationKind::Refund => Said::RefundFailed,
+                    OperationKind::Authorize => Said::NeverArrived,
+                    _ => Said::NothingToVoid,
                 };
                 Some(self.record(state, &mut after, payment, place, said))
             }
-            Action::TimeOut { payment, place } => Some(self.record(state, &mut after, payment, place, Said::Unknown)),
-            Action::Hear { payment, place } => {
+            Action::Park(At { payment, place }) => {
+                let operation_id = self.shop.payment(&state.values, payment).operations[place].operation_id;
+                Some(self.shop.decide(&state.values, Command::Park(payment, operation_id)))
+            }
+            Action::Capture(payment) => Some(self.shop.decide(&state.values, Command::Capture(self.next(state, payment)))),
+            Action::Void(payment) => Some(self.shop.decide(&state.values, Command::Void(self.next(state, payment)))),
+            Action::Refund(payment) => Some(self.shop.decide(&state.values, Command::Refund(self.next(state, payment)))),
+            Action::TimeOut(At { payment, place }) => Some(self.record(state, &mut after, payment, place, Said::Unknown)),
+            Action::Hear(At { payment, place }) => {
                 let kind = self.shop.payment(&state.values, payment).operations[place].kind;
                 let said = state.accounts[payment].says(place, kind);
                 said.map(|said| self.record(state, &mut after, payment, place, said))
             }
-            Action::Look { cart } => {
+            Action::Look(cart) => {
                 after.seen_stock[cart] = Some(state.values[shop::STOCK]);
                 None
             }
@@ -306,26 +334,72 @@ impl World {
         };
         if let Some(decision) = &decision {
             after.values = decision.onto(&state.values);
+            self.forget(&mut after);
         }
         let looked_for = self.rules.contains(&Rule::Answers);
         let fault = decision.as_ref().filter(|_| looked_for).and_then(|decision| fault(action, decision));
         (Step { action, after, fault }, decision)
     }
 
+    /// The operation that a payment would have next.
+    fn next(&self, state: &State, payment: usize) -> At {
+        At { payment, place: self.shop.payment(&state.values, payment).operations.len() }
+    }
+
+    /// What can make no difference any more makes no other state.
+    fn forget(&mut self, state: &mut State) {
+        for order in 0..ORDERS {
+            if !self.shop.order(&state.values, order).is_some_and(time_matters) {
+                state.clocks[order] = Clock::default();
+            }
+        }
+        for payment in 0..PAYMENTS {
+            let operations = &self.shop.payment(&state.values, payment).operations;
+            for (place, _) in operations.iter().enumerate().filter(|(_, operation)| !operation.outcome.is_open()) {
+                state.accounts[payment].not_found &= !(1 << place);
+            }
+            if self.variant != Some(UnsafeVariant::OutcomeThenConsequence) && self.is_over(state, payment) {
+                self.shop.blank(&mut state.values, payment);
+                state.accounts[payment] = Account::default();
+            }
+        }
+    }
+
+    /// An attempt of which nothing is left, to be said or to be done, with no money in it: it is as if it had not been. Most states
+    /// would otherwise differ only in how something came to nothing.
+    fn is_over(&mut self, state: &State, payment: usize) -> bool {
+        let (ours, theirs) = (self.shop.payment(&state.values, payment), &state.accounts[payment]);
+        let Some(placed) = self.shop.order(&state.values, shop::order_of(payment)) else { return false };
+        let ended = matches!(placed.stage, OrderStage::Cancelled { .. } | OrderStage::Expired { .. });
+        let is_live = placed.live_payment.as_ref().is_some_and(|live| live.payment_id == goods::payment_id(payment));
+        let is_open = ours.open_operations().next().is_some();
+        let is_under_way = theirs.requests.iter().any(|request| matches!(request, Request::Sent | Request::Pending));
+        let is_empty = theirs.kept() == 0 && theirs.capturable() == 0 && (ended || theirs.captured == 0);
+        if ours.created.is_none() || is_live || is_open || is_under_way || !is_empty {
+            return false;
+        }
+        let kinds: Vec<OperationKind> = ours.operations.iter().map(|operation| operation.kind).collect();
+        kinds.into_iter().enumerate().all(|(place, kind)| {
+            let Some(said) = state.accounts[payment].says(place, kind) else { return true };
+            let told = self.told(state, payment, place, said);
+            self.shop.decide(&state.values, Command::Record(told)).events.is_empty()
+        })
+    }
+
     fn check_out(&mut self, state: &State, after: &mut State, cart: usize) -> Option<Rc<Decision>> {
-        let Placing { order, payment, is_new } = self.to_place(state, cart)?;
-        let command = Command::Place { cart, order, payment };
-        let Some(seen) = after.seen_stock[cart].take().filter(|_| is_new) else {
+        let placing = self.to_place(state, cart)?;
+        let command = Command::Place(placing);
+        let Some(seen) = after.seen_stock[cart].take().filter(|_| self.is_new(state, placing)) else {
             return Some(self.shop.decide(&state.values, command));
         };
         let misread = Misread { reads: vec![(shop::STOCK, seen)], events_not_landed: 0 };
         Some(Rc::new(self.shop.decide_misreading(&state.values, command, &misread)))
     }
 
-    fn pay(&mut self, state: &State, order: usize, payment: usize) -> Rc<Decision> {
+    fn pay(&mut self, state: &State, payment: usize) -> Rc<Decision> {
         let command = match self.variant {
-            Some(UnsafeVariant::TwoLiveAttempts) => Command::Unsafe(unsafe_variant::Command::PayBeside { order, payment }),
-            _ => Command::Pay { order, payment },
+            Some(UnsafeVariant::TwoLiveAttempts) => Command::Unsafe(unsafe_variant::Command::PayBeside(payment)),
+            _ => Command::Pay(payment),
         };
         self.shop.decide(&state.values, command)
     }
@@ -334,7 +408,8 @@ impl World {
         let operation = &self.shop.payment(&state.values, payment).operations[place];
         // How much was let go of is for the provider to say.
         let amount = if said == Said::Voided { state.accounts[payment].voided } else { narrow(operation.amount) };
-        Told { payment, operation_id: operation.operation_id, refund_id: operation.refund_id, said, amount }
+        let passed = state.clocks[shop::order_of(payment)].passed;
+        Told { payment, operation_id: operation.operation_id, refund_id: operation.refund_id, said, amount, passed }
     }
 
     fn record(&mut self, state: &State, after: &mut State, payment: usize, place: usize, said: Said) -> Rc<Decision> {
@@ -360,46 +435,21 @@ impl World {
     }
 }
 
+/// Deadlines are of orders that are not paid, and late money of those that have expired.
+const fn time_matters(order: &PlacedOrder) -> bool {
+    matches!(order.stage, OrderStage::PendingPayment | OrderStage::Expired { .. })
+}
+
 fn narrow(amount: Money) -> Amount {
     Amount::try_from(amount.amount()).expect("small amounts")
 }
 
-struct Placing {
-    order: usize,
-    payment: Option<usize>,
-    is_new: bool,
-}
-
 /// A decision never fails, and what the provider says is never refused.
 fn fault(action: Action, decision: &Decision) -> Option<String> {
-    let heard = matches!(action, Action::Hear { .. } | Action::TimeOut { .. } | Action::CannotCall { .. } | Action::Deadline { .. });
+    let heard = matches!(action, Action::Hear(_) | Action::TimeOut(_) | Action::GiveUp(_) | Action::Deadline(_));
     match (&decision.failed, &decision.refused) {
         (Some(failed), _) => Some(format!("a decision fails: {failed}")),
         (_, Some(refused)) if heard => Some(format!("a fact is refused: {refused}")),
         _ => None,
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (order, payment) = (|order: usize| goods::order_name(order), |payment: usize| goods::payment_name(payment));
-        let operation = |place: usize| if place == 0 { "authorisation".to_owned() } else { format!("operation {}", place + 1) };
-        match *self {
-            Self::CheckOut { cart } => write!(f, "cart {} is checked out", goods::cart_name(cart)),
-            Self::Pay { order: number } => write!(f, "the shopper pays order {} again", order(number)),
-            Self::Cancel { order: number } => write!(f, "the shopper cancels order {}", order(number)),
-            Self::Deadline { order: number } => write!(f, "the deadline of order {} passes", order(number)),
-            Self::Call { payment: number, place } => write!(f, "{} of {} is sent", operation(place), payment(number)),
-            Self::CannotCall { payment: number, place } => write!(f, "{} of {} can't be sent", operation(place), payment(number)),
-            Self::Lose { payment: number, place } => write!(f, "{} of {} is lost on its way", operation(place), payment(number)),
-            Self::Answer { payment: number, place, answer } => {
-                write!(f, "the provider decides on {} of {}: {answer:?}", operation(place), payment(number))
-            }
-            Self::TimeOut { payment: number, place } => write!(f, "{} of {} is waited for no longer", operation(place), payment(number)),
-            Self::Hear { payment: number, place } => write!(f, "the outcome of {} of {} is heard", operation(place), payment(number)),
-            Self::Look { cart } => write!(f, "the checkout of cart {} looks at the stock", goods::cart_name(cart)),
-            Self::Conclude => write!(f, "what follows is appended"),
-            Self::Crash => write!(f, "the process dies"),
-        }
     }
 }
