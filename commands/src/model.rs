@@ -63,8 +63,32 @@ fn two_shoppers_for_the_last_unit_are_served_once_and_charged_once() {
 }
 
 #[test]
-fn a_shopper_who_tries_again_is_charged_once() {
-    assert_safe("one shopper", ONE);
+fn a_shopper_who_pays_again_is_charged_once() {
+    assert_safe("one order, two attempts", Bounds { checkouts: [1, 0], ..ONE });
+}
+
+#[test]
+fn a_shopper_who_checks_out_again_is_charged_once() {
+    assert_safe("two orders of one cart", Bounds { attempts: [1, 0], ..ONE });
+}
+
+#[test]
+fn a_provider_that_dawdles_and_refuses_leaves_nothing_unsettled() {
+    let slow = Bounds { slow: true, silent: true, ..ONE };
+    assert_safe("slow, two attempts", Bounds { checkouts: [1, 0], ..slow });
+    assert_safe("slow, two orders", Bounds { attempts: [1, 0], ..slow });
+    let refuses = Bounds { refuses: true, ..ONE };
+    assert_safe("refusing, two attempts", Bounds { checkouts: [1, 0], ..refuses });
+    assert_safe("refusing, two orders", Bounds { attempts: [1, 0], ..refuses });
+    assert_safe("slow and refusing", Bounds { slow: true, silent: true, checkouts: [1, 0], attempts: [1, 0], ..refuses });
+}
+
+#[test]
+fn a_merchant_who_captures_voids_and_refunds_by_hand_charges_nobody_twice() {
+    let by_hand = Bounds { capture: CaptureMode::Manual, merchant: true, ..ONE };
+    assert_safe("by hand, two attempts", Bounds { checkouts: [1, 0], ..by_hand });
+    assert_safe("by hand, two orders", Bounds { attempts: [1, 0], ..by_hand });
+    assert_safe("by hand, refusing", Bounds { refuses: true, checkouts: [1, 0], attempts: [1, 0], ..by_hand });
 }
 
 #[test]

@@ -171,16 +171,14 @@ impl World {
         match account.requests[place] {
             Request::Unsent if operation.outcome.is_open() => {
                 let ours = self.shop.payment(&state.values, payment);
-                let is_unheard_of = account.standing == Standing::NeverHeardOf;
-                match operation.kind {
+                let may = match operation.kind {
                     // What is given up is sent no more.
-                    OperationKind::Authorize if !payment::is_given_up(ours) => actions.push(Action::Call(at)),
-                    OperationKind::Authorize if is_unheard_of => actions.push(Action::AskInVain(at)),
-                    OperationKind::Authorize => {}
-                    OperationKind::Void if is_unheard_of && ours.awaits(OperationKind::Authorize) => {}
-                    OperationKind::Void if is_unheard_of => actions.push(Action::AskInVain(at)),
-                    OperationKind::Capture | OperationKind::Void | OperationKind::Refund => actions.push(Action::Call(at)),
-                }
+                    OperationKind::Authorize => !payment::is_given_up(ours),
+                    // There must be something to let go of.
+                    OperationKind::Void => account.standing != Standing::NeverHeardOf,
+                    OperationKind::Capture | OperationKind::Refund => true,
+                };
+                actions.extend(may.then_some(Action::Call(at)));
             }
             Request::Sent => {
                 if operation.kind == OperationKind::Authorize {
@@ -199,6 +197,14 @@ impl World {
         }
         if account.not_found & (1 << place) != 0 {
             actions.push(Action::GiveUp(at));
+        } else if account.standing == Standing::NeverHeardOf && operation.outcome.is_open() {
+            let ours = self.shop.payment(&state.values, payment);
+            let asks = match operation.kind {
+                OperationKind::Authorize => payment::is_given_up(ours),
+                OperationKind::Void => !ours.awaits(OperationKind::Authorize),
+                OperationKind::Capture | OperationKind::Refund => false,
+            };
+            actions.extend(asks.then_some(Action::AskInVain(at)));
         }
         if operation.kind == OperationKind::Capture && operation.outcome.is_open() {
             actions.push(Action::Park(at));
