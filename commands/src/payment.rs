@@ -38,6 +38,9 @@ pub const PAYMENT_UNKNOWN: &str = "payment_unknown";
 /// Why a confirmed order is on hold whose money was let go of.
 pub const PAYMENT_VOIDED: &str = "payment_voided";
 
+/// Why a void came to nothing: the provider had never heard of the payment when it was asked.
+pub(crate) const NOTHING_TO_VOID: &str = "nothing_to_void";
+
 /// How long an expired order may still be revived by money that comes late.
 #[derive(Debug, Clone, Copy)]
 pub struct Late {
@@ -76,7 +79,7 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported, late: Late) -> Res
         ProviderFact::AuthorizationFailed { .. } => outcome.unpaid("failed")?,
         ProviderFact::Voided { .. } | ProviderFact::AuthorizationExpired { .. } => outcome.unpaid("voided")?,
         ProviderFact::CaptureFailed { .. } => outcome.capture_failed()?,
-        ProviderFact::VoidFailed { .. } => outcome.void_failed()?,
+        ProviderFact::VoidFailed { code } => outcome.void_failed(code)?,
         _ => Vec::new(),
     };
     if !matches!(reported.fact, ProviderFact::Unknown { .. }) {
@@ -219,10 +222,13 @@ impl Consequence<'_, '_, '_> {
     }
 
     /// The money could not be let go of. Where the order still waits it is used after all; where nothing is authorised yet, a
-    /// person has to look.
-    fn void_failed(&mut self) -> Result<Vec<PaymentEvent>, Stop> {
+    /// person has to look. A provider that had never heard of the payment may have authorised it since: that void was never sent,
+    /// and another one is.
+    fn void_failed(&mut self, code: &str) -> Result<Vec<PaymentEvent>, Stop> {
         if self.order.stage != OrderStage::PendingPayment || !self.is_live() {
-            return Ok(Vec::new());
+            let has_come_since = code == NOTHING_TO_VOID && self.payment.authorized() > 0;
+            let reason = format!("the order is {}", self.order.stage.as_str());
+            return Ok(if has_come_since { let_go(&self.payment, self.payment_id, &reason) } else { Vec::new() });
         }
         if self.payment.authorized() > 0 {
             self.confirm()?;

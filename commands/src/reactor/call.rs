@@ -8,13 +8,11 @@ use infra::fail_point;
 use super::outcome::record_outcome;
 use super::{Effect, RETRY_MAX_MS, RETRY_MIN_MS, Reactor, secret};
 use crate::answer::{CommandError, Failure, Origin};
-use crate::payment::{self, Completes, Reported, is_given_up};
+use crate::payment::{self, Completes, NOTHING_TO_VOID, Reported, is_given_up};
 use crate::provider::{AuthorizeRequest, CaptureRequest, PaymentProvider, ProviderAnswer, ProviderError, RefundRequest, VoidRequest};
 
 /// Why an authorisation that was given up came to nothing: the provider has never heard of it.
 const NEVER_ARRIVED: &str = "never_arrived";
-/// Why a void came to nothing: there is nothing.
-const NOTHING_TO_VOID: &str = "nothing_to_void";
 
 /// How far a call has come.
 enum Progress {
