@@ -169,7 +169,7 @@ pub(super) fn reported(told: &Told) -> Reported {
 fn concluded(told: &Told) -> Reported {
     let fact = match told.said {
         Said::NeverArrived => domain::payment::ProviderFact::AuthorizationFailed { code: text("never_arrived"), category: text("lost") },
-        Said::NothingToVoid => domain::payment::ProviderFact::VoidFailed { code: text("nothing_to_void") },
+        Said::NothingToVoid => domain::payment::ProviderFact::VoidFailed { code: text(payment::NOTHING_TO_VOID) },
         // Which operation it was is for people; the evidence names it.
         _ => domain::payment::ProviderFact::Unknown { operation: OperationKind::Authorize },
     };

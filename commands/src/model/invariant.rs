@@ -5,10 +5,9 @@ use domain::order::{OrderStage, PlacedOrder};
 use domain::payment::{CaptureMode, Operation, OperationKind, Outcome, Payment};
 
 use super::goods::{self, TOTAL, cart_name, order_name, payment_name};
-use super::provider::Amount;
 use super::shop::{ATTEMPTS, CARTS, CHECKOUTS, ORDERS, PAYMENTS, Shop, order_of};
 use super::world::State;
-use crate::payment::is_given_up;
+use crate::payment::{NOTHING_TO_VOID, is_given_up};
 
 /// One promise of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,17 +75,22 @@ pub(super) fn wrong_at_the_end(shop: &Shop, state: &State) -> Option<String> {
 fn unsettled(shop: &Shop, state: &State, order: usize) -> Option<String> {
     let placed = shop.order(&state.values, order)?;
     let name = order_name(order);
-    let payments = || payments(order).map(|payment| (shop.payment(&state.values, payment), &state.accounts[payment]));
-    let kept: Amount = payments().filter(|(ours, _)| !failed(ours, OperationKind::Refund)).map(|(_, theirs)| theirs.kept()).sum();
-    let capturable: Amount = payments().filter(|(ours, _)| !failed(ours, OperationKind::Void)).map(|(_, theirs)| theirs.capturable()).sum();
     let ended = matches!(placed.stage, OrderStage::Cancelled { .. } | OrderStage::Expired { .. });
+    let (mut kept, mut capturable) = (0, 0);
+    let mut refunded = false;
+    for payment in payments(order) {
+        let (ours, theirs) = (shop.payment(&state.values, payment), &state.accounts[payment]);
+        refunded |= ours.refunded() > 0;
+        kept += if ended && failed(ours, OperationKind::Refund) { 0 } else { theirs.kept() };
+        // One that could not be voided lapses by itself, unless it is of use after all.
+        capturable += if failed(ours, OperationKind::Void) && !is_live(placed, payment) { 0 } else { theirs.capturable() };
+    }
     if !ended && placed.on_hold.is_some() {
         return None;
     }
     match placed.stage {
         OrderStage::PendingPayment => Some(format!("order {name} waits for ever")),
         OrderStage::Confirmed { .. } | OrderStage::Completed { .. } => {
-            let refunded = payments().any(|(ours, _)| ours.refunded() > 0);
             let waiting = if placed.live_payment.is_some() { capturable } else { 0 };
             let is_paid = kept == TOTAL || kept + waiting == TOTAL || refunded;
             (!is_paid || capturable > waiting)
@@ -156,8 +160,10 @@ fn charge(shop: &Shop, state: &State, order: usize) -> Option<String> {
         .then(|| format!("order {} is {} and money of {kept} attempts is kept for it", order_name(order), placed.stage.as_str()))
 }
 
+/// Whether the provider has refused it; then a person sees it. What was never sent was not refused.
 fn failed(payment: &Payment, kind: OperationKind) -> bool {
-    of_kind(payment, kind).any(|operation| matches!(operation.outcome, Outcome::Failed { .. }))
+    let refused = |operation: &Operation| matches!(&operation.outcome, Outcome::Failed { code } if code != NOTHING_TO_VOID);
+    of_kind(payment, kind).any(refused)
 }
 
 fn fate(shop: &Shop, state: &State, payment: usize) -> Option<String> {
