@@ -77,7 +77,6 @@ pub const CODES: &[(&str, u16, &str, &str)] = &[
         "No more attempts are made for this order. Cancel it and check the cart out again.",
     ),
     ("payment_capture_in_progress", 409, "The money is being taken", "Wait for the capture's outcome, then refund it."),
-    ("payment_declined", 402, "The payment was declined", "Pay with another method: POST to the order's `payments`."),
     ("payment_in_progress", 409, "A payment is in progress", "Wait for its outcome; see the order's `payments`."),
     ("payment_not_capturable", 409, "So much can't be taken", "`capturable` says how much can, in minor units."),
     ("payment_not_refundable", 409, "So much can't be given back", "`refundable` says how much can, in minor units."),
