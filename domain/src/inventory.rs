@@ -19,6 +19,7 @@ pub use event::{
 };
 pub use level::{Level, Levels};
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
@@ -98,6 +99,8 @@ pub enum StockCommand {
         forced: bool,
     },
     Return(StockReturned),
+    /// Dispatched and received at once: nothing is on its way in between, and the variant's sum stays what it is.
+    Transfer(StockTransferDispatched),
     DispatchTransfer(StockTransferDispatched),
     ReceiveTransfer(StockTransferReceived),
 }
@@ -195,6 +198,12 @@ pub struct Transfer {
     pub quantity: u32,
 }
 
+impl Transfer {
+    fn of(dispatched: &StockTransferDispatched) -> Self {
+        Self { from: dispatched.from, to: dispatched.to, quantity: dispatched.quantity }
+    }
+}
+
 /// The stock of one variant as it is. Sets of holds are indexed, since a hot product has thousands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockItem {
@@ -255,8 +264,7 @@ impl StockItem {
                 self.drop_allocated(shipped.allocation_id, &shipped.parts);
             }
             StockEvent::StockTransferDispatched(dispatched) => {
-                let transfer = Transfer { from: dispatched.from, to: dispatched.to, quantity: dispatched.quantity };
-                self.transfers.insert(dispatched.transfer_id, transfer);
+                self.transfers.insert(dispatched.transfer_id, Transfer::of(dispatched));
             }
             StockEvent::StockTransferReceived(received) => {
                 self.transfers.remove(&received.transfer_id);
@@ -310,6 +318,7 @@ impl StockItem {
                 self.ship(allocation_id, fulfilment_id, quantity, forced)
             }
             StockCommand::Return(returned) => self.take_back(returned),
+            StockCommand::Transfer(transfer) => self.transfer(transfer),
             StockCommand::DispatchTransfer(transfer) => self.dispatch(transfer),
             StockCommand::ReceiveTransfer(received) => self.receive_transfer(received),
         }
@@ -317,8 +326,12 @@ impl StockItem {
 
     fn levels_after(&self, events: &[StockEvent]) -> Levels {
         let mut levels = self.levels.clone();
+        let mut transfers = Cow::Borrowed(&self.transfers);
         for event in events {
-            levels.apply(event, &self.transfers);
+            levels.apply(event, &transfers);
+            if let StockEvent::StockTransferDispatched(dispatched) = event {
+                transfers.to_mut().insert(dispatched.transfer_id, Transfer::of(dispatched));
+            }
         }
         levels
     }

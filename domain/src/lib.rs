@@ -31,6 +31,9 @@ pub mod cart;
 /// Quotes: discounts, tax and shipping, summed line by line.
 pub mod pricing;
 
+/// The store's settings: locations, tax rates, shipping methods.
+pub mod setting;
+
 /// Orders, from placing to completion.
 pub mod order;
 

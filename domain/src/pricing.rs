@@ -66,12 +66,49 @@ pub struct ShippingMethod {
     pub title: String,
     /// Empty: everywhere.
     pub countries: Vec<String>,
-    /// One per currency; none in a currency: not offered in it.
+    /// One per currency; none in a currency: not offered in it. Empty where `rates` say what it costs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Money>,
     pub tax_category: String,
     /// From which value of goods on it costs nothing, one per currency.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub free_from: Vec<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<ShippingRates>,
+}
+
+/// Prices that rise with what is shipped: the highest tier that the goods reach holds. Below the lowest one it is not offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum ShippingRates {
+    /// By the value of the goods, as prices are shown, before discounts.
+    Amount { tiers: Vec<AmountTier> },
+    /// By the weight of what needs shipping; what has no known weight weighs nothing. Above `grams_max` it is not offered.
+    Weight {
+        tiers: Vec<WeightTier>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grams_max: Option<u64>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AmountTier {
+    pub from: Money,
+    pub price: Money,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightTier {
+    pub from_grams: u64,
+    /// One per currency.
+    pub prices: Vec<Money>,
+}
+
+/// What of the goods in a cart decides what their delivery costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Goods {
+    pub value: Money,
+    pub grams: u64,
 }
 
 /// A way of delivery as it is offered for one cart.
@@ -335,22 +372,41 @@ pub fn price(request: &QuoteRequest) -> Result<Quote, PricingError> {
     })
 }
 
-/// The ways of delivery that a shop offers to this destination for goods of this value.
+/// The ways of delivery that a shop offers to this destination for these goods.
 #[must_use]
-pub fn shipping_options(methods: &[ShippingMethod], ship_to: &ShipTo, goods_value: Money) -> Vec<ShippingOption> {
-    let in_currency = |amounts: &[Money]| amounts.iter().copied().find(|amount| amount.currency() == goods_value.currency());
+pub fn shipping_options(methods: &[ShippingMethod], ship_to: &ShipTo, goods: Goods) -> Vec<ShippingOption> {
     let reaches = |method: &ShippingMethod| method.countries.is_empty() || method.countries.contains(&ship_to.country);
     let offered = methods.iter().filter(|method| reaches(method)).filter_map(|method| {
-        let price = in_currency(&method.prices)?;
-        let free = in_currency(&method.free_from).is_some_and(|from| goods_value.amount() >= from.amount());
         Some(ShippingOption {
             method_id: method.method_id,
             title: method.title.clone(),
-            price: if free { Money::zero(price.currency()) } else { price },
+            price: method.price_for(goods)?,
             tax_category: method.tax_category.clone(),
         })
     });
     offered.collect()
+}
+
+impl ShippingMethod {
+    /// What it costs to ship these goods; `None` where it is not offered for them.
+    fn price_for(&self, goods: Goods) -> Option<Money> {
+        let currency = goods.value.currency();
+        let in_currency = |amounts: &[Money]| amounts.iter().copied().find(|amount| amount.currency() == currency);
+        let price = match &self.rates {
+            None => in_currency(&self.prices),
+            Some(ShippingRates::Amount { tiers }) => {
+                let reached = tiers.iter().filter(|tier| tier.from.currency() == currency && tier.from.amount() <= goods.value.amount());
+                reached.max_by_key(|tier| tier.from.amount()).map(|tier| tier.price)
+            }
+            Some(ShippingRates::Weight { grams_max: Some(max), .. }) if goods.grams > *max => None,
+            Some(ShippingRates::Weight { tiers, .. }) => {
+                let reached = tiers.iter().filter(|tier| tier.from_grams <= goods.grams);
+                reached.max_by_key(|tier| tier.from_grams).and_then(|tier| in_currency(&tier.prices))
+            }
+        }?;
+        let is_free = in_currency(&self.free_from).is_some_and(|from| goods.value.amount() >= from.amount());
+        Some(if is_free { Money::zero(currency) } else { price })
+    }
 }
 
 /// A line on its way: what it costs before and after the discounts so far.

@@ -14,6 +14,7 @@ use domain::event::{DecodeError, Event};
 use domain::inventory::StockEvent;
 use domain::order::OrderEvent;
 use domain::payment::PaymentEvent;
+use domain::setting::SettingEvent;
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -64,6 +65,7 @@ fn every_event_that_was_ever_written_can_be_read() {
             check::<CartEvent>,
             check::<OrderEvent>,
             check::<PaymentEvent>,
+            check::<SettingEvent>,
             check::<SubjectEvent>,
             check::<ClaimEvent>,
         ];
@@ -81,6 +83,7 @@ fn every_event_has_a_golden_file() {
         CartEvent::TYPES,
         OrderEvent::TYPES,
         PaymentEvent::TYPES,
+        SettingEvent::TYPES,
         SubjectEvent::TYPES,
         ClaimEvent::TYPES,
     ];

@@ -411,6 +411,65 @@ fn a_transfer_arrives_only_where_it_fits() {
 }
 
 #[test]
+fn a_transfer_at_once_is_both_ends_and_crosses_no_line() {
+    let transfer = StockTransferDispatched { transfer_id: id(1), from: id(SHELF), to: id(CELLAR), quantity: 6 };
+    let arrived = StockTransferReceived { transfer_id: id(1), received: 6, lost: 0 };
+    stock(vec![received(SHELF, 6)])
+        .when(StockCommand::Transfer(transfer.clone()))
+        .then_expect_events(vec![StockEvent::StockTransferDispatched(transfer.clone()), StockEvent::StockTransferReceived(arrived)]);
+    stock(vec![received(SHELF, 6), reserved(1, vec![part(SHELF, 1)], None)])
+        .when(StockCommand::Transfer(transfer.clone()))
+        .then_expect_error(StockRejection::InsufficientStock { available: 5 });
+    let back = StockTransferDispatched { to: id(SHELF), ..transfer };
+    stock(vec![received(SHELF, 6)]).when(StockCommand::Transfer(back)).then_expect_error(StockRejection::TransferToItself);
+}
+
+#[test]
+fn goods_on_their_way_are_not_sold_and_what_is_lost_of_them_never_comes() {
+    let sent = StockTransferDispatched { transfer_id: id(1), from: id(SHELF), to: id(CELLAR), quantity: 6 };
+    let dispatched = StockEvent::StockTransferDispatched(sent.clone());
+    stock(vec![received(SHELF, 6)]).when(StockCommand::DispatchTransfer(sent)).then_expect_events(vec![dispatched.clone(), low(0), out()]);
+    let arrived = StockTransferReceived { transfer_id: id(1), received: 4, lost: 2 };
+    let item = fold(vec![received(SHELF, 6), dispatched, low(0), out()]);
+    assert_eq!(item.decide(StockCommand::Reserve(reserve(1, 1))), Err(StockRejection::InsufficientStock { available: 0 }));
+    let back = StockEvent::BackInStock(BackInStock { available: 4 });
+    assert_eq!(item.decide(StockCommand::ReceiveTransfer(arrived.clone())).unwrap(), [StockEvent::StockTransferReceived(arrived), back]);
+}
+
+#[test]
+fn what_is_counted_away_from_a_promise_is_a_shortfall_and_the_promise_stands() {
+    let mut item = fold(vec![received(SHELF, 3), reserved(1, vec![part(SHELF, 3)], None), low(0), out()]);
+    let count = |counted| StockCommand::Count { location_id: id(SHELF), counted, reason: "stocktaking".to_owned() };
+    let short = |quantity| StockEvent::StockShortfall(StockShortfall { quantity, location_id: Some(id(SHELF)) });
+    let events = item.decide(count(1)).unwrap();
+    assert_eq!(events[1..], [short(2)]);
+    for event in &events {
+        item.apply(event);
+    }
+    // Said once: a count that finds the same again, or more, adds nothing to it.
+    assert_eq!(item.decide(count(1)).unwrap().len(), 1);
+    assert_eq!(item.decide(count(2)).unwrap().len(), 1);
+    let allocate = StockCommand::Allocate { allocation_id: id(1), hold_id: id(1), order_id: id(1), line_id: id(1) };
+    assert_eq!(item.decide(allocate).unwrap(), [allocated(1, vec![part(SHELF, 3)])]);
+}
+
+#[test]
+fn a_preorder_is_promised_without_any_stock_and_what_comes_in_later_is_owed_first() {
+    let mut item = StockItem::default();
+    item.apply(&opened(StockPolicy::Preorder { limit: Some(3) }));
+    let mut run = |item: &mut StockItem, command| -> Result<usize, StockRejection> {
+        let events = item.decide(command)?;
+        events.iter().for_each(|event| item.apply(event));
+        Ok(events.len())
+    };
+    assert_eq!(run(&mut item, StockCommand::Reserve(reserve(1, 2))), Ok(1));
+    assert_eq!(run(&mut item, StockCommand::Reserve(reserve(2, 2))), Err(StockRejection::InsufficientStock { available: 1 }));
+    run(&mut item, receive(CELLAR, 2)).unwrap();
+    assert_eq!((item.available(), item.levels.at(id(SHELF)).backordered), (0, 2));
+    assert_eq!(run(&mut item, StockCommand::Reserve(reserve(3, 4))), Err(StockRejection::InsufficientStock { available: 3 }));
+}
+
+#[test]
 fn an_adjustment_needs_a_reason_and_leaves_no_negative_shelf() {
     let adjust = |delta, reason: &str| StockCommand::Adjust { location_id: id(SHELF), delta, reason: reason.to_owned(), note: None };
     stock(vec![received(SHELF, 3)]).when(adjust(1, " ")).then_expect_error(StockRejection::ReasonMissing);

@@ -6,7 +6,8 @@ use domain::cart::ShipTo;
 use domain::id::{DiscountId, LineId, MethodId, TaxId};
 use domain::money::{Currency, Money, Rounding};
 use domain::pricing::{
-    Discount, DiscountTarget, LineRequest, PricingError, QuoteRequest, ShippingMethod, ShippingOption, TaxRate, price, shipping_options,
+    AmountTier, Discount, DiscountTarget, Goods, LineRequest, PricingError, QuoteRequest, ShippingMethod, ShippingOption, ShippingRates,
+    TaxRate, WeightTier, price, shipping_options,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -229,15 +230,49 @@ fn shipping_is_offered_where_it_goes_and_in_the_currency() {
         prices: vec![eur(490)],
         tax_category: "standard".to_owned(),
         free_from: vec![eur(5000)],
+        rates: None,
     };
     let methods = [method(1, &["DE"]), method(2, &["FR"]), method(3, &[])];
     let germany = ShipTo { country: "DE".to_owned(), region: None };
     let offered = |value| -> Vec<_> {
-        let options = shipping_options(&methods, &germany, value);
+        let options = shipping_options(&methods, &germany, Goods { value, grams: 0 });
         options.into_iter().map(|option| (option.method_id, option.price.amount())).collect()
     };
     let (first, third) = (MethodId::new(uuid(1)), MethodId::new(uuid(3)));
     assert_eq!(offered(eur(4999)), [(first, 490), (third, 490)]);
     assert_eq!(offered(eur(5000)), [(first, 0), (third, 0)]);
     assert_eq!(offered(Money::new(5000, "USD".parse().unwrap()).unwrap()), []);
+}
+
+#[test]
+fn shipping_by_amount_and_by_weight_costs_what_the_highest_tier_reached_says() {
+    let method = |rates| ShippingMethod {
+        method_id: MethodId::new(uuid(1)),
+        title: "Parcel".to_owned(),
+        countries: vec![],
+        prices: vec![],
+        tax_category: "standard".to_owned(),
+        free_from: vec![eur(20_000)],
+        rates: Some(rates),
+    };
+    let offered = |method: &ShippingMethod, value, grams| {
+        let anywhere = ShipTo { country: "DE".to_owned(), region: None };
+        shipping_options(std::slice::from_ref(method), &anywhere, Goods { value, grams }).pop().map(|option| option.price.amount())
+    };
+    let tier = |from, price| AmountTier { from: eur(from), price: eur(price) };
+    let by_amount = method(ShippingRates::Amount { tiers: vec![tier(5_000, 290), tier(1_000, 490)] });
+    assert_eq!(
+        [999, 1_000, 4_999, 5_000, 19_999].map(|value| offered(&by_amount, eur(value), 0)),
+        [None, Some(490), Some(490), Some(290), Some(290)]
+    );
+    assert_eq!(offered(&by_amount, eur(20_000), 0), Some(0));
+    assert_eq!(offered(&by_amount, Money::new(5_000, "USD".parse().unwrap()).unwrap(), 0), None);
+
+    let tier = |from_grams, price| WeightTier { from_grams, prices: vec![eur(price)] };
+    let by_weight = method(ShippingRates::Weight { tiers: vec![tier(0, 490), tier(2_001, 790)], grams_max: Some(31_500) });
+    assert_eq!(
+        [0, 2_000, 2_001, 31_500, 31_501].map(|grams| offered(&by_weight, eur(100), grams)),
+        [Some(490), Some(490), Some(790), Some(790), None]
+    );
+    assert_eq!(offered(&by_weight, Money::new(100, "USD".parse().unwrap()).unwrap(), 0), None);
 }

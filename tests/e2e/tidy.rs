@@ -106,6 +106,7 @@ fn tidy_every_event_has_its_golden_file() {
         domain::cart::CartEvent::TYPES,
         domain::order::OrderEvent::TYPES,
         domain::payment::PaymentEvent::TYPES,
+        domain::setting::SettingEvent::TYPES,
         domain::customer::SubjectEvent::TYPES,
         domain::claim::ClaimEvent::TYPES,
     ];

@@ -53,6 +53,14 @@ impl StockItem {
         }
     }
 
+    pub(super) fn transfer(&self, transfer: StockTransferDispatched) -> Result<Vec<StockEvent>, StockRejection> {
+        let mut events = self.dispatch(transfer.clone())?;
+        self.check_adding(transfer.to, transfer.quantity)?;
+        let received = StockTransferReceived { transfer_id: transfer.transfer_id, received: transfer.quantity, lost: 0 };
+        events.push(StockEvent::StockTransferReceived(received));
+        Ok(events)
+    }
+
     /// Only what nobody was promised can leave a location.
     pub(super) fn dispatch(&self, transfer: StockTransferDispatched) -> Result<Vec<StockEvent>, StockRejection> {
         check_quantity(transfer.quantity)?;

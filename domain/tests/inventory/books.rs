@@ -78,6 +78,10 @@ fn any_command() -> impl Strategy<Value = StockCommand> {
             let transfer_id = id(transfer);
             StockCommand::DispatchTransfer(StockTransferDispatched { transfer_id, from, to, quantity })
         }),
+        (n(), location(), location(), few()).prop_map(|(transfer, from, to, quantity)| {
+            let transfer_id = id(transfer);
+            StockCommand::Transfer(StockTransferDispatched { transfer_id, from, to, quantity })
+        }),
         (n(), few(), 0..3_u32).prop_map(|(transfer, received, lost)| {
             let transfer_id: TransferId = id(transfer);
             StockCommand::ReceiveTransfer(StockTransferReceived { transfer_id, received, lost })

@@ -26,6 +26,7 @@ use domain::event::Root;
 use domain::inventory::StockItem;
 use domain::order::Order;
 use domain::payment::Payment;
+use domain::setting::Settings;
 use futures::StreamExt;
 use infra::cloud_event;
 use infra::event_log::{self, PAGE_EVENTS_MAX};
@@ -374,6 +375,7 @@ async fn state_of(loader: &Loader, kind: &str, id: &str, position: i64) -> Resul
         "cart" => fold::<Cart>(loader, id, position).await?,
         "order" => fold::<Order>(loader, id, position).await?,
         "payment" => fold::<Payment>(loader, id, position).await?,
+        "setting" => fold::<Settings>(loader, id, position).await?,
         "subject" => fold::<Subject>(loader, id, position).await?,
         "claim" => fold::<Claim>(loader, id, position).await?,
         _ => return Ok(None),

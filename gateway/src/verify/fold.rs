@@ -16,6 +16,7 @@ use domain::event::{Event, FINGERPRINT, Root};
 use domain::inventory::StockItem;
 use domain::order::Order;
 use domain::payment::Payment;
+use domain::setting::Settings;
 use futures::TryStreamExt;
 use infra::event_log::StoredEvent;
 use infra::sealing::{SealError, Sealer};
@@ -57,6 +58,7 @@ pub(super) async fn read_models(subject: &Subject, head: i64, report: &mut Repor
     walk.streams::<Cart>(Some(&Model { projection: "cart", table: "cart", columns: columns::cart })).await?;
     walk.streams::<Order>(Some(&Model { projection: "order", table: "\"order\"", columns: columns::order })).await?;
     walk.streams::<Payment>(Some(&Model { projection: "order", table: "payment", columns: columns::payment })).await?;
+    walk.streams::<Settings>(None).await?;
     walk.streams::<customer::Subject>(None).await?;
     walk.streams::<Claim>(None).await?;
     walk.other_types().await
