@@ -25,6 +25,7 @@ use crate::catalog::check_version;
 use crate::order::promise;
 use crate::payment;
 use crate::quote::{self, Quoted};
+use crate::setting;
 use crate::streams::{Stop, Streams};
 use crate::terms::Terms;
 use crate::whole_order::WholeOrder;
@@ -46,6 +47,7 @@ pub struct Checkout {
     pub attempt: Option<Attempt>,
     /// The total that the shopper has agreed to, in minor units.
     pub expected_total: Option<i64>,
+    /// As configured; the store's settings count before it.
     pub terms: Arc<Terms>,
 }
 
@@ -84,9 +86,10 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
         }
         CartStage::Open => check_version(checkout.cart.if_match, version)?,
     }
-    let quoted = priced(streams, checkout, &cart)?;
+    let terms = setting::in_force(streams, &checkout.terms)?;
+    let quoted = priced(streams, checkout, &terms, &cart)?;
     agreed(&quoted, checkout.expected_total)?;
-    let (holds, stock_events) = reserve(streams, checkout, &cart)?;
+    let (holds, stock_events) = reserve(streams, checkout, &terms, &cart)?;
     let number = claim_number(streams, checkout)?;
     let facts = facts(streams, checkout, &cart, quoted, holds, number)?;
     let total = facts.totals.total;
@@ -141,7 +144,7 @@ fn retry(streams: &mut Streams<'_>, checkout: &Checkout, order_id: OrderId) -> R
     Ok(Placed { order, started })
 }
 
-fn priced(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result<Quoted, Stop> {
+fn priced(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: &Cart) -> Result<Quoted, Stop> {
     streams.need::<Product>(checkout.products.values().flatten().map(ToString::to_string))?;
     let mut products = HashMap::new();
     for line in &cart.lines {
@@ -151,7 +154,7 @@ fn priced(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result
         products.insert(line.variant_id, streams.get::<Product>(&product_id.to_string())?.clone());
     }
     let by_variant = products.iter().map(|(variant_id, product)| (*variant_id, product)).collect();
-    let quoted = quote::quote(cart, &by_variant, &checkout.terms, streams.now)?;
+    let quoted = quote::quote(cart, &by_variant, terms, streams.now)?;
     let missing = cart.missing(quoted.requires_shipping);
     if !missing.is_empty() {
         let detail = format!("the cart lacks {}; supply it, then check out", missing.join(", "));
@@ -192,7 +195,7 @@ fn agreed(quoted: &Quoted, expected: Option<i64>) -> Result<(), Refusal> {
 type Reserved = (Vec<OrderHold>, Vec<(VariantId, Vec<StockEvent>)>);
 
 /// Reserves every line, or says of all that fall short what is left.
-fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Result<Reserved, Stop> {
+fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: &Cart) -> Result<Reserved, Stop> {
     streams.need::<StockItem>(cart.lines.iter().map(|line| line.variant_id.to_string()))?;
     let (mut holds, mut written, mut short) = (Vec::new(), Vec::<(VariantId, Vec<StockEvent>)>::new(), Vec::new());
     for line in &cart.lines {
@@ -204,7 +207,7 @@ fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, cart: &Cart) -> Resul
             owner: HoldOwner::order(checkout.order_id, line.line_id),
             quantity: line.quantity,
             expires_at: None,
-            allocation_order: checkout.terms.allocation_order.clone(),
+            allocation_order: terms.allocation_order.clone(),
             now,
         };
         // Two lines of one variant: the second is decided on what the first has left.

@@ -1,15 +1,19 @@
-//! Stock commands: opening, receiving, counting, adjusting. Selling is `checkout`.
+//! Stock commands: opening, receiving, counting, adjusting, transferring, policies. Selling is `checkout`.
 //!
-//! All stock lies at the store's first location, which is also where selling takes it from.
+//! Where a location is named, the store's settings are read as a part of the decision: goods never come to a place that was
+//! closed meanwhile.
 
-use domain::id::{LocationId, ReceiptId, VariantId};
-use domain::inventory::{StockCommand, StockEvent, StockItem, StockPolicy, StockRejection};
+use domain::id::{LocationId, ReceiptId, TransferId, VariantId};
+use domain::inventory::{
+    SafetyStock, StockCommand, StockEvent, StockItem, StockPolicy, StockRejection, StockTransferDispatched, StockTransferReceived,
+};
 
 use crate::answer::{FieldError, Refusal};
 use crate::catalog::{check_version, named_id};
+use crate::setting;
 use crate::streams::{Stop, Streams};
 
-/// The name of the store's first location.
+/// The code of the location that a store has before any is set.
 pub const FIRST_LOCATION: &str = "main";
 /// Why an import counts.
 const IMPORT_REASON: &str = "import";
@@ -20,36 +24,94 @@ pub fn location_id(name: &str) -> LocationId {
     named_id("location", name).into()
 }
 
-/// Where stock lies unless another location is named.
+/// Where all stock lies before any location is set.
 #[must_use]
 pub fn first_location() -> LocationId {
     location_id(FIRST_LOCATION)
 }
 
-/// The stock item that a movement is about.
+/// The stock item that a command is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
     pub variant_id: VariantId,
-    pub location_id: LocationId,
     /// The version that the caller believes the item to have.
     pub expected_version: Option<i64>,
 }
 
-/// Goods have come in.
-pub fn receive(streams: &mut Streams<'_>, at: &Target, receipt_id: ReceiptId, quantity: u32) -> Result<(), Stop> {
-    let location_id = at.location_id;
-    move_stock(streams, at, StockCommand::Receive { receipt_id, location_id, quantity, unit_cost: None })
+/// Units on their way from one location to another, each by its code or id.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    pub transfer_id: TransferId,
+    pub from: String,
+    pub to: String,
+    pub quantity: u32,
+}
+
+/// Whether and how far a variant is sold beyond what is there.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub policy: StockPolicy,
+    /// Units never sold, by the location's code or id; others stay.
+    pub safety: Vec<(String, u32)>,
+    /// As it is, unless given.
+    pub low_stock_threshold: Option<u32>,
+}
+
+/// Goods have come in, at the store's first location unless another one is named.
+pub fn receive(streams: &mut Streams<'_>, at: Target, location: Option<&str>, receipt_id: ReceiptId, quantity: u32) -> Result<(), Stop> {
+    let location_id = setting::open_location(streams, location, "/location")?;
+    run(streams, at, StockCommand::Receive { receipt_id, location_id, quantity, unit_cost: None })
 }
 
 /// Somebody has counted what lies there. A count is a fact even when it finds what was expected.
-pub fn count(streams: &mut Streams<'_>, at: &Target, counted: u32, reason: &str) -> Result<(), Stop> {
-    move_stock(streams, at, StockCommand::Count { location_id: at.location_id, counted, reason: reason.to_owned() })
+pub fn count(streams: &mut Streams<'_>, at: Target, location: Option<&str>, counted: u32, reason: &str) -> Result<(), Stop> {
+    let location_id = setting::location(streams, location, "/location")?.facts.location_id;
+    run(streams, at, StockCommand::Count { location_id, counted, reason: reason.to_owned() })
 }
 
 /// Units were found or lost, for a reason.
-pub fn adjust(streams: &mut Streams<'_>, at: &Target, delta: i64, reason: &str) -> Result<(), Stop> {
-    let command = StockCommand::Adjust { location_id: at.location_id, delta, reason: reason.to_owned(), note: None };
-    move_stock(streams, at, command)
+pub fn adjust(streams: &mut Streams<'_>, at: Target, location: Option<&str>, delta: i64, reason: &str) -> Result<(), Stop> {
+    let location_id = setting::location(streams, location, "/location")?.facts.location_id;
+    run(streams, at, StockCommand::Adjust { location_id, delta, reason: reason.to_owned(), note: None })
+}
+
+/// Units are somewhere else, at once: they are at one location or at the other at every position of the log.
+pub fn transfer(streams: &mut Streams<'_>, at: Target, transfer: &Transfer) -> Result<(), Stop> {
+    let dispatched = dispatched(streams, transfer)?;
+    run(streams, at, StockCommand::Transfer(dispatched))
+}
+
+/// Units have left for another location, where they can be sold once they are received.
+pub fn dispatch(streams: &mut Streams<'_>, at: Target, transfer: &Transfer) -> Result<(), Stop> {
+    let dispatched = dispatched(streams, transfer)?;
+    run(streams, at, StockCommand::DispatchTransfer(dispatched))
+}
+
+/// A transfer has arrived; what is missing of it is lost.
+pub fn receive_transfer(streams: &mut Streams<'_>, at: Target, transfer_id: TransferId, received: u32) -> Result<(), Stop> {
+    let item = streams.get::<StockItem>(&at.variant_id.to_string())?;
+    let sent = item.transfers.get(&transfer_id).map_or(received, |transfer| transfer.quantity);
+    // More than was sent is refused by the item itself.
+    let lost = sent.saturating_sub(received);
+    run(streams, at, StockCommand::ReceiveTransfer(StockTransferReceived { transfer_id, received, lost }))
+}
+
+/// Changes how far a variant is sold beyond what is there, what is kept back, and when it counts as low.
+pub fn change_policy(streams: &mut Streams<'_>, at: Target, wanted: &Policy) -> Result<(), Stop> {
+    let mut safety = Vec::with_capacity(wanted.safety.len());
+    for (index, (location, quantity)) in wanted.safety.iter().enumerate() {
+        let pointer = format!("/safety/{index}/location");
+        let location_id = setting::location(streams, Some(location), &pointer)?.facts.location_id;
+        safety.push(SafetyStock { location_id, quantity: *quantity });
+    }
+    let low_stock_threshold = wanted.low_stock_threshold;
+    run(streams, at, StockCommand::ChangePolicy { policy: wanted.policy, safety, low_stock_threshold })
+}
+
+fn dispatched(streams: &mut Streams<'_>, transfer: &Transfer) -> Result<StockTransferDispatched, Stop> {
+    let from = setting::location(streams, Some(&transfer.from), "/from")?.facts.location_id;
+    let to = setting::open_location(streams, Some(&transfer.to), "/to")?;
+    Ok(StockTransferDispatched { transfer_id: transfer.transfer_id, from, to, quantity: transfer.quantity })
 }
 
 /// What the stock of a new variant begins with.
@@ -72,7 +134,7 @@ pub(crate) fn open(streams: &mut Streams<'_>, opening: &OpeningStock, fresh: boo
     if let Some(quantity @ 1..) = opening.quantity {
         // Made from the variant's id: a decision that is run again decides the same.
         let receipt_id = named_id("opening_receipt", &id).into();
-        let location_id = first_location();
+        let location_id = setting::open_location(streams, None, "/location")?;
         events.extend(decide_onto(&mut item, StockCommand::Receive { receipt_id, location_id, quantity, unit_cost: None })?);
     }
     let number = events.len();
@@ -86,9 +148,9 @@ pub(crate) fn set_policy(streams: &mut Streams<'_>, variant_id: VariantId, polic
     emit(streams, variant_id, command)
 }
 
-/// Makes the first location's stock what an import says; nothing when it is that already. Returns the number of events.
+/// Makes the stock of the store's first location what an import says; nothing when it is that already. Returns the number of events.
 pub(crate) fn overwrite(streams: &mut Streams<'_>, variant_id: VariantId, quantity: u32) -> Result<usize, Stop> {
-    let location_id = first_location();
+    let location_id = setting::open_location(streams, None, "/location")?;
     let on_hand = streams.get::<StockItem>(&variant_id.to_string())?.levels.at(location_id).on_hand;
     if on_hand == i64::from(quantity) {
         return Ok(0);
@@ -96,7 +158,7 @@ pub(crate) fn overwrite(streams: &mut Streams<'_>, variant_id: VariantId, quanti
     emit(streams, variant_id, StockCommand::Count { location_id, counted: quantity, reason: IMPORT_REASON.to_owned() })
 }
 
-fn move_stock(streams: &mut Streams<'_>, at: &Target, command: StockCommand) -> Result<(), Stop> {
+fn run(streams: &mut Streams<'_>, at: Target, command: StockCommand) -> Result<(), Stop> {
     let id = at.variant_id.to_string();
     let version = streams.version::<StockItem>(&id)?;
     check_version(at.expected_version, version)?;
@@ -122,31 +184,33 @@ fn decide_onto(item: &mut StockItem, command: StockCommand) -> Result<Vec<StockE
 }
 
 fn refusal(rejection: &StockRejection) -> Refusal {
-    let pointer = match rejection {
-        StockRejection::NotFound => return Refusal::not_found("stock item"),
+    let detail = rejection.to_string();
+    match rejection {
+        StockRejection::NotFound => Refusal::not_found("stock item"),
         StockRejection::InsufficientStock { available } => {
-            return Refusal::new("insufficient_stock", rejection.to_string()).fact("available", *available);
+            Refusal::new("insufficient_stock", format!("{detail}; lower the quantity")).fact("available", *available)
         }
         StockRejection::NotOnHand { on_hand, .. } => {
-            return invalid("/delta", rejection).fact("on_hand", *on_hand);
+            Refusal::new("not_on_hand", format!("{detail}; take away no more than that, or count what is there")).fact("on_hand", *on_hand)
         }
-        StockRejection::QuantityZero
-        | StockRejection::QuantityTooLarge { .. }
-        | StockRejection::TransferQuantity { .. }
-        | StockRejection::NotAllocated { .. } => "/quantity",
-        StockRejection::ReasonMissing => "/reason",
-        StockRejection::LocationMissing => "/location",
-        StockRejection::TransferToItself => "/to",
+        StockRejection::QuantityTooLarge { max } => {
+            Refusal::new("quantity_too_large", format!("{detail}; lower the quantity")).fact("max", *max)
+        }
+        StockRejection::TransferNotFound { .. } => Refusal::not_found("transfer on its way"),
+        StockRejection::TransferExists { .. } => Refusal::new("already_exists", detail),
+        StockRejection::TransferQuantity { dispatched } => {
+            let detail = format!("{detail}; receive no more than that, and count or adjust what came on top");
+            Refusal::new("transfer_quantity", detail).fact("dispatched", *dispatched)
+        }
+        StockRejection::QuantityZero | StockRejection::NotAllocated { .. } => invalid("/quantity", rejection),
+        StockRejection::ReasonMissing => invalid("/reason", rejection),
+        StockRejection::LocationMissing => invalid("/location", rejection),
+        StockRejection::TransferToItself => invalid("/to", rejection),
         StockRejection::HoldExists { .. }
         | StockRejection::HoldNotFound { .. }
         | StockRejection::HoldExpired { .. }
-        | StockRejection::AllocationNotFound { .. }
-        | StockRejection::TransferExists { .. }
-        | StockRejection::TransferNotFound { .. } => {
-            return Refusal::new("invalid_state", rejection.to_string());
-        }
-    };
-    invalid(pointer, rejection)
+        | StockRejection::AllocationNotFound { .. } => Refusal::new("invalid_state", detail),
+    }
 }
 
 fn invalid(pointer: &str, rejection: &StockRejection) -> Refusal {

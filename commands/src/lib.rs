@@ -16,6 +16,7 @@ pub mod payment;
 pub mod provider;
 pub mod quote;
 pub mod reactor;
+pub mod setting;
 pub mod snapshot;
 pub mod streams;
 pub mod terms;

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use domain::cart::{Cart, CartLine, ShipTo};
 use domain::catalog::{Product, Variant};
 use domain::id::VariantId;
-use domain::money::{Currency, Money};
-use domain::pricing::{self, LineRequest, Quote, QuoteRequest, ShippingOption};
+use domain::money::Money;
+use domain::pricing::{self, Goods, LineRequest, Quote, QuoteRequest, ShippingOption};
 
 use crate::answer::Refusal;
 use crate::cart::{price_of, sellable_variant};
@@ -23,6 +23,8 @@ pub struct Quoted {
     pub requires_shipping: bool,
     /// `None` when the chosen one is not offered to this address.
     pub shipping: Option<ShippingOption>,
+    /// What needs shipping weighs so much, as far as its weight is known.
+    pub grams: u64,
     /// Lines whose variant can't be bought any more.
     pub gone: Vec<VariantId>,
 }
@@ -33,7 +35,7 @@ pub type Products<'a> = HashMap<VariantId, &'a Product>;
 pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<Utc>) -> Result<Quoted, Refusal> {
     let currency = cart.currency.ok_or_else(|| Refusal::not_found("cart"))?;
     let ship_to = ship_to(cart);
-    let mut gone = Vec::new();
+    let (mut gone, mut grams) = (Vec::new(), 0);
     let (mut live, mut seen) = (Vec::new(), Vec::new());
     for line in &cart.lines {
         let product = products.get(&line.variant_id);
@@ -43,6 +45,9 @@ pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<
             gone.push(line.variant_id);
             continue;
         };
+        if variant.requires_shipping {
+            grams += u64::from(variant.weight_g.unwrap_or(0)) * u64::from(line.quantity);
+        }
         live.push(request_line(line, product, variant, price));
         seen.push(request_line(line, product, variant, line.price_seen));
     }
@@ -58,7 +63,7 @@ pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<
         shipping: None,
     };
     let options = match &ship_to {
-        Some(ship_to) if requires_shipping => options(&request, ship_to, currency, terms)?,
+        Some(ship_to) if requires_shipping => options(&request, ship_to, grams, terms)?,
         _ => Vec::new(),
     };
     let chosen = cart.shipping_option.as_ref();
@@ -70,23 +75,22 @@ pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<
         option.price = chosen.price_seen;
     }
     let total_seen = pricing::price(&request).map_err(|e| unpriceable(&e))?.totals.total;
-    Ok(Quoted { quote, total_seen, requires_shipping, shipping, gone })
+    Ok(Quoted { quote, total_seen, requires_shipping, shipping, grams, gone })
 }
 
 /// The ways to ship a cart, cheapest first as configured.
 pub fn shipping_options(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<Utc>) -> Result<Vec<ShippingOption>, Refusal> {
-    let currency = cart.currency.ok_or_else(|| Refusal::not_found("cart"))?;
     let Some(ship_to) = ship_to(cart) else {
         return Ok(Vec::new());
     };
-    let goods = quote(cart, products, terms, now)?.quote.totals.subtotal;
-    Ok(pricing::shipping_options(&terms.shipping_methods, &ship_to, Money::new(goods.amount(), currency).unwrap_or(goods)))
+    let quoted = quote(cart, products, terms, now)?;
+    let goods = Goods { value: quoted.quote.totals.subtotal, grams: quoted.grams };
+    Ok(pricing::shipping_options(&terms.shipping_methods, &ship_to, goods))
 }
 
-fn options(request: &QuoteRequest, ship_to: &ShipTo, currency: Currency, terms: &Terms) -> Result<Vec<ShippingOption>, Refusal> {
-    let goods = pricing::price(request).map_err(|e| unpriceable(&e))?.totals.subtotal;
-    debug_assert_eq!(goods.currency(), currency, "a cart has one currency");
-    Ok(pricing::shipping_options(&terms.shipping_methods, ship_to, goods))
+fn options(request: &QuoteRequest, ship_to: &ShipTo, grams: u64, terms: &Terms) -> Result<Vec<ShippingOption>, Refusal> {
+    let value = pricing::price(request).map_err(|e| unpriceable(&e))?.totals.subtotal;
+    Ok(pricing::shipping_options(&terms.shipping_methods, ship_to, Goods { value, grams }))
 }
 
 /// The delivery address once it is known; before, the country the cart was made for gives an estimate.

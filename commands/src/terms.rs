@@ -1,4 +1,5 @@
-//! The shop's terms as a decision needs them: limits, tax rates, shipping methods. Values, handed in by the caller.
+//! The shop's terms as a decision needs them: limits, tax rates, shipping methods. Values: as configured, or with what the
+//! store's settings say ([`crate::setting::in_force`]).
 
 use domain::cart::CartLimits;
 use domain::id::LocationId;

@@ -57,7 +57,11 @@ pub struct LocationChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SettingCommand {
     Seed(Box<StoreFacts>),
-    SetTerms(StoreTermsSet),
+    /// What is absent stays.
+    ChangeTerms {
+        prices_include_tax: Option<bool>,
+        rounding: Option<Rounding>,
+    },
     AddLocation(NewLocation),
     ChangeLocation {
         location_id: LocationId,
@@ -147,9 +151,13 @@ impl Settings {
     pub fn decide(&self, command: SettingCommand) -> Result<Vec<SettingEvent>, SettingRejection> {
         match command {
             SettingCommand::Seed(facts) => Ok(if self.is_written { vec![] } else { seed(*facts) }),
-            SettingCommand::SetTerms(terms) => {
-                let same = self.is_written && terms.prices_include_tax == self.prices_include_tax && terms.rounding == self.rounding;
-                Ok(if same { vec![] } else { vec![SettingEvent::StoreTermsSet(terms)] })
+            SettingCommand::ChangeTerms { prices_include_tax, rounding } => {
+                let current = StoreTermsSet { prices_include_tax: self.prices_include_tax, rounding: self.rounding };
+                let wanted = StoreTermsSet {
+                    prices_include_tax: prices_include_tax.unwrap_or(current.prices_include_tax),
+                    rounding: rounding.unwrap_or(current.rounding),
+                };
+                Ok(if wanted == current { vec![] } else { vec![SettingEvent::StoreTermsSet(wanted)] })
             }
             SettingCommand::AddLocation(new) => self.add_location(new),
             SettingCommand::ChangeLocation { location_id, change } => self.change_location(location_id, change),

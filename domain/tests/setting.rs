@@ -105,6 +105,15 @@ fn the_configuration_is_written_down_once_and_before_anything_else() {
 }
 
 #[test]
+fn terms_change_as_far_as_they_are_named() {
+    let there = vec![SettingEvent::StoreTermsSet(terms())];
+    let change = |prices_include_tax, rounding| SettingCommand::ChangeTerms { prices_include_tax, rounding };
+    let exclusive = StoreTermsSet { prices_include_tax: false, ..terms() };
+    given(there.clone()).when(change(Some(false), None)).then_expect_events(vec![SettingEvent::StoreTermsSet(exclusive)]);
+    given(there).when(change(Some(true), Some(Rounding::HalfUp))).then_expect_events(vec![]);
+}
+
+#[test]
 fn locations_are_sold_from_by_priority_and_a_new_one_comes_last() {
     given(vec![added(MAIN, "main", 0), added(SHOP, "shop", 7)]).when(add(3, "attic", None)).then_expect_events(vec![added(3, "attic", 8)]);
     let change = LocationChange { priority: Some(0), ..LocationChange::default() };
