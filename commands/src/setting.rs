@@ -153,7 +153,9 @@ fn refusal(rejection: SettingRejection) -> Refusal {
         }
         SettingRejection::LocationClosed { code } => closed(&code),
         SettingRejection::LocationInUse { variants } => {
-            let detail = format!("{detail}; transfer it to another location, or ship what is promised, then close it");
+            let detail = format!(
+                "{detail}; transfer it, receive what is on its way, ship what is promised, set its safety stock to 0, then close it"
+            );
             Refusal::new("location_in_use", detail).fact("variants", variants)
         }
         SettingRejection::LastLocation => Refusal::new("invalid_state", format!("{detail}; add another one first")),

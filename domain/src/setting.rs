@@ -67,7 +67,7 @@ pub enum SettingCommand {
         location_id: LocationId,
         change: LocationChange,
     },
-    /// `variants_there`: of how many variants something lies there, is promised there or is on its way there.
+    /// `variants_there`: of how many variants something lies there, is promised, kept back or on its way there.
     CloseLocation {
         location_id: LocationId,
         variants_there: u64,
@@ -98,7 +98,7 @@ pub enum SettingRejection {
     TaxRateExists { tax_id: TaxId },
     #[error("the location {code} is closed for good")]
     LocationClosed { code: String },
-    #[error("stock of {variants} variants lies at the location, is promised there or on its way there")]
+    #[error("stock of {variants} variants lies at the location, is promised, kept back or on its way there")]
     LocationInUse { variants: u64 },
     #[error("a store needs a location")]
     LastLocation,

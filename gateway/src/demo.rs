@@ -91,11 +91,12 @@ pub async fn seed(app: &App) -> anyhow::Result<()> {
     let origin = Origin::system("demo", id, id, id);
     let mut categories = Vec::new();
     let mut products = Vec::new();
+    let terms = app.terms(0).await.map_err(|problem| anyhow::anyhow!("{}", problem.detail())).context("the store's settings")?;
     for text in FILES {
         let file: DemoFile = serde_json::from_str(text).context("the demo catalogue")?;
         categories.extend(file.categories);
         for raw in file.products {
-            products.push(product(raw, app.settings.terms.prices_include_tax).context("the demo catalogue")?);
+            products.push(product(raw, terms.prices_include_tax).context("the demo catalogue")?);
         }
     }
     let total = (categories.len(), products.len());

@@ -33,6 +33,7 @@ mod order;
 pub mod problem;
 mod product;
 pub mod reading;
+mod setting;
 mod stock;
 mod webhook;
 
@@ -89,9 +90,20 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(order::merchant::void))
         .routes(routes!(order::merchant::refund))
         .routes(routes!(stock::show))
-        .routes(routes!(stock::receive))
-        .routes(routes!(stock::count))
-        .routes(routes!(stock::adjust))
+        .routes(routes!(stock::movement::receive))
+        .routes(routes!(stock::movement::count))
+        .routes(routes!(stock::movement::adjust))
+        .routes(routes!(stock::movement::transfer))
+        .routes(routes!(stock::movement::dispatch))
+        .routes(routes!(stock::movement::receive_transfer))
+        .routes(routes!(stock::movement::change_policy))
+        .routes(routes!(setting::show, setting::change))
+        .routes(routes!(setting::location::list, setting::location::add))
+        .routes(routes!(setting::location::change, setting::location::close))
+        .routes(routes!(setting::tax_rate::list, setting::tax_rate::add))
+        .routes(routes!(setting::tax_rate::show, setting::tax_rate::change, setting::tax_rate::remove))
+        .routes(routes!(setting::shipping_method::list, setting::shipping_method::add))
+        .routes(routes!(setting::shipping_method::show, setting::shipping_method::change, setting::shipping_method::remove))
         .routes(routes!(customer::erase))
         // Analysts
         .routes(routes!(event::show))

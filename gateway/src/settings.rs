@@ -1,7 +1,8 @@
 //! The shop's settings as the domain's own values, checked once at start.
 //!
 //! The configuration speaks of names and codes; what has an id in events gets it from its name, so that the same
-//! configuration means the same things for ever.
+//! configuration means the same things for ever. Tax, shipping, rounding and what prices mean are in force as long as the
+//! store's own settings are not in the log (`commands::setting`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 /// The root of ids that are made from names of the configuration.
 const NAMESPACE: Uuid = Uuid::from_u128(0x0d3c_2b7e_94a1_4f0b_8c55_73e2_1c9a_6b10);
 /// What shipping is taxed as.
-const SHIPPING_TAX_CATEGORY: &str = "standard";
+pub const SHIPPING_TAX_CATEGORY: &str = "standard";
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -175,6 +176,7 @@ impl Check {
             prices,
             tax_category: SHIPPING_TAX_CATEGORY.to_owned(),
             free_from: Vec::new(),
+            rates: None,
         }
     }
 

@@ -17,6 +17,7 @@ use domain::claim::ClaimKey;
 use domain::customer::Subject;
 use domain::id::{CartKey, CategoryId, ProductId, VariantId};
 use domain::inventory::StockItem;
+use domain::setting::{STORE, Settings};
 use infra::event_log;
 use infra::feed::Feed;
 use infra::task::CancellationToken;
@@ -49,6 +50,8 @@ pub struct ReadCache {
     names: Mutex<Names>,
     /// Carts as commands have left them, with their versions.
     carts: Mutex<Kept<CartKey, Arc<(Cart, i64)>>>,
+    /// The store's settings with their version: every cart is shown by them.
+    settings: Mutex<Kept<String, Arc<(Settings, i64)>>>,
 }
 
 /// Where a variant, a sku, a handle was last seen; whether it still is there, its product says.
@@ -70,6 +73,7 @@ impl ReadCache {
             categories: Mutex::default(),
             names: Mutex::default(),
             carts: Mutex::default(),
+            settings: Mutex::default(),
         }
     }
 
@@ -90,6 +94,7 @@ impl ReadCache {
         *lock(&self.levels) = Kept::from(head);
         *lock(&self.categories) = Kept::from(head);
         *lock(&self.carts) = Kept::from(head);
+        *lock(&self.settings) = Kept::from(head);
         let mut tail = self.feed.tail(head);
         loop {
             let batch = tail.next().await?;
@@ -99,6 +104,7 @@ impl ReadCache {
             lock(&self.levels).change(of_type(StockItem::TYPE), tail.position());
             lock(&self.categories).change(of_type(Category::TYPE), tail.position());
             lock(&self.carts).change(of_type(Cart::TYPE), tail.position());
+            lock(&self.settings).change(of_type(Settings::TYPE), tail.position());
             // Carts hold personal data: erased ones are nowhere, nor is one kept that was decided before.
             if of_type(Subject::TYPE).next().is_some() {
                 *lock(&self.carts) = Kept::from(tail.position());
@@ -124,6 +130,17 @@ impl ReadCache {
     pub fn keep_cart(&self, key: &CartKey, cart: &Cart, version: i64, position: i64) {
         let bytes = size_of::<Cart>() + cart.lines.len() * size_of::<CartLine>();
         lock(&self.carts).insert(key.clone(), Arc::new((cart.clone(), version)), bytes, position);
+    }
+
+    /// The store's settings and their version, as the log had them at `position` or later.
+    #[must_use]
+    pub fn settings(&self, position: i64) -> Option<Arc<(Settings, i64)>> {
+        lock(&self.settings).get_all(&[STORE.to_owned()], position).0.remove(STORE)
+    }
+
+    /// Keeps settings that were read after the log had come to `position`.
+    pub fn keep_settings(&self, settings: &Arc<(Settings, i64)>, position: i64) {
+        lock(&self.settings).insert(STORE.to_owned(), Arc::clone(settings), size_of::<Settings>(), position);
     }
 
     /// The products of these ids that are there, in no order, as the read model had them at `position` or later. The read

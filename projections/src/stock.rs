@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use cqrs_es::Aggregate;
 use domain::event::Event;
-use domain::id::VariantId;
+use domain::id::{LocationId, VariantId};
 use domain::inventory::{Level, Part, StockEvent, StockItem, StockPolicy};
 use infra::event_log::StoredEvent;
 use sqlx::{FromRow, PgConnection, PgPool};
@@ -160,6 +160,20 @@ pub async fn levels(pool: &PgPool, variant_ids: &[VariantId]) -> Result<HashMap<
         .map(|level| Ok((level.id.parse()?, level)))
         .collect::<Result<_, uuid::Error>>()
         .map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+/// Of how many variants something lies at a location, is promised there, is on its way there or is kept back there.
+pub async fn variants_at(pool: &PgPool, location_id: LocationId) -> Result<u64, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM stock, LATERAL (SELECT state -> 'levels' -> $1 AS level) l
+         WHERE level IS NOT NULL
+           AND EXISTS (SELECT FROM json_each_text(level) WHERE key IN ('on_hand', 'allocated', 'reserved', 'incoming', 'safety')
+                       AND value <> '0')",
+    )
+    .bind(location_id.to_string())
+    .fetch_one(pool)
+    .await?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Units that an event gives to an order.

@@ -119,7 +119,7 @@ pub async fn show(
         let (state, version) = app.loader.load_as_of::<Cart>(key.as_str(), position).await?;
         exists(&state)?;
         let at = Position { epoch: infra::event_log::head(&app.pool).await?.epoch, position };
-        return Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref()).await?, at).version(version, &caller));
+        return Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref(), 0).await?, at).version(version, &caller));
     }
     let token = query.token_position.as_deref();
     let at = app.read_position(&caller, token, "cart").await?;
@@ -132,7 +132,7 @@ pub async fn show(
         app.loader.load::<Cart>(key.as_str()).await?
     };
     exists(&state)?;
-    Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref()).await?, at).version(version, &caller))
+    Ok(Read::personal(app.render_cart(&id, &state, query.lang.as_deref(), at.position).await?, at).version(version, &caller))
 }
 
 /// Changes country, language, or, while it is empty, the currency.
@@ -224,7 +224,8 @@ pub async fn shipping_options(
     exists(&state)?;
     let products = app.products_of(&state).await?;
     let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
-    let options = quote::shipping_options(&state, &by_variant, &app.settings.terms, infra::clock::now())?;
+    let terms = app.terms(at.position).await?;
+    let options = quote::shipping_options(&state, &by_variant, &terms, infra::clock::now())?;
     let items: Vec<Value> = options.iter().map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) })).collect();
     Ok(Read::personal(json!({ "items": items }), at))
 }
@@ -244,7 +245,8 @@ pub async fn choose_shipping(
     exists(&state)?;
     let products = app.products_of(&state).await?;
     let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
-    let options = quote::shipping_options(&state, &by_variant, &app.settings.terms, infra::clock::now())?;
+    let terms = app.terms(0).await?;
+    let options = quote::shipping_options(&state, &by_variant, &terms, infra::clock::now())?;
     let option = options.into_iter().find(|o| o.method_id == option_id).ok_or_else(unavailable)?;
     app.cart_command(&caller, &id, &chosen, CartCommand::ChooseShippingOption { option_id, price_seen: option.price }).await
 }
@@ -344,7 +346,7 @@ impl App {
         if !replayed {
             self.cache.keep_cart(key, &state, version, position.position);
         }
-        let body = self.render_cart(id, &state, lang).await?;
+        let body = self.render_cart(id, &state, lang, 0).await?;
         Ok(Wrote { status, body: Some(body), position, version: Some(version), replayed })
     }
 
@@ -390,15 +392,16 @@ impl App {
         Ok(variants.into_iter().map(|variant_id| (variant_id, found.get(&variant_id).copied())).collect())
     }
 
-    /// A cart as answers show it: what it costs now, and what checkout still needs.
-    pub(super) async fn render_cart(&self, id: &str, cart: &Cart, lang: Option<&str>) -> Result<Value, Problem> {
+    /// A cart as answers show it: what it costs now, by the settings as of `position` or later, and what checkout still needs.
+    pub(super) async fn render_cart(&self, id: &str, cart: &Cart, lang: Option<&str>, position: i64) -> Result<Value, Problem> {
         exists(cart)?;
         let lang = lang.or(cart.language.as_deref()).unwrap_or(self.settings.default_language());
         let products = self.products_of(cart).await?;
         let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
         let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
         let levels = self.cache.levels(&variants, self.checkpoints.of("stock").await?.position).await?;
-        let quoted = quote::quote(cart, &by_variant, &self.settings.terms, infra::clock::now())?;
+        let terms = self.terms(position).await?;
+        let quoted = quote::quote(cart, &by_variant, &terms, infra::clock::now())?;
         let quote = &quoted.quote;
         let shown_max = self.settings.available_shown_max;
         let text = |texts: &domain::catalog::Text| texts.get(lang).or_else(|| texts.values().next()).cloned().unwrap_or_default();

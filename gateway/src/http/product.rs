@@ -4,7 +4,7 @@
 //! caller has a token, and `Read-Position` is the least of them.
 
 mod listing;
-mod render;
+pub mod render;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -177,7 +177,7 @@ pub async fn store(State(app): State<Arc<App>>) -> Result<Read<StoreBody>, Probl
         currencies: currencies.collect(),
         countries: settings.countries.clone(),
         languages: settings.languages.clone(),
-        prices_include_tax: settings.terms.prices_include_tax,
+        prices_include_tax: app.terms(head.position).await?.prices_include_tax,
         payment_providers: app.config.payments.sandbox.then_some(sandbox).into_iter().collect(),
         cart_lines_max: settings.terms.cart_limits.lines_max,
         line_quantity_max: settings.terms.cart_limits.line_quantity_max,
@@ -219,7 +219,7 @@ pub async fn list(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Read<ProductList>, Problem> {
     let listing = Listing::parse(&parameters, &app.settings)?;
-    let shown = Presentation::new(&app.settings, &caller, listing.lang.as_deref(), listing.currency);
+    let shown = Presentation::new(&app, &caller, listing.lang.as_deref(), listing.currency).await?;
     let position = searched_position(&app, &caller, listing.token.as_deref()).await?;
     let body = if listing.skus.is_empty() {
         search(&app, listing.search, &shown, position.position).await?
@@ -253,7 +253,7 @@ pub async fn show(
         Some(code) => currency(code, &app.settings)?,
         None => app.settings.default_currency(),
     };
-    let shown = Presentation::new(&app.settings, &caller, query.lang.as_deref(), currency);
+    let shown = Presentation::new(&app, &caller, query.lang.as_deref(), currency).await?;
     if let Some(as_of) = &query.as_of {
         caller.require(Role::is_staff)?;
         return show_as_of(&app, &id, as_of, &shown).await;
@@ -284,7 +284,7 @@ pub async fn categories(
     caller: Caller,
     Query(query): Query<CategoryQuery>,
 ) -> Result<Read<CategoryList>, Problem> {
-    let shown = Presentation::new(&app.settings, &caller, query.lang.as_deref(), app.settings.default_currency());
+    let shown = Presentation::new(&app, &caller, query.lang.as_deref(), app.settings.default_currency()).await?;
     let position = app.read_position(&caller, query.token_position.as_deref(), "product").await?;
     let items = tree(&projections::product::categories(&app.pool).await?, &shown);
     Ok(kept(CategoryList { items, next_cursor: None }, position, query.token_position.is_some(), &caller))
@@ -300,7 +300,7 @@ pub async fn suggest(
     caller: Caller,
     Query(query): Query<SuggestQuery>,
 ) -> Result<Read<SuggestionList>, Problem> {
-    let shown = Presentation::new(&app.settings, &caller, query.lang.as_deref(), app.settings.default_currency());
+    let shown = Presentation::new(&app, &caller, query.lang.as_deref(), app.settings.default_currency()).await?;
     let position = searched_position(&app, &caller, query.token_position.as_deref()).await?;
     let mut body = SuggestionList { items: Vec::new(), did_you_mean: None };
     if query.q.as_deref().is_some_and(|q| !q.trim().is_empty()) {

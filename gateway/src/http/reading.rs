@@ -233,6 +233,22 @@ impl App {
         let detail = format!("the read model {projection} is at {at}, the token is {token}; repeat shortly");
         Err(Problem::new("read_model_behind", detail))
     }
+
+    /// Waits until `projection` has applied all that the log has now, parked streams too.
+    pub async fn reach_head(&self, projection: &str) -> Result<(), Problem> {
+        let head = event_log::head(&self.pool).await?;
+        let until = Instant::now() + Duration::from_millis(self.config.http.read_wait_max_ms);
+        let at = self.checkpoints.of(projection).await?;
+        if at.position < head.position && !self.checkpoints.reach(projection, head.position, until).await {
+            let detail = format!("the read model {projection} is at {at}, the log is at {}; repeat shortly", head.position);
+            return Err(Problem::new("read_model_behind", detail));
+        }
+        if self.checkpoints.has_parked(projection) {
+            let detail = format!("the read model {projection} has parked streams; repeat when an operator has released them");
+            return Err(Problem::new("read_model_behind", detail));
+        }
+        Ok(())
+    }
 }
 
 impl App {

@@ -109,7 +109,7 @@ impl Import {
         let header: Record = header.map_err(|fault| unreadable(&format!("the header can't be read: {}", fault.reason)))?;
         let columns = Columns::read(&header).map_err(|detail| unreadable(&detail))?;
         let language = app.settings.default_language().to_owned();
-        let terms = Terms { currency, language, prices_include_tax: app.settings.terms.prices_include_tax };
+        let terms = Terms { currency, language, prices_include_tax: app.terms(0).await?.prices_include_tax };
         let head = event_log::head(&app.pool).await?;
         let now = Instant::now();
         Ok(Self {

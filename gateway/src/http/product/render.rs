@@ -14,8 +14,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::app::App;
 use crate::http::caller::Caller;
-use crate::settings::Settings;
+use crate::http::problem::Problem;
 
 /// An amount in minor units of a currency (ISO 4217).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -129,17 +130,17 @@ pub struct Presentation {
 
 impl Presentation {
     /// `lang` counts before `Accept-Language`, and that before the shop's own languages.
-    #[must_use]
-    pub fn new(settings: &Settings, caller: &Caller, lang: Option<&str>, currency: Currency) -> Self {
+    pub async fn new(app: &App, caller: &Caller, lang: Option<&str>, currency: Currency) -> Result<Self, Problem> {
+        let settings = &app.settings;
         let accepted = caller.header("accept-language").map(accepted_languages).unwrap_or_default();
         let asked = lang.into_iter().map(str::to_owned).chain(accepted).filter(|tag| !tag.is_empty());
-        Self {
+        Ok(Self {
             languages: asked.chain(settings.languages.iter().cloned()).collect(),
             currency,
             available_shown_max: settings.available_shown_max,
-            prices_include_tax: settings.terms.prices_include_tax,
+            prices_include_tax: app.terms(0).await?.prices_include_tax,
             now: infra::clock::now(),
-        }
+        })
     }
 
     /// The text in the most wanted language that it has: as asked for, else of the same tongue (`de` for `de-AT`), else any.
@@ -308,6 +309,7 @@ fn thousandths(weight: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
     use infra::config::Config;
 
     fn shown(languages: &[&str]) -> Presentation {
