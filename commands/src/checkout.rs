@@ -49,6 +49,8 @@ pub struct Checkout {
     pub expected_total: Option<i64>,
     /// As configured; the store's settings count before it.
     pub terms: Arc<Terms>,
+    /// What was in force when the cart last changed, if the settings have changed since: its total was answered by that.
+    pub terms_seen: Option<Arc<Terms>>,
 }
 
 /// One attempt to pay, with its fresh ids. The provider's token lies sealed under the payment's id.
@@ -154,7 +156,10 @@ fn priced(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: &
         products.insert(line.variant_id, streams.get::<Product>(&product_id.to_string())?.clone());
     }
     let by_variant = products.iter().map(|(variant_id, product)| (*variant_id, product)).collect();
-    let quoted = quote::quote(cart, &by_variant, terms, streams.now)?;
+    let mut quoted = quote::quote(cart, &by_variant, terms, streams.now)?;
+    if let Some(seen) = &checkout.terms_seen {
+        quoted.total_seen = quote::quote(cart, &by_variant, seen, streams.now)?.total_seen;
+    }
     let missing = cart.missing(quoted.requires_shipping);
     if !missing.is_empty() {
         let detail = format!("the cart lacks {}; supply it, then check out", missing.join(", "));

@@ -1,9 +1,10 @@
 //! Stock at several locations: sold in their order, moved, counted, promised beyond what is there and no further.
 
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::shop::{Answer, Shop};
+use crate::shop::{Answer, Shop, times};
 
 impl Shop {
     async fn stock(&self, sku: &str, action: &str, body: Value) -> Answer {
@@ -186,5 +187,35 @@ async fn a_count_below_what_is_promised_is_a_shortfall_and_the_order_is_still_se
     // The last two that come in are theirs.
     let came = shop.stock("VASE-2", "receive", json!({ "quantity": 2 })).await.expect(200);
     assert_eq!(came.int("/available"), 0);
+    shop.verified();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_units_of_two_locations_are_sold_once_while_they_are_moved_about() {
+    let shop = Shop::empty().await;
+    shop.location("attic").await.expect(201);
+    for round in 0..times("DAYBOOK_TEST_ROUNDS", 1) {
+        let sku = format!("LAST-{round}");
+        shop.product(&sku, "5.00", 5).await;
+        shop.stock(&sku, "receive", json!({ "location": "attic", "quantity": 5 })).await.expect(200);
+        let shoppers = join_all((0..100).map(|_| async {
+            let cart = shop.cart(&[(&sku, 1)]).await;
+            shop.checkout(&cart, "tok_approve").await
+        }));
+        let moving = async {
+            for turn in 0..20 {
+                let (from, to) = if turn % 2 == 0 { ("main", "attic") } else { ("attic", "main") };
+                let moved = shop.stock(&sku, "transfer", json!({ "from": from, "to": to, "quantity": 2 })).await;
+                assert!(moved.status == 200 || moved.body["code"] == "insufficient_stock", "{}", moved.text);
+            }
+        };
+        let (answers, ()) = tokio::join!(shoppers, moving);
+        let confirmed = answers.iter().filter(|a| a.status == 201 && a.body["status"] == "confirmed").count();
+        let refused = answers.iter().filter(|a| a.status == 409 && a.body["code"] == "insufficient_stock").count();
+        assert_eq!((confirmed, refused), (10, 90), "{:?}", answers.iter().map(|a| a.status.as_u16()).collect::<Vec<_>>());
+        for (event, times) in [("LowStockReached", 1), ("OutOfStock", 1), ("BackInStock", 0), ("StockShortfall", 0)] {
+            assert_eq!(shop.ledger(&sku, event).await, times, "{event}");
+        }
+    }
     shop.verified();
 }

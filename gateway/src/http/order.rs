@@ -115,6 +115,7 @@ pub async fn place(
         attempt: attempt.clone(),
         expected_total,
         terms: Arc::clone(&app.settings.terms),
+        terms_seen: if expected_total.is_none() { app.terms_seen(&app.cart_key(&id)).await? } else { None },
     };
     let listening = app.feed.listen();
     let mut done = Err(CommandError::Stale);

@@ -11,6 +11,9 @@ use commands::answer::{CommandError, Position};
 use commands::setting::{self, Change};
 use commands::terms::Terms;
 use commands::writer::Idempotency;
+use cqrs_es::Aggregate;
+use domain::cart::Cart;
+use domain::id::CartKey;
 use domain::money::{Currency, Money, Rounding};
 use domain::setting::{STORE, SettingCommand, Settings};
 use infra::event_log;
@@ -208,6 +211,30 @@ impl App {
             }
         };
         Ok(setting::terms(&kept.0, &self.settings.terms))
+    }
+
+    /// The terms that were in force when a cart last changed; `None` when they are still. What was only shown since is not
+    /// known: who has seen it says so with the total that is expected.
+    pub(super) async fn terms_seen(&self, cart: &CartKey) -> Result<Option<Arc<Terms>>, Problem> {
+        // A shop that never changed its settings pays nothing for this.
+        if self.cache.settings(0).is_some_and(|kept| !kept.0.is_written) {
+            return Ok(None);
+        }
+        let changed: Option<i64> = sqlx::query_scalar(
+            "SELECT c.position FROM
+                 (SELECT position FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence DESC LIMIT 1) c,
+                 (SELECT position FROM events WHERE aggregate_type = $3 AND aggregate_id = $4 ORDER BY sequence DESC LIMIT 1) s
+             WHERE s.position > c.position",
+        )
+        .bind(Cart::TYPE)
+        .bind(cart.as_str())
+        .bind(Settings::TYPE)
+        .bind(STORE)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(position) = changed else { return Ok(None) };
+        let (settings, _) = self.loader.load_as_of::<Settings>(STORE, position).await?;
+        Ok(Some(setting::terms(&settings, &self.settings.terms)))
     }
 
     /// The settings in force as of a position of the log.
