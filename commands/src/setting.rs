@@ -39,7 +39,9 @@ pub fn change(streams: &mut Streams<'_>, change: &Change) -> Result<(Settings, i
     let mut events = Vec::new();
     for command in [SettingCommand::Seed(Box::new(facts(&change.configured))), change.command.clone()] {
         let decided = settings.decide(command).map_err(refusal)?;
-        decided.iter().for_each(|event| settings.apply(event));
+        for event in &decided {
+            settings.apply(event);
+        }
         events.push(decided);
     }
     streams.answer_with::<Settings>(change.status, STORE);
@@ -80,7 +82,9 @@ pub fn effective<'a>(settings: &'a Settings, configured: &Terms) -> Cow<'a, Sett
     }
     let mut written = settings.clone();
     let seeded = settings.decide(SettingCommand::Seed(Box::new(facts(configured))));
-    seeded.iter().flatten().for_each(|event| written.apply(event));
+    for event in seeded.iter().flatten() {
+        written.apply(event);
+    }
     Cow::Owned(written)
 }
 

@@ -457,9 +457,11 @@ fn what_is_counted_away_from_a_promise_is_a_shortfall_and_the_promise_stands() {
 fn a_preorder_is_promised_without_any_stock_and_what_comes_in_later_is_owed_first() {
     let mut item = StockItem::default();
     item.apply(&opened(StockPolicy::Preorder { limit: Some(3) }));
-    let mut run = |item: &mut StockItem, command| -> Result<usize, StockRejection> {
+    let run = |item: &mut StockItem, command| -> Result<usize, StockRejection> {
         let events = item.decide(command)?;
-        events.iter().for_each(|event| item.apply(event));
+        for event in &events {
+            item.apply(event);
+        }
         Ok(events.len())
     };
     assert_eq!(run(&mut item, StockCommand::Reserve(reserve(1, 2))), Ok(1));

@@ -1,5 +1,7 @@
 //! Settings: written down once, refused where nobody could reckon with them, in the order in which stock is sold.
 
+#![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
+
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use domain::id::{LocationId, MethodId, TaxId};
 use domain::money::{Money, Rounding};
@@ -77,7 +79,9 @@ fn given(events: Vec<SettingEvent>) -> AggregateTestExecutor<Settings> {
 
 fn fold(events: &[SettingEvent]) -> Settings {
     let mut settings = Settings::default();
-    events.iter().for_each(|event| settings.apply(event));
+    for event in events {
+        settings.apply(event);
+    }
     settings
 }
 

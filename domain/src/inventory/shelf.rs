@@ -54,9 +54,9 @@ impl StockItem {
     }
 
     pub(super) fn transfer(&self, transfer: StockTransferDispatched) -> Result<Vec<StockEvent>, StockRejection> {
-        let mut events = self.dispatch(transfer.clone())?;
         self.check_adding(transfer.to, transfer.quantity)?;
         let received = StockTransferReceived { transfer_id: transfer.transfer_id, received: transfer.quantity, lost: 0 };
+        let mut events = self.dispatch(transfer)?;
         events.push(StockEvent::StockTransferReceived(received));
         Ok(events)
     }

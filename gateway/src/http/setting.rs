@@ -202,15 +202,12 @@ impl Set {
 impl App {
     /// The terms in force as of `position` or later; of 0: as they were a moment ago, and a command still decides on its own.
     pub(crate) async fn terms(&self, position: i64) -> Result<Arc<Terms>, Problem> {
-        let kept = match self.cache.settings(position) {
-            Some(kept) => kept,
-            None => {
-                let loaded = Arc::new(self.loader.load::<Settings>(STORE).await?);
-                self.cache.keep_settings(&loaded, position);
-                loaded
-            }
-        };
-        Ok(setting::terms(&kept.0, &self.settings.terms))
+        if let Some(kept) = self.cache.settings(position) {
+            return Ok(setting::terms(&kept.0, &self.settings.terms));
+        }
+        let loaded = Arc::new(self.loader.load::<Settings>(STORE).await?);
+        self.cache.keep_settings(&loaded, position);
+        Ok(setting::terms(&loaded.0, &self.settings.terms))
     }
 
     /// The terms that were in force when a cart last changed; `None` when they are still. What was only shown since is not
