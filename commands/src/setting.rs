@@ -58,6 +58,12 @@ pub fn in_force(streams: &mut Streams<'_>, configured: &Arc<Terms>) -> Result<Ar
     Ok(terms(streams.get::<Settings>(STORE)?, configured))
 }
 
+/// The locations that stock may be promised at, first to last; a part of the decision, too.
+pub(crate) fn allocation_order(streams: &mut Streams<'_>) -> Result<Vec<LocationId>, Stop> {
+    let settings = streams.get::<Settings>(STORE)?;
+    Ok(if settings.is_written { open_ids(settings) } else { vec![first_location()] })
+}
+
 /// The terms that these settings are.
 #[must_use]
 pub fn terms(settings: &Settings, configured: &Arc<Terms>) -> Arc<Terms> {
@@ -69,7 +75,7 @@ pub fn terms(settings: &Settings, configured: &Arc<Terms>) -> Arc<Terms> {
         rounding: settings.rounding,
         tax_rates: settings.tax_rates.clone(),
         shipping_methods: settings.shipping_methods.clone(),
-        allocation_order: settings.open_locations().iter().map(|location| location.facts.location_id).collect(),
+        allocation_order: open_ids(settings),
         ..Terms::clone(configured)
     })
 }
@@ -111,6 +117,10 @@ pub(crate) fn open_location(streams: &mut Streams<'_>, wanted: Option<&str>, poi
         return Err(closed(&location.facts.code).into());
     }
     Ok(location.facts.location_id)
+}
+
+fn open_ids(settings: &Settings) -> Vec<LocationId> {
+    settings.open_locations().iter().map(|location| location.facts.location_id).collect()
 }
 
 fn first() -> Location {

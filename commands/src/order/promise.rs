@@ -8,6 +8,7 @@ use domain::order::{OrderHold, OrderPlaced};
 use uuid::Uuid;
 
 use crate::answer::{Failure, Refusal};
+use crate::setting;
 use crate::streams::{Stop, Streams};
 
 /// Turns an order's holds into allocations.
@@ -78,6 +79,7 @@ pub(crate) fn ship(
 /// Allocates an expired order's units anew, all of them or, where they can't be had any more, none (`false`).
 pub(crate) fn have_again(streams: &mut Streams<'_>, facts: &OrderPlaced) -> Result<bool, Stop> {
     need(streams, facts)?;
+    let open = setting::allocation_order(streams)?;
     let mut items: Vec<(VariantId, StockItem, Vec<StockEvent>)> = Vec::new();
     for hold in &facts.holds {
         let Some(variant_id) = variant_of(facts, hold) else { continue };
@@ -97,7 +99,7 @@ pub(crate) fn have_again(streams: &mut Streams<'_>, facts: &OrderPlaced) -> Resu
             owner: HoldOwner::order(facts.order_id, hold.line_id),
             quantity: hold.parts.iter().map(|part| part.quantity).sum(),
             expires_at: None,
-            allocation_order: locations(hold, item),
+            allocation_order: locations(hold, &open),
             now: streams.now,
         });
         let allocate = StockCommand::Allocate {
@@ -122,10 +124,10 @@ pub(crate) fn have_again(streams: &mut Streams<'_>, facts: &OrderPlaced) -> Resu
     Ok(true)
 }
 
-/// Where it was held before comes first, then wherever else the variant lies.
-fn locations(hold: &OrderHold, item: &StockItem) -> Vec<LocationId> {
-    let before = hold.parts.iter().map(|part| part.location_id);
-    before.chain(item.levels.iter().map(|(location_id, _)| *location_id)).collect()
+/// Where it was held before comes first, then the other locations in their order; none that was closed meanwhile.
+fn locations(hold: &OrderHold, open: &[LocationId]) -> Vec<LocationId> {
+    let before = hold.parts.iter().map(|part| part.location_id).filter(|location_id| open.contains(location_id));
+    before.chain(open.iter().copied()).collect()
 }
 
 fn each(
