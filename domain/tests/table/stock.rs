@@ -11,7 +11,7 @@ use crate::{Table, id};
 
 variants!(StockCommand:
     Open, ChangePolicy, Receive, Count, Adjust, Reserve, ExtendReservation, ReleaseReservation, ExpireReservations, Allocate,
-    ReleaseAllocation, Ship, Return, DispatchTransfer, ReceiveTransfer,
+    ReleaseAllocation, Ship, Return, DispatchTransfer, ReceiveTransfer, Transfer,
 );
 variants!(StockRejection:
     NotFound, InsufficientStock, QuantityZero, QuantityTooLarge, NotOnHand, ReasonMissing, LocationMissing, HoldExists, HoldNotFound,
@@ -316,6 +316,25 @@ ReceiveTransfer of 3
     stock_not_found                                            | absent
     transfer_not_found                                         | opened but moving
     transfer_quantity                                          | moving
+
+Transfer 7 of 3
+    stock_not_found                                            | absent
+    insufficient_stock                                         | empty sold_out backordered owing short
+    StockTransferDispatched StockTransferReceived              | opened but empty sold_out backordered owing short
+
+Transfer 7 of 0
+    stock_not_found                                            | absent
+    quantity_zero                                              | opened
+
+Transfer 7 to where it is
+    stock_not_found                                            | absent
+    transfer_to_itself                                         | opened
+
+Transfer 1 of 3
+    stock_not_found                                            | absent
+    insufficient_stock                                         | empty sold_out backordered owing short
+    StockTransferDispatched StockTransferReceived              | in_stock held cart_held dead allocated sent_one shipped released moved
+    transfer_exists                                            | moving
 ";
 
 const SHELF: u128 = 1;
@@ -404,7 +423,7 @@ fn states() -> Vec<(&'static str, StockItem)> {
 fn commands() -> Vec<(&'static str, StockCommand)> {
     use StockCommand::{
         Adjust, Allocate, ChangePolicy, Count, DispatchTransfer, ExpireReservations, ExtendReservation, Open, Receive, ReceiveTransfer,
-        ReleaseAllocation, ReleaseReservation, Return, Ship,
+        ReleaseAllocation, ReleaseReservation, Return, Ship, Transfer,
     };
     let policy = |policy, low_stock_threshold| ChangePolicy { policy, safety: vec![], low_stock_threshold };
     let receive = |quantity| Receive { receipt_id: id(7), location_id: id(SHELF), quantity, unit_cost: None };
@@ -430,6 +449,8 @@ fn commands() -> Vec<(&'static str, StockCommand)> {
     let dispatch = |transfer, to, quantity| {
         DispatchTransfer(StockTransferDispatched { transfer_id: id(transfer), from: id(SHELF), to: id(to), quantity })
     };
+    let transfer =
+        |transfer, to, quantity| Transfer(StockTransferDispatched { transfer_id: id(transfer), from: id(SHELF), to: id(to), quantity });
     let arrive = |received, lost| ReceiveTransfer(StockTransferReceived { transfer_id: id(1), received, lost });
     vec![
         ("Open", Open { policy: StockPolicy::Deny, low_stock_threshold: None }),
@@ -490,6 +511,10 @@ fn commands() -> Vec<(&'static str, StockCommand)> {
         ("DispatchTransfer 7 of 0", dispatch(7, CELLAR, 0)),
         ("DispatchTransfer 7 to where it is", dispatch(7, SHELF, 3)),
         ("DispatchTransfer 1 of 3", dispatch(1, CELLAR, 3)),
+        ("Transfer 7 of 3", transfer(7, CELLAR, 3)),
+        ("Transfer 7 of 0", transfer(7, CELLAR, 0)),
+        ("Transfer 7 to where it is", transfer(7, SHELF, 3)),
+        ("Transfer 1 of 3", transfer(1, CELLAR, 3)),
         ("ReceiveTransfer of 4", arrive(4, 0)),
         ("ReceiveTransfer of 3, one lost", arrive(3, 1)),
         ("ReceiveTransfer of 0, all lost", arrive(0, 4)),
