@@ -10,6 +10,7 @@ mod parked;
 mod payment;
 mod personal;
 mod races;
+mod refusals;
 mod restart;
 mod sale;
 mod setting;

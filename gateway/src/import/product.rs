@@ -63,7 +63,7 @@ pub fn build(handle: &str, rows: &[Row], columns: &Columns, terms: &Terms) -> Re
         options: options.iter().map(|option| option.drafted(&terms.language)).collect(),
         attributes: attributes(first, columns),
         category_ids: Vec::new(),
-        tax_category: reading.tax_category(first).to_owned(),
+        tax_category: reading.tax_category(first),
         media,
         variants,
         published,
@@ -180,8 +180,14 @@ impl Reading<'_> {
         published && active
     }
 
-    fn tax_category(&mut self, row: &Row) -> &'static str {
-        if self.flag(row, Field::Taxable, true) { "standard" } else { "exempt" }
+    /// The category that tax rates are for: the file's own tax code, where it has one.
+    fn tax_category(&mut self, row: &Row) -> String {
+        let code = row.get(self.columns, Field::TaxCode).trim().to_lowercase();
+        match self.flag(row, Field::Taxable, true) {
+            false => "exempt".to_owned(),
+            true if code.is_empty() => "standard".to_owned(),
+            true => code,
+        }
     }
 
     fn flag(&mut self, row: &Row, field: Field, empty: bool) -> bool {
