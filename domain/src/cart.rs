@@ -25,6 +25,9 @@ pub const LINES_MAX: usize = 100;
 /// The most units of a line, unless the shop says otherwise.
 pub const LINE_QUANTITY_MAX: u32 = 999;
 
+/// The most coupons of a cart.
+pub const COUPONS_MAX: usize = 10;
+
 /// How large a cart may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CartLimits {
@@ -266,6 +269,8 @@ pub enum CartRejection {
     QuantityLimit { max: u32 },
     #[error("a cart holds at most {max} lines")]
     LineLimit { max: usize },
+    #[error("a cart holds at most {COUPONS_MAX} coupons")]
+    CouponLimit,
     #[error("the cart is in {currency}")]
     CurrencyMismatch { currency: Currency },
     #[error("the currency can't change while the cart has lines")]
@@ -296,6 +301,7 @@ impl CartRejection {
             Self::QuantityZero => "quantity_zero",
             Self::QuantityLimit { .. } => "quantity_limit",
             Self::LineLimit { .. } => "line_limit",
+            Self::CouponLimit => "coupon_limit",
             Self::CurrencyMismatch { .. } => "currency_mismatch",
             Self::CurrencyFixed => "currency_fixed",
             Self::CountryInvalid { .. } => "country_invalid",
@@ -491,7 +497,8 @@ impl Cart {
         Ok(vec![CartEvent::CartCreated(created)])
     }
 
-    fn check_open(&self) -> Result<(), CartRejection> {
+    /// Whether a shopper may change it.
+    pub fn check_open(&self) -> Result<(), CartRejection> {
         match self.stage {
             CartStage::Open => Ok(()),
             CartStage::Absent => Err(CartRejection::NotFound),

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Root;
+use crate::id::{CouponId, CustomerId};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimed {
@@ -115,6 +116,24 @@ impl ClaimKey {
     #[must_use]
     pub fn order_number(number: &str) -> Self {
         Self::new("order_number", number)
+    }
+
+    /// A coupon's code, by its keyed hash: held by the coupon and its promotion.
+    #[must_use]
+    pub fn coupon(code_hash: &str) -> Self {
+        Self::new("coupon", code_hash)
+    }
+
+    /// The `n`th use of a coupon by one person: held by the order.
+    #[must_use]
+    pub fn coupon_use(coupon_id: CouponId, subject_ref: &str, n: u32) -> Self {
+        Self::new("coupon_use", &format!("{coupon_id}:{subject_ref}:{n}"))
+    }
+
+    /// A customer's cart: held by the cart.
+    #[must_use]
+    pub fn customer_cart(customer_id: CustomerId) -> Self {
+        Self::new("customer_cart", &customer_id.to_string())
     }
 
     /// The id of the claim's stream.

@@ -34,6 +34,9 @@ pub mod pricing;
 /// The store's settings: locations, tax rates, shipping methods.
 pub mod setting;
 
+/// Promotions and coupons: what is taken off, and how often.
+pub mod promotion;
+
 /// Orders, from placing to completion.
 pub mod order;
 

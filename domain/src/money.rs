@@ -209,6 +209,11 @@ pub fn tax_inclusive(gross: i64, rate_ppm: u32, rounding: Rounding) -> Result<i6
     narrow(rounding.divide(i128::from(gross) * rate, PPM + rate))
 }
 
+/// The part of an amount that is `ppm` parts per million of it: a discount in percent.
+pub fn part(amount: i64, ppm: u32, rounding: Rounding) -> Result<i64, MoneyError> {
+    narrow(rounding.divide(i128::from(amount) * i128::from(ppm), PPM))
+}
+
 /// Cuts a discount into parts for lines of the given amounts: integer largest remainder (ties: larger
 /// remainder, larger weight, lower index). A line never gets more than its amount, so what exceeds
 /// the sum of all lines is dropped.

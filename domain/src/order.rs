@@ -12,9 +12,9 @@ mod place;
 mod ship;
 
 pub use event::{
-    CancelledLine, Cover, Fee, LineOption, OrderCancelled, OrderCompleted, OrderConfirmed, OrderContactCorrected, OrderEvent, OrderExpired,
-    OrderHeld, OrderHold, OrderItem, OrderLine, OrderLinesCancelled, OrderLinesShipped, OrderPaymentClosed, OrderPaymentOpened,
-    OrderPlaced, OrderReinstated, OrderReleased, OrderShipmentDelivered, ShippedLine, Tender,
+    CancelledLine, Cover, Fee, LineOption, OrderCancelled, OrderCompleted, OrderConfirmed, OrderContactCorrected, OrderCoupon, OrderEvent,
+    OrderExpired, OrderHeld, OrderHold, OrderItem, OrderLine, OrderLinesCancelled, OrderLinesShipped, OrderPaymentClosed,
+    OrderPaymentOpened, OrderPlaced, OrderReinstated, OrderReleased, OrderShipmentDelivered, ShippedLine, Tender,
 };
 
 use std::collections::BTreeMap;

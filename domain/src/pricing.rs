@@ -7,6 +7,8 @@
 
 mod tax;
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde::{Deserialize, Serialize};
 
 use crate::cart::ShipTo;
@@ -199,10 +201,16 @@ pub struct Discount {
     pub amount: Money,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DiscountTarget {
-    Line { line_id: LineId },
+    Line {
+        line_id: LineId,
+    },
+    /// Allocated to these lines, as that of an order to all.
+    Lines {
+        line_ids: Vec<LineId>,
+    },
     Order,
     Shipping,
 }
@@ -449,9 +457,10 @@ fn grant(
     lines: &mut [Priced],
     mut shipping: Option<&mut Priced>,
 ) -> Result<Vec<Discount>, PricingError> {
-    let on_a_line = |discount: &&Discount| matches!(discount.target, DiscountTarget::Line { .. });
+    let on_a_line = |discount: &&Discount| matches!(discount.target, DiscountTarget::Line { .. } | DiscountTarget::Lines { .. });
     let line_discounts = wanted.iter().filter(on_a_line);
     let others = wanted.iter().filter(|discount| !on_a_line(discount));
+    let places: HashMap<LineId, usize> = request.lines.iter().enumerate().map(|(index, line)| (line.line_id, index)).collect();
     let mut granted = Vec::new();
     for discount in line_discounts.chain(others) {
         let discount_id = discount.discount_id;
@@ -460,13 +469,14 @@ fn grant(
         }
         // A wrong currency is an error, not something to take off.
         Money::zero(request.currency).plus(discount.amount)?;
-        let amount = match discount.target {
-            DiscountTarget::Line { line_id } => {
-                let index = request.lines.iter().position(|line| line.line_id == line_id);
-                let index = index.ok_or(PricingError::DiscountTargetMissing { discount_id })?;
-                take_at_most(&mut lines[index], discount)?
+        let place = |line_id: &LineId| places.get(line_id).copied().ok_or(PricingError::DiscountTargetMissing { discount_id });
+        let amount = match &discount.target {
+            DiscountTarget::Line { line_id } => take_at_most(&mut lines[place(line_id)?], discount)?,
+            DiscountTarget::Lines { line_ids } => {
+                let among = line_ids.iter().map(place).collect::<Result<BTreeSet<usize>, _>>()?;
+                allocate(lines, discount, |index| among.contains(&index))?
             }
-            DiscountTarget::Order => allocate(lines, discount)?,
+            DiscountTarget::Order => allocate(lines, discount, |_| true)?,
             DiscountTarget::Shipping => match shipping.as_deref_mut() {
                 Some(line) => take_at_most(line, discount)?,
                 None => Money::zero(request.currency),
@@ -484,9 +494,9 @@ fn take_at_most(line: &mut Priced, discount: &Discount) -> Result<Money, MoneyEr
     Ok(amount)
 }
 
-fn allocate(lines: &mut [Priced], discount: &Discount) -> Result<Money, MoneyError> {
+fn allocate(lines: &mut [Priced], discount: &Discount, among: impl Fn(usize) -> bool) -> Result<Money, MoneyError> {
     let currency = discount.amount.currency();
-    let weights: Vec<i64> = lines.iter().map(|line| line.left.amount()).collect();
+    let weights: Vec<i64> = lines.iter().enumerate().map(|(index, line)| if among(index) { line.left.amount() } else { 0 }).collect();
     let mut granted = Money::zero(currency);
     for (line, part) in lines.iter_mut().zip(money::allocate(discount.amount.amount(), &weights)?) {
         let part = Money::new(part, currency)?;

@@ -4,8 +4,8 @@
 
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use domain::cart::{
-    Address, Cart, CartCheckoutStarted, CartClaimed, CartCommand, CartCompleted, CartContactSet, CartCoupon, CartCreated, CartEvent,
-    CartExpired, CartLimits, CartLine, CartLineQuantityChanged, CartLineRemoved, CartMerged, CartRejection, CartReopened,
+    Address, COUPONS_MAX, Cart, CartCheckoutStarted, CartClaimed, CartCommand, CartCompleted, CartContactSet, CartCoupon, CartCreated,
+    CartEvent, CartExpired, CartLimits, CartLine, CartLineQuantityChanged, CartLineRemoved, CartMerged, CartRejection, CartReopened,
     CartSettingsChanged, CartShippingOptionChosen, ContactDraft, ShipTo,
 };
 use domain::id::{CartKey, LineId};
@@ -352,6 +352,19 @@ fn a_coupon_is_applied_once() {
     cart(vec![applied])
         .when(CartCommand::RemoveCoupon { coupon_id: id(2), reason: reason.clone() })
         .then_expect_events(vec![CartEvent::CartCouponRemoved(CartCoupon { reason, ..coupon })]);
+}
+
+#[test]
+fn a_cart_holds_a_bounded_number_of_coupons() {
+    let mut events = vec![CartEvent::CartCreated(created())];
+    events.extend(
+        (0..COUPONS_MAX as u128)
+            .map(|n| CartEvent::CartCouponApplied(CartCoupon { promotion_id: id(1), coupon_id: id(2 + n), reason: None })),
+    );
+    let another = CartCommand::ApplyCoupon { promotion_id: id(1), coupon_id: id(500) };
+    TestFramework::<Cart>::with(()).given(events.clone()).when(another).then_expect_error(CartRejection::CouponLimit);
+    let again = CartCommand::ApplyCoupon { promotion_id: id(1), coupon_id: id(2) };
+    TestFramework::<Cart>::with(()).given(events).when(again).then_expect_events(vec![]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use domain::inventory::StockEvent;
 use domain::order::OrderEvent;
 use domain::payment::PaymentEvent;
 use domain::setting::SettingEvent;
+use domain::promotion::PromotionEvent;
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -66,6 +67,7 @@ fn every_event_that_was_ever_written_can_be_read() {
             check::<OrderEvent>,
             check::<PaymentEvent>,
             check::<SettingEvent>,
+            check::<PromotionEvent>,
             check::<SubjectEvent>,
             check::<ClaimEvent>,
         ];
@@ -84,6 +86,7 @@ fn every_event_has_a_golden_file() {
         OrderEvent::TYPES,
         PaymentEvent::TYPES,
         SettingEvent::TYPES,
+        PromotionEvent::TYPES,
         SubjectEvent::TYPES,
         ClaimEvent::TYPES,
     ];

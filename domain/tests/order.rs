@@ -95,6 +95,7 @@ fn order_of(lines: &[(i64, u32)]) -> OrderPlaced {
         lines: quote.lines.into_iter().map(|line| OrderLine::new(item.clone(), line)).collect(),
         shipping_lines: quote.shipping_lines,
         discounts: quote.discounts,
+        coupons: vec![],
         taxes: quote.taxes,
         fees: vec![],
         totals: quote.totals,

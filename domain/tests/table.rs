@@ -40,6 +40,8 @@ mod claim;
 mod order;
 #[path = "table/payment.rs"]
 mod payment;
+#[path = "table/promotion.rs"]
+mod promotion;
 #[path = "table/stock.rs"]
 mod stock;
 #[path = "table/subject.rs"]

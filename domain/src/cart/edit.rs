@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Cart, CartClaimed, CartCommand, CartContactSet, CartCoupon, CartEvent, CartExpired, CartLimits, CartLine, CartLineAdded,
+    COUPONS_MAX, Cart, CartClaimed, CartCommand, CartContactSet, CartCoupon, CartEvent, CartExpired, CartLimits, CartLine, CartLineAdded,
     CartLineQuantityChanged, CartLineRemoved, CartMerged, CartRejection, CartSettingsChanged, CartShippingOptionChosen, ContactDraft,
     check_country, email_errors,
 };
@@ -22,8 +22,11 @@ impl Cart {
             }
             CartCommand::ApplyCoupon { promotion_id, coupon_id } => {
                 let coupon = CartCoupon { promotion_id, coupon_id, reason: None };
-                let applied = self.coupons.iter().any(|coupon| coupon.coupon_id == coupon_id);
-                Ok(if applied { vec![] } else { vec![CartEvent::CartCouponApplied(coupon)] })
+                match self.coupons.iter().any(|coupon| coupon.coupon_id == coupon_id) {
+                    true => Ok(vec![]),
+                    false if self.coupons.len() >= COUPONS_MAX => Err(CartRejection::CouponLimit),
+                    false => Ok(vec![CartEvent::CartCouponApplied(coupon)]),
+                }
             }
             CartCommand::RemoveCoupon { coupon_id, reason } => {
                 let applied = self.coupons.iter().find(|coupon| coupon.coupon_id == coupon_id);

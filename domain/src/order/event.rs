@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::cart::{Address, ShipTo};
 use crate::id::{
-    CancellationId, CartKey, CustomerId, FulfilmentId, HoldId, LineId, OrderId, PaymentId, ProductId, SubjectId, TenderId, VariantId,
+    CancellationId, CartKey, CouponId, CustomerId, FulfilmentId, HoldId, LineId, OrderId, PaymentId, ProductId, PromotionId, SubjectId,
+    TenderId, VariantId,
 };
 use crate::inventory::Part;
 use crate::money::{Currency, Money, Rounding};
@@ -37,6 +39,9 @@ pub struct OrderPlaced {
     pub lines: Vec<OrderLine>,
     pub shipping_lines: Vec<ShippingLine>,
     pub discounts: Vec<Discount>,
+    /// The uses of coupons that were reserved with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coupons: Vec<OrderCoupon>,
     pub taxes: Vec<Tax>,
     pub fees: Vec<Fee>,
     pub totals: Totals,
@@ -54,6 +59,18 @@ pub struct OrderPlaced {
     pub billing_address: Option<Personal<Address>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Personal<String>>,
+}
+
+/// A use of a coupon by an order. `subject_ref` is the keyed hash of the buyer's e-mail address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCoupon {
+    pub promotion_id: PromotionId,
+    pub coupon_id: CouponId,
+    pub reservation_id: Uuid,
+    pub subject_ref: String,
+    /// Which of the uses that one person may make it is; absent where that isn't limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_no: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ variants!(CartCommand:
 );
 variants!(CartRejection:
     NotFound, Exists, CheckoutInProgress, Completed, Expired, LineNotFound, LineExists, QuantityZero, QuantityLimit, LineLimit,
-    CurrencyMismatch, CurrencyFixed, CountryInvalid, ContactInvalid, OtherCustomer, CheckoutIncomplete, OtherOrder,
+    CouponLimit, CurrencyMismatch, CurrencyFixed, CountryInvalid, ContactInvalid, OtherCustomer, CheckoutIncomplete, OtherOrder,
 );
 variants!(CartStage: Absent, Open, Completing, Completed, Expired);
 
@@ -506,7 +506,7 @@ fn a_cart_in_every_state() {
         decide: Cart::decide,
         code: CartRejection::code,
         events_elsewhere: &[],
-        refusals_elsewhere: &[],
+        refusals_elsewhere: &[("CouponLimit", "no state of the table has ten coupons; see the tests of carts")],
     }
     .check();
 }

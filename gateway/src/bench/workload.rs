@@ -334,6 +334,7 @@ fn order() -> anyhow::Result<OrderPlaced> {
         lines: quote.lines.into_iter().map(|line| OrderLine::new(item.clone(), line)).collect(),
         shipping_lines: quote.shipping_lines,
         discounts: quote.discounts,
+        coupons: vec![],
         taxes: quote.taxes,
         fees: vec![],
         totals: quote.totals,
