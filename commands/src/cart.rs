@@ -1,8 +1,10 @@
 //! Carts: what the shopper wants. Each function is a decision, to be run by the writer.
 
-use domain::cart::{Cart, CartCommand, CartCreated, CartLimits, CartLine, CartRejection};
+use domain::cart::{COUPONS_MAX, Cart, CartCommand, CartCreated, CartLimits, CartLine, CartRejection, CartStage};
 use domain::catalog::{Price, Product, STOREFRONT, Stage, Variant};
-use domain::id::{CartKey, LineId, ProductId, SubjectId, VariantId};
+use domain::claim::{Claim, ClaimCommand, ClaimKey};
+use domain::customer::{Subject, SubjectCommand};
+use domain::id::{CartKey, CustomerId, LineId, ProductId, SubjectId, VariantId};
 use domain::money::Currency;
 use domain::personal::Purpose;
 use infra::sealing::KeyScope;
@@ -76,6 +78,82 @@ pub fn set_quantity(streams: &mut Streams<'_>, cart: &CartAt, line: &LineRef, qu
         quantity => CartCommand::SetQuantity { line_id, quantity, limits },
     };
     change(streams, cart, command)
+}
+
+/// A customer's cart as a claim has left it: the one that was claimed, or the one that has taken its lines.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    pub key: CartKey,
+    pub outcome: Outcome,
+}
+
+/// A customer takes a guest's cart. If the customer has an open one already, that takes the lines and coupons, as many as the limits
+/// allow, and the guest's is over.
+pub fn claim(streams: &mut Streams<'_>, cart: &CartAt, customer_id: CustomerId, limits: CartLimits) -> Result<Taken, Stop> {
+    let id = cart.key.as_str();
+    let version = streams.version::<Cart>(id)?;
+    check_version(cart.if_match, version)?;
+    let guest = streams.get::<Cart>(id)?.clone();
+    guest.check_open().map_err(refusal)?;
+    if guest.customer_id.is_some_and(|owner| owner != customer_id) {
+        return Err(refusal(CartRejection::OtherCustomer).into());
+    }
+    let claim_id = ClaimKey::customer_cart(customer_id).stream_id();
+    let holder = streams.get::<Claim>(&claim_id)?.holder.clone().map(CartKey::new);
+    if let Some(own_key) = holder.clone().filter(|own_key| *own_key != cart.key) {
+        let own = streams.get::<Cart>(own_key.as_str())?.clone();
+        if own.stage == CartStage::Open {
+            return merge(streams, (&own_key, own), (&cart.key, guest), limits);
+        }
+    }
+    // Personal data that the cart has stay under the subject that they were sealed for.
+    let subject_id = guest.subject_id;
+    let events = guest.decide(CartCommand::Claim { customer_id, subject_id }).map_err(refusal)?;
+    emit(streams, &cart.key, subject_id, events)?;
+    link(streams, customer_id, subject_id)?;
+    let releases = holder.filter(|holder| *holder != cart.key).map(|holder| ClaimCommand::Release { by: holder.to_string() });
+    for command in releases.into_iter().chain([ClaimCommand::Take { by: cart.key.to_string() }]) {
+        let events = streams.after::<Claim>(&claim_id)?.decide(command);
+        streams.emit::<Claim>(&claim_id, events.map_err(|e| Refusal::new("conflict", e.to_string()))?, None)?;
+    }
+    streams.answer_with::<Cart>(200, id);
+    Ok(Taken { key: cart.key.clone(), outcome: streams.outcome(id)? })
+}
+
+fn merge(
+    streams: &mut Streams<'_>,
+    (own_key, mut own): (&CartKey, Cart),
+    (key, guest): (&CartKey, Cart),
+    limits: CartLimits,
+) -> Result<Taken, Stop> {
+    let lines = guest.lines.clone();
+    let mut commands = vec![CartCommand::Merge { from_cart: key.clone(), lines, limits }];
+    let room = COUPONS_MAX.saturating_sub(own.coupons.len());
+    let coupons = guest.coupons.iter().filter(|coupon| own.coupons.iter().all(|other| other.coupon_id != coupon.coupon_id));
+    commands.extend(coupons.take(room).map(|c| CartCommand::ApplyCoupon { promotion_id: c.promotion_id, coupon_id: c.coupon_id }));
+    let subject_id = own.subject_id;
+    for command in commands {
+        let events = own.decide(command).map_err(refusal)?;
+        for event in &events {
+            own.apply(event);
+        }
+        emit(streams, own_key, subject_id, events)?;
+    }
+    let over = guest.decide(CartCommand::Expire).map_err(refusal)?;
+    emit(streams, key, guest.subject_id, over)?;
+    streams.answer_with::<Cart>(200, own_key.as_str());
+    Ok(Taken { key: own_key.clone(), outcome: streams.outcome(own_key.as_str())? })
+}
+
+/// The customer and the guest are one person.
+fn link(streams: &mut Streams<'_>, customer_id: CustomerId, guest: SubjectId) -> Result<(), Stop> {
+    let from = SubjectId::new(customer_id.uuid());
+    if from == guest {
+        return Ok(());
+    }
+    let id = from.to_string();
+    let events = streams.get::<Subject>(&id)?.decide(SubjectCommand::Link { from, to: guest });
+    streams.emit::<Subject>(&id, events.map_err(|e| Refusal::new("subject_erased", e.to_string()))?, None)
 }
 
 /// Runs one command of the cart's own on a cart that is there.
@@ -156,6 +234,7 @@ pub fn refusal(rejection: CartRejection) -> Refusal {
         CartRejection::Exists | CartRejection::LineExists { .. } => Refusal::new("already_exists", detail),
         CartRejection::QuantityZero | CartRejection::QuantityLimit { .. } => invalid("/quantity", rejection.code()),
         CartRejection::LineLimit { .. } => invalid("", rejection.code()),
+        CartRejection::CouponLimit => invalid("/code", rejection.code()),
         CartRejection::CurrencyMismatch { .. } | CartRejection::CurrencyFixed => invalid("/currency", rejection.code()),
         CartRejection::CountryInvalid { .. } => invalid("/country", rejection.code()),
         CartRejection::ContactInvalid { errors } => {

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use domain::cart::{Cart, CartCommand, CartContactSet, CartStage};
 use domain::catalog::Product;
 use domain::claim::{Claim, ClaimCommand, ClaimKey};
-use domain::id::{CartKey, HoldId, OperationId, OrderId, PaymentId, ProductId, TenderId, VariantId};
+use domain::id::{CartKey, HoldId, OperationId, OrderId, PaymentId, ProductId, PromotionId, TenderId, VariantId};
 use domain::inventory::{HoldOwner, Reserve, StockCommand, StockEvent, StockItem, StockRejection};
 use domain::money::Money;
-use domain::order::{LineOption, Order, OrderCommand, OrderHold, OrderItem, OrderLine, OrderPlaced, PREPAID, Tender};
+use domain::order::{LineOption, Order, OrderCommand, OrderCoupon, OrderHold, OrderItem, OrderLine, OrderPlaced, PREPAID, Tender};
 use domain::payment::CaptureMode;
 use domain::personal::Purpose;
-use infra::sealing::KeyScope;
+use domain::promotion::Inapplicable;
+use infra::sealing::{KeyScope, MasterKey};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -24,6 +25,7 @@ use crate::cart::{self, CartAt, sellable_variant};
 use crate::catalog::check_version;
 use crate::order::promise;
 use crate::payment;
+use crate::promotion;
 use crate::quote::{self, Quoted};
 use crate::setting;
 use crate::streams::{Stop, Streams};
@@ -47,6 +49,10 @@ pub struct Checkout {
     pub attempt: Option<Attempt>,
     /// The total that the shopper has agreed to, in minor units.
     pub expected_total: Option<i64>,
+    /// The automatic promotions that are known; what they are is looked up in their streams.
+    pub promotions: Vec<PromotionId>,
+    /// Hashes the buyer's e-mail address, by which the uses of coupons by one person are counted.
+    pub master: MasterKey,
     /// As configured; the store's settings count before it.
     pub terms: Arc<Terms>,
     /// What was in force when the cart last changed, if the settings have changed since: its total was answered by that.
@@ -88,12 +94,15 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
         }
         CartStage::Open => check_version(checkout.cart.if_match, version)?,
     }
+    let email = cart.contact.as_ref().and_then(|contact| contact.email.known());
+    let subject_ref = email.filter(|_| !cart.coupons.is_empty()).map(|email| promotion::subject_ref(&checkout.master, email));
     let terms = setting::in_force(streams, &checkout.terms)?;
-    let quoted = priced(streams, checkout, &terms, &cart)?;
+    let quoted = priced(streams, checkout, &terms, &cart, subject_ref.as_deref())?;
     agreed(&quoted, checkout.expected_total)?;
     let (holds, stock_events) = reserve(streams, checkout, &terms, &cart)?;
+    let coupons = promotion::reserve(streams, checkout.order_id, &quoted.coupons, &subject_ref.unwrap_or_default())?;
     let number = claim_number(streams, checkout)?;
-    let facts = facts(streams, checkout, &cart, quoted, holds, number)?;
+    let facts = facts(streams, checkout, &cart, quoted, Promised { holds, coupons }, number)?;
     let total = facts.totals.total;
     let requires_shipping = facts.lines.iter().any(|line| line.requires_shipping);
     for (variant_id, events) in stock_events {
@@ -117,6 +126,7 @@ pub fn place(streams: &mut Streams<'_>, checkout: &Checkout) -> Result<Placed, S
         }
         cart_events.extend(after.decide(CartCommand::Complete { order_id: checkout.order_id }).map_err(cart::refusal)?);
         promise::allocate(streams, &facts)?;
+        promotion::redeem(streams, &facts)?;
     } else if let Some(attempt) = &checkout.attempt {
         let mut opening = payment::open(streams, &order, checkout.order_id, attempt, total)?;
         order_events.append(&mut opening.order_events);
@@ -146,7 +156,7 @@ fn retry(streams: &mut Streams<'_>, checkout: &Checkout, order_id: OrderId) -> R
     Ok(Placed { order, started })
 }
 
-fn priced(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: &Cart) -> Result<Quoted, Stop> {
+fn priced(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: &Cart, subject_ref: Option<&str>) -> Result<Quoted, Stop> {
     streams.need::<Product>(checkout.products.values().flatten().map(ToString::to_string))?;
     let mut products = HashMap::new();
     for line in &cart.lines {
@@ -156,9 +166,10 @@ fn priced(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: &
         products.insert(line.variant_id, streams.get::<Product>(&product_id.to_string())?.clone());
     }
     let by_variant = products.iter().map(|(variant_id, product)| (*variant_id, product)).collect();
-    let mut quoted = quote::quote(cart, &by_variant, terms, streams.now)?;
+    let offers = promotion::offers(streams, &checkout.promotions, cart, subject_ref)?;
+    let mut quoted = quote::quote(cart, &by_variant, &offers, terms, streams.now)?;
     if let Some(seen) = &checkout.terms_seen {
-        quoted.total_seen = quote::quote(cart, &by_variant, seen, streams.now)?.total_seen;
+        quoted.total_seen = quote::quote(cart, &by_variant, &offers, seen, streams.now)?.total_seen;
     }
     let missing = cart.missing(quoted.requires_shipping);
     if !missing.is_empty() {
@@ -182,19 +193,35 @@ fn unavailable(cart: &Cart, gone: &[VariantId]) -> Vec<serde_json::Value> {
     lines.map(|line| json!({ "sku": line.sku, "line_id": line.line_id, "available": 0 })).collect()
 }
 
-/// Refuses a total that the shopper has not agreed to: another than expected, or above the one that was seen.
+/// Refuses a total that the shopper has not agreed to: another than expected, or above the one that was seen. A coupon that takes
+/// nothing off is refused, too, unless the total without it is the expected one.
 fn agreed(quoted: &Quoted, expected: Option<i64>) -> Result<(), Refusal> {
     let total = quoted.quote.totals.total;
-    let fits = match expected {
-        Some(expected) => total.amount() == expected,
-        None => total.amount() <= quoted.total_seen.amount(),
-    };
-    if fits {
+    let current = json!({ "amount": total.amount(), "currency": total.currency().as_str(), "exponent": total.currency().exponent() });
+    if expected == Some(total.amount()) {
         return Ok(());
     }
-    let current = json!({ "amount": total.amount(), "currency": total.currency().as_str(), "exponent": total.currency().exponent() });
+    for coupon in &quoted.coupons {
+        match coupon.discount {
+            Ok(_) | Err(Inapplicable::NothingToDiscount) => {}
+            Err(reason) => {
+                let fix = "remove it, or check out with current_total as expected_total";
+                let refused = promotion::unusable(reason, fix).fact("coupon_id", coupon.coupon.coupon_id.to_string());
+                return Err(refused.fact("current_total", current));
+            }
+        }
+    }
+    if expected.is_none() && total.amount() <= quoted.total_seen.amount() {
+        return Ok(());
+    }
     let detail = "the cart's total has changed; show current_total and check out with it as expected_total";
     Err(Refusal::new("cart_changed", detail).fact("current_total", current))
+}
+
+/// What was reserved for an order.
+struct Promised {
+    holds: Vec<OrderHold>,
+    coupons: Vec<OrderCoupon>,
 }
 
 type Reserved = (Vec<OrderHold>, Vec<(VariantId, Vec<StockEvent>)>);
@@ -271,7 +298,7 @@ fn facts(
     checkout: &Checkout,
     cart: &Cart,
     quoted: Quoted,
-    holds: Vec<OrderHold>,
+    promised: Promised,
     number: String,
 ) -> Result<OrderPlaced, Stop> {
     let contact = cart.contact.as_ref().ok_or_else(|| Refusal::new("cart_incomplete", "the cart lacks contact"))?;
@@ -303,10 +330,11 @@ fn facts(
         lines,
         shipping_lines: quoted.quote.shipping_lines,
         discounts: quoted.quote.discounts,
+        coupons: promised.coupons,
         taxes: quoted.quote.taxes,
         fees: Vec::new(),
         totals: quoted.quote.totals,
-        holds,
+        holds: promised.holds,
         tenders: vec![tender],
         terms: PREPAID.to_owned(),
         payment_deadline: needs_payment(total).then(|| streams.now + checkout.terms.payment_window),

@@ -13,6 +13,7 @@ pub mod loader;
 mod model;
 pub mod order;
 pub mod payment;
+pub mod promotion;
 pub mod provider;
 pub mod quote;
 pub mod reactor;

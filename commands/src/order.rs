@@ -18,6 +18,7 @@ use crate::cart;
 use crate::catalog::check_version;
 use crate::checkout::{order_key, scope};
 use crate::payment::{self, CAPTURE_FAILED, PAYMENT_UNKNOWN, PAYMENT_VOIDED, let_go, order_refusal};
+use crate::promotion;
 use crate::streams::{Stop, Streams};
 use crate::whole_order::WholeOrder;
 
@@ -216,6 +217,7 @@ pub(crate) fn end(streams: &mut Streams<'_>, order: &PlacedOrder, command: Order
     let facts = &order.facts;
     decide_after(streams, order, command)?;
     promise::give_back(streams, facts, reason)?;
+    promotion::release(streams, facts, reason)?;
     if let Some(key) = &facts.cart {
         let state = streams.get::<Cart>(key.as_str())?;
         let subject_id = state.subject_id;

@@ -29,6 +29,7 @@ use crate::answer::Refusal;
 use crate::cart;
 use crate::checkout::{order_key, scope};
 use crate::order::{self, promise};
+use crate::promotion;
 use crate::streams::{Stop, Streams};
 
 /// Why an order is on hold whose money can't be taken.
@@ -247,6 +248,7 @@ impl Consequence<'_, '_, '_> {
         let events = self.streams.get::<Order>(&id)?.decide(OrderCommand::Confirm { covered_by }).map_err(|e| order_refusal(&e))?;
         self.streams.emit::<Order>(&id, events, Some(self.people))?;
         promise::allocate(self.streams, &self.order.facts)?;
+        promotion::redeem(self.streams, &self.order.facts)?;
         order::release_from_payment_hold(self.streams, self.order)?;
         self.complete_cart()
     }
@@ -267,9 +269,11 @@ impl Consequence<'_, '_, '_> {
                 return Ok(false);
             }
         }
+        let Some(coupons) = promotion::have_again(self.streams, facts)? else { return Ok(false) };
         if !promise::have_again(self.streams, facts)? {
             return Ok(false);
         }
+        coupons.redeem(self.streams, facts)?;
         let id = order_key(facts.order_id);
         let command = OrderCommand::Reinstate { payment_id: self.payment_id, covered_by: self.cover()? };
         let events = self.streams.get::<Order>(&id)?.decide(command).map_err(|e| order_refusal(&e))?;

@@ -1,14 +1,17 @@
 //! What a cart costs now: live prices, tax for where it goes, the chosen shipping. Used to show a cart and to place its
 //! order, so that both say the same.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::cart::{Cart, CartLine, ShipTo};
+use domain::cart::{Cart, CartCoupon, CartLine, ShipTo};
 use domain::catalog::{Product, Variant};
 use domain::id::VariantId;
 use domain::money::Money;
 use domain::pricing::{self, Goods, LineRequest, Quote, QuoteRequest, ShippingOption};
+use domain::promotion::offer::{self, Basket, Offer};
+use domain::promotion::{Inapplicable, PromotionCreated};
 
 use crate::answer::Refusal;
 use crate::cart::{price_of, sellable_variant};
@@ -27,16 +30,39 @@ pub struct Quoted {
     pub grams: u64,
     /// Lines whose variant can't be bought any more.
     pub gone: Vec<VariantId>,
+    /// What became of each of the cart's coupons, in their order.
+    pub coupons: Vec<CouponOutcome>,
+}
+
+/// A promotion that a cart is offered: automatically, or by one of its coupons.
+#[derive(Debug, Clone)]
+pub struct Offered<'a> {
+    /// Absent where the promotion can't be found.
+    pub terms: Option<Cow<'a, PromotionCreated>>,
+    pub coupon: Option<CartCoupon>,
+    /// Whether it is on, whatever is in the cart.
+    pub standing: Result<(), Inapplicable>,
+    /// Which of the uses that one person may make it would be; known at checkout.
+    pub use_no: Option<u32>,
+}
+
+/// A coupon of a cart, and what it takes off, or why it doesn't.
+#[derive(Debug, Clone)]
+pub struct CouponOutcome {
+    pub coupon: CartCoupon,
+    pub title: Option<String>,
+    pub discount: Result<Money, Inapplicable>,
+    pub use_no: Option<u32>,
 }
 
 /// The products of a cart's lines, by variant.
 pub type Products<'a> = HashMap<VariantId, &'a Product>;
 
-pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<Utc>) -> Result<Quoted, Refusal> {
+pub fn quote(cart: &Cart, products: &Products<'_>, offered: &[Offered<'_>], terms: &Terms, now: DateTime<Utc>) -> Result<Quoted, Refusal> {
     let currency = cart.currency.ok_or_else(|| Refusal::not_found("cart"))?;
     let ship_to = ship_to(cart);
     let (mut gone, mut grams) = (Vec::new(), 0);
-    let (mut live, mut seen) = (Vec::new(), Vec::new());
+    let (mut live, mut seen, mut sold) = (Vec::new(), Vec::new(), Vec::new());
     for line in &cart.lines {
         let product = products.get(&line.variant_id);
         let found = product.and_then(|p| Some((*p, sellable_variant(p, line.variant_id).ok()?)));
@@ -50,6 +76,7 @@ pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<
         }
         live.push(request_line(line, product, variant, price));
         seen.push(request_line(line, product, variant, line.price_seen));
+        sold.push((line.variant_id, product));
     }
     let requires_shipping = live.iter().any(|line| line.requires_shipping);
     let mut request = QuoteRequest {
@@ -69,13 +96,57 @@ pub fn quote(cart: &Cart, products: &Products<'_>, terms: &Terms, now: DateTime<
     let chosen = cart.shipping_option.as_ref();
     let shipping = chosen.and_then(|chosen| options.into_iter().find(|option| option.method_id == chosen.option_id));
     request.shipping.clone_from(&shipping);
+    let coupons = take_off(&mut request, &sold, offered)?;
     let quote = pricing::price(&request).map_err(|e| unpriceable(&e))?;
     request.lines = seen;
     if let (Some(option), Some(chosen)) = (&mut request.shipping, chosen) {
         option.price = chosen.price_seen;
     }
+    take_off(&mut request, &sold, offered)?;
     let total_seen = pricing::price(&request).map_err(|e| unpriceable(&e))?.totals.total;
-    Ok(Quoted { quote, total_seen, requires_shipping, shipping, grams, gone })
+    Ok(Quoted { quote, total_seen, requires_shipping, shipping, grams, gone, coupons })
+}
+
+/// Puts into a request what the promotions take off; says what became of the coupons.
+fn take_off(request: &mut QuoteRequest, sold: &[(VariantId, &Product)], offered: &[Offered<'_>]) -> Result<Vec<CouponOutcome>, Refusal> {
+    let overflow = |e: domain::money::MoneyError| unpriceable(&e.into());
+    let lines = request.lines.iter().zip(sold);
+    let goods = lines.map(|(line, (variant_id, product))| {
+        Ok(offer::Goods {
+            line_id: line.line_id,
+            variant_id: *variant_id,
+            product_id: product.product_id,
+            category_ids: &product.category_ids,
+            subtotal: line.unit_price.times(line.quantity)?,
+        })
+    });
+    let basket = Basket {
+        currency: request.currency,
+        rounding: request.rounding,
+        goods: goods.collect::<Result<_, _>>().map_err(overflow)?,
+        shipping: request.shipping.as_ref().map(|option| option.price),
+    };
+    let on = |offered: &&Offered<'_>| offered.standing.is_ok() && offered.terms.is_some();
+    let offers: Vec<Offer<'_>> = offered
+        .iter()
+        .filter(on)
+        .filter_map(|offered| Some(Offer { terms: offered.terms.as_deref()?, coupon_id: offered.coupon.as_ref().map(|c| c.coupon_id) }))
+        .collect();
+    let outcomes = offer::evaluate(&basket, &offers).map_err(overflow)?;
+    request.discounts = offer::in_order(&offers, &outcomes);
+    let mut outcomes = outcomes.into_iter();
+    let mut coupons = Vec::new();
+    for offered in offered {
+        let outcome = if on(&offered) { outcomes.next() } else { None };
+        let Some(coupon) = &offered.coupon else { continue };
+        let discount = match (outcome, offered.standing) {
+            (Some(outcome), _) => outcome.map(|discount| discount.amount),
+            (None, standing) => Err(standing.err().unwrap_or(Inapplicable::Ended)),
+        };
+        let title = offered.terms.as_ref().map(|terms| terms.title.clone());
+        coupons.push(CouponOutcome { coupon: coupon.clone(), title, discount, use_no: offered.use_no });
+    }
+    Ok(coupons)
 }
 
 /// The ways to ship a cart, cheapest first as configured.
@@ -83,7 +154,7 @@ pub fn shipping_options(cart: &Cart, products: &Products<'_>, terms: &Terms, now
     let Some(ship_to) = ship_to(cart) else {
         return Ok(Vec::new());
     };
-    let quoted = quote(cart, products, terms, now)?;
+    let quoted = quote(cart, products, &[], terms, now)?;
     let goods = Goods { value: quoted.quote.totals.subtotal, grams: quoted.grams };
     Ok(pricing::shipping_options(&terms.shipping_methods, &ship_to, goods))
 }

@@ -14,8 +14,8 @@ use domain::event::{DecodeError, Event};
 use domain::inventory::StockEvent;
 use domain::order::OrderEvent;
 use domain::payment::PaymentEvent;
-use domain::setting::SettingEvent;
 use domain::promotion::PromotionEvent;
+use domain::setting::SettingEvent;
 use serde_json::Value;
 
 fn folder() -> PathBuf {

@@ -3,6 +3,7 @@
 //! Every figure is a median of rounds in which the sides take turns, so that a machine that warms up or slows down does so
 //! for all of them. Nothing is measured on a server that could lose what it acknowledged.
 
+mod cart;
 mod growth;
 mod http;
 mod log;
@@ -20,6 +21,7 @@ use infra::config;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 
+pub use cart::{Options as CartOptions, run as run_cart};
 pub use growth::{Options as GrowthOptions, run as run_growth};
 pub use http::{Options as HttpOptions, run as run_http};
 pub use log::{Options as LogOptions, run as run_log};

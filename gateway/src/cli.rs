@@ -174,6 +174,23 @@ enum Import {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// How long it takes to put one more into a cart, by its lines and by the promotions that are on.
+    ///
+    /// On a shop of its own that is removed afterwards.
+    #[command(after_help = "Example:\n  daybook bench cart --lines 1,10,100 --promotions 0,50")]
+    Cart {
+        /// Lines of the carts, up to 100.
+        #[arg(long, value_delimiter = ',', default_value = "1,10,100")]
+        lines: Vec<usize>,
+        /// Promotions that are on, in rising order.
+        #[arg(long, value_delimiter = ',', default_value = "0,50")]
+        promotions: Vec<usize>,
+        /// Units that are put into carts for each figure.
+        #[arg(long, default_value_t = 1_000)]
+        adds: usize,
+        #[arg(long)]
+        json: bool,
+    },
     /// Shoppers who search, fill a cart and pay: orders a second, each step's time, and what an order costs each process.
     ///
     /// On a shop of its own that is removed afterwards.
@@ -322,6 +339,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor { shop, json } => return crate::doctor::run(&shop.data_dir, json).await,
         Command::Bench { what: Bench::Store { rounds, seconds, clients, json } } => {
             crate::bench::run_store(&crate::bench::StoreOptions { rounds, seconds, clients, json }).await?;
+        }
+        Command::Bench { what: Bench::Cart { lines, promotions, adds, json } } => {
+            Box::pin(crate::bench::run_cart(crate::bench::CartOptions { lines, promotions, adds, json })).await?;
         }
         Command::Bench { what: Bench::Http { products, seconds, clients, rates, json } } => {
             Box::pin(crate::bench::run_http(crate::bench::HttpOptions { products, seconds, clients, rates, json })).await?;

@@ -32,6 +32,7 @@ pub mod ops;
 mod order;
 pub mod problem;
 mod product;
+mod promotion;
 pub mod reading;
 mod setting;
 mod stock;
@@ -68,6 +69,10 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(cart::show, cart::change))
         .routes(routes!(cart::add_line))
         .routes(routes!(cart::set_line, cart::remove_line))
+        .routes(routes!(cart::coupon::apply))
+        .routes(routes!(cart::coupon::remove))
+        .routes(routes!(cart::claim::claim))
+        .routes(routes!(cart::claim::mine))
         .routes(routes!(cart::set_contact))
         .routes(routes!(cart::shipping_options))
         .routes(routes!(cart::choose_shipping))
@@ -104,6 +109,10 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(setting::tax_rate::show, setting::tax_rate::change, setting::tax_rate::remove))
         .routes(routes!(setting::shipping_method::list, setting::shipping_method::add))
         .routes(routes!(setting::shipping_method::show, setting::shipping_method::change, setting::shipping_method::remove))
+        .routes(routes!(promotion::list, promotion::create))
+        .routes(routes!(promotion::show, promotion::change))
+        .routes(routes!(promotion::end))
+        .routes(routes!(promotion::coupons, promotion::create_coupons))
         .routes(routes!(customer::erase))
         // Analysts
         .routes(routes!(event::show))

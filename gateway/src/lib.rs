@@ -3,6 +3,7 @@
 mod app;
 mod auth;
 mod bench;
+mod cart_expiry;
 mod cli;
 mod demo;
 mod doctor;

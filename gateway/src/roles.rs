@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::auth::Tokens;
+use crate::cart_expiry;
 use crate::http;
 use crate::http::reading::Checkpoints;
 use crate::observe;
@@ -148,6 +149,10 @@ pub async fn start(
         let own_pool = postgres::connect_for_followers(&config.database_url, commands::reactor::CONNECTIONS_MAX, &[]).await?;
         let reactor = Reactor::new(own_pool, writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
+    }
+    if roles.contains(&Role::Reactor) {
+        let ttl = Duration::from_secs(config.store.cart_ttl_s);
+        outside.spawn("carts", cart_expiry::run(pool.clone(), writer.clone(), ttl, outside.stop_signal()));
     }
     let cache = Arc::new(ReadCache::new(pool.clone(), feed.clone()));
     following.spawn("cache", Arc::clone(&cache).run(stop_following.clone()));

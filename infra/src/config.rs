@@ -89,6 +89,8 @@ pub struct Writer {
 pub struct Rate {
     pub principal_per_minute: u32,
     pub address_per_minute: u32,
+    /// Tries of a coupon's code.
+    pub coupon_per_minute: u32,
     /// `daybook up` sets it: requests from this machine are not counted.
     pub exempt_loopback: bool,
 }
@@ -112,6 +114,8 @@ pub struct Store {
     pub payment_window_s: u64,
     /// How long an order that expired may be revived by money that comes late.
     pub reinstate_window_s: u64,
+    /// After how long a cart that nobody changes expires.
+    pub cart_ttl_s: u64,
     /// Most units that an answer admits to have.
     pub available_shown_max: i64,
 }
@@ -248,7 +252,7 @@ impl Default for Writer {
 
 impl Default for Rate {
     fn default() -> Self {
-        Self { principal_per_minute: 300, address_per_minute: 600, exempt_loopback: false }
+        Self { principal_per_minute: 300, address_per_minute: 600, coupon_per_minute: 20, exempt_loopback: false }
     }
 }
 
@@ -266,6 +270,7 @@ impl Default for Store {
             line_quantity_max: 999,
             payment_window_s: 1_800,
             reinstate_window_s: 86_400,
+            cart_ttl_s: 30 * 86_400,
             available_shown_max: 999,
         }
     }
@@ -429,6 +434,10 @@ fn check(config: &Config, errors: &mut Vec<String>) {
     must(matches!(config.payments.capture.as_str(), "automatic" | "manual"), "`payments.capture` must be `automatic` or `manual`");
     must(config.payments.attempts_max > 0, "`payments.attempts_max` must be at least 1");
     must(config.payments.query_after_ms > 0, "`payments.query_after_ms` must be at least 1");
+    must(
+        (1..=3_650 * 86_400).contains(&config.store.cart_ttl_s),
+        "`store.cart_ttl_s` must be at least 1 and at most 315360000 (ten years)",
+    );
     must(config.writer.batch_commands_max > 0, "`writer.batch_commands_max` must be at least 1");
     must(config.writer.queue_max > 0, "`writer.queue_max` must be at least 1");
     must(config.http.request_timeout_ms > 0, "`http.request_timeout_ms` must be at least 1");

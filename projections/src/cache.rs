@@ -15,8 +15,9 @@ use domain::cart::{Cart, CartLine};
 use domain::catalog::{Category, Product, Stage};
 use domain::claim::ClaimKey;
 use domain::customer::Subject;
-use domain::id::{CartKey, CategoryId, ProductId, VariantId};
+use domain::id::{CartKey, CategoryId, ProductId, PromotionId, VariantId};
 use domain::inventory::StockItem;
+use domain::promotion::Promotion;
 use domain::setting::{STORE, Settings};
 use infra::event_log;
 use infra::feed::Feed;
@@ -24,6 +25,7 @@ use infra::task::CancellationToken;
 use sqlx::PgPool;
 
 use crate::product;
+use crate::promotion;
 use crate::state::{Row, decode_row};
 use crate::stock::{self, StockLevel};
 
@@ -34,6 +36,11 @@ const KEPT_MAX: Duration = Duration::from_secs(30);
 /// Most rows whose last change is remembered, and most names of variants.
 const CHANGED_MAX: usize = 10_000;
 const NAMES_MAX: usize = 100_000;
+/// Most automatic promotions that carts are offered, the oldest ones.
+const AUTOMATIC_MAX: i64 = 500;
+/// The key of the one list of them, and what changes it; uses of coupons, which are many, don't.
+const AUTOMATIC: &str = "automatic";
+const LIST_CHANGES: [&str; 3] = ["PromotionCreated", "PromotionChanged", "PromotionEnded"];
 /// Wait after a failure.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -52,6 +59,9 @@ pub struct ReadCache {
     carts: Mutex<Kept<CartKey, Arc<(Cart, i64)>>>,
     /// The store's settings with their version: every cart is shown by them.
     settings: Mutex<Kept<String, Arc<(Settings, i64)>>>,
+    promotions: Mutex<Kept<PromotionId, Arc<Promotion>>>,
+    /// Those that are automatic and have not ended.
+    automatic: Mutex<Kept<String, Arc<Vec<Promotion>>>>,
 }
 
 /// Where a variant, a sku, a handle was last seen; whether it still is there, its product says.
@@ -74,6 +84,8 @@ impl ReadCache {
             names: Mutex::default(),
             carts: Mutex::default(),
             settings: Mutex::default(),
+            promotions: Mutex::default(),
+            automatic: Mutex::default(),
         }
     }
 
@@ -95,6 +107,8 @@ impl ReadCache {
         *lock(&self.categories) = Kept::from(head);
         *lock(&self.carts) = Kept::from(head);
         *lock(&self.settings) = Kept::from(head);
+        *lock(&self.promotions) = Kept::from(head);
+        *lock(&self.automatic) = Kept::from(head);
         let mut tail = self.feed.tail(head);
         loop {
             let batch = tail.next().await?;
@@ -105,8 +119,11 @@ impl ReadCache {
             lock(&self.categories).change(of_type(Category::TYPE), tail.position());
             lock(&self.carts).change(of_type(Cart::TYPE), tail.position());
             lock(&self.settings).change(of_type(Settings::TYPE), tail.position());
+            lock(&self.promotions).change(of_type(Promotion::TYPE), tail.position());
+            let listed = batch.iter().filter(|event| LIST_CHANGES.contains(&event.event_type.as_str()));
+            lock(&self.automatic).change(listed.map(|event| (AUTOMATIC, event.position)), tail.position());
             // Carts hold personal data: erased ones are nowhere, nor is one kept that was decided before.
-            if of_type(Subject::TYPE).next().is_some() {
+            if batch.iter().any(|event| event.aggregate_type == Subject::TYPE && event.event_type == "SubjectErased") {
                 *lock(&self.carts) = Kept::from(tail.position());
             }
         }
@@ -117,6 +134,38 @@ impl ReadCache {
         lock(&self.products).forget();
         lock(&self.levels).forget();
         lock(&self.categories).forget();
+        lock(&self.promotions).forget();
+        lock(&self.automatic).forget();
+    }
+
+    /// The automatic promotions that have not ended, as the read model had them at `position` or later.
+    pub async fn automatic_promotions(&self, position: i64) -> Result<Arc<Vec<Promotion>>, sqlx::Error> {
+        let key = AUTOMATIC.to_owned();
+        if let Some(kept) = lock(&self.automatic).get_all(std::slice::from_ref(&key), position).0.remove(&key) {
+            return Ok(kept);
+        }
+        let read: Vec<Promotion> = promotion::automatic(&self.pool, AUTOMATIC_MAX).await?.into_iter().map(|row| row.state).collect();
+        let read = Arc::new(read);
+        lock(&self.automatic).insert(key, Arc::clone(&read), read.len() * size_of::<Promotion>(), position);
+        Ok(read)
+    }
+
+    /// Those of these promotions that are there, as the read model had them at `position` or later.
+    pub async fn promotions(&self, ids: &[PromotionId], position: i64) -> Result<HashMap<PromotionId, Arc<Promotion>>, sqlx::Error> {
+        let (mut found, missing) = lock(&self.promotions).get_all(ids, position);
+        if !missing.is_empty() {
+            let ids: Vec<String> = missing.iter().map(ToString::to_string).collect();
+            let read = promotion::find(&self.pool, &ids).await?;
+            let mut kept = lock(&self.promotions);
+            for row in read {
+                let Some(terms) = &row.state.terms else { continue };
+                let (id, coupons) = (terms.promotion_id, row.state.coupons.len() + row.state.reservations.len());
+                let promotion = Arc::new(row.state);
+                kept.insert(id, Arc::clone(&promotion), size_of::<Promotion>() * (1 + coupons), position);
+                found.insert(id, promotion);
+            }
+        }
+        Ok(found)
     }
 
     /// A cart as the last command of this process has left it, and its version, unless another has changed it since; up to

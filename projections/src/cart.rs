@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::cart::Cart;
 use domain::customer::Subject;
@@ -18,7 +19,7 @@ pub struct CartProjection;
 
 impl Projection for CartProjection {
     const NAME: &'static str = "cart";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const DDL: &'static str = include_str!("cart.sql");
     const TABLES: &'static [(&'static str, &'static str)] = &[(Cart::TYPE, "cart")];
 
@@ -68,6 +69,15 @@ pub struct CartStates {
 /// A cart, by the keyed hash of its public id.
 pub async fn find(pool: &PgPool, key: &str) -> Result<Option<Row<Cart>>, sqlx::Error> {
     state::row(pool, "cart", key).await
+}
+
+/// Open carts that nobody has changed since then, with their versions, those first that wait longest.
+pub async fn untouched_since(pool: &PgPool, since: DateTime<Utc>, limit: i64) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as("SELECT id, version FROM cart WHERE status = 'open' AND updated_at < $1 ORDER BY updated_at LIMIT $2")
+        .bind(since)
+        .bind(limit)
+        .fetch_all(pool)
+        .await
 }
 
 static PUT: LazyLock<String> = LazyLock::new(|| {

@@ -8,3 +8,4 @@ CREATE TABLE cart (
     updated_at timestamptz NOT NULL
 );
 CREATE INDEX cart_subject ON cart (subject_id);
+CREATE INDEX cart_open ON cart (updated_at) WHERE status = 'open';

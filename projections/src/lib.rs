@@ -25,6 +25,9 @@ pub mod cart;
 /// Orders and their payments.
 pub mod order;
 
+/// Promotions and coupons.
+pub mod promotion;
+
 /// The index: documents in, answers out.
 pub mod search;
 
@@ -41,10 +44,12 @@ use crate::order::OrderProjection;
 use crate::parked::{Action, ParkedError, Released};
 use crate::product::ProductProjection;
 use crate::projector::{Progress, Projection, Projector};
+use crate::promotion::PromotionProjection;
 use crate::stock::StockProjection;
 
 /// The projections that have tables, in the order of their schemas. A new one is entered in each function below.
-pub const NAMES: [&str; 4] = [ProductProjection::NAME, StockProjection::NAME, CartProjection::NAME, OrderProjection::NAME];
+pub const NAMES: [&str; 5] =
+    [ProductProjection::NAME, StockProjection::NAME, CartProjection::NAME, OrderProjection::NAME, PromotionProjection::NAME];
 
 /// Connections of the pool that [`spawn_all`] is given: to write and to read ahead for each projection, one to spare.
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
@@ -58,6 +63,7 @@ pub fn search_path() -> Vec<String> {
         projector::schema::<StockProjection>(),
         projector::schema::<CartProjection>(),
         projector::schema::<OrderProjection>(),
+        projector::schema::<PromotionProjection>(),
     ]
 }
 
@@ -66,7 +72,8 @@ pub async fn migrate_all(pool: &PgPool) -> Result<(), sqlx::Error> {
     projector::migrate::<ProductProjection>(pool).await?;
     projector::migrate::<StockProjection>(pool).await?;
     projector::migrate::<CartProjection>(pool).await?;
-    projector::migrate::<OrderProjection>(pool).await
+    projector::migrate::<OrderProjection>(pool).await?;
+    projector::migrate::<PromotionProjection>(pool).await
 }
 
 /// Starts one task for each projection.
@@ -75,6 +82,7 @@ pub fn spawn_all(group: &mut TaskGroup, pool: &PgPool, feed: &Feed, sealer: &Sea
     spawn::<StockProjection>(group, pool, feed, sealer, progress);
     spawn::<CartProjection>(group, pool, feed, sealer, progress);
     spawn::<OrderProjection>(group, pool, feed, sealer, progress);
+    spawn::<PromotionProjection>(group, pool, feed, sealer, progress);
 }
 
 /// Sets a projection back to the log's beginning. `false`: there is none of this name.
@@ -84,6 +92,7 @@ pub async fn rebuild(pool: &PgPool, name: &str) -> Result<bool, sqlx::Error> {
         StockProjection::NAME => projector::rebuild::<StockProjection>(pool).await?,
         CartProjection::NAME => projector::rebuild::<CartProjection>(pool).await?,
         OrderProjection::NAME => projector::rebuild::<OrderProjection>(pool).await?,
+        PromotionProjection::NAME => projector::rebuild::<PromotionProjection>(pool).await?,
         _ => return Ok(false),
     }
     Ok(true)
@@ -96,6 +105,7 @@ pub async fn release(pool: &PgPool, sealer: &Sealer, name: &str, position: i64, 
         StockProjection::NAME => parked::release::<StockProjection>(pool, sealer, position, action).await,
         CartProjection::NAME => parked::release::<CartProjection>(pool, sealer, position, action).await,
         OrderProjection::NAME => parked::release::<OrderProjection>(pool, sealer, position, action).await,
+        PromotionProjection::NAME => parked::release::<PromotionProjection>(pool, sealer, position, action).await,
         _ => Err(ParkedError::NotParked),
     }
 }

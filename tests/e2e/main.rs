@@ -1,5 +1,6 @@
 //! End to end: the program that ships, real Postgres, real JetStream; and the rules of the house.
 
+mod cart;
 mod crash;
 mod deadline;
 mod durability;
@@ -9,6 +10,7 @@ mod log_store;
 mod parked;
 mod payment;
 mod personal;
+mod promotion;
 mod races;
 mod refusals;
 mod restart;

@@ -107,6 +107,7 @@ fn tidy_every_event_has_its_golden_file() {
         domain::order::OrderEvent::TYPES,
         domain::payment::PaymentEvent::TYPES,
         domain::setting::SettingEvent::TYPES,
+        domain::promotion::PromotionEvent::TYPES,
         domain::customer::SubjectEvent::TYPES,
         domain::claim::ClaimEvent::TYPES,
     ];

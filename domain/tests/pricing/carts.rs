@@ -42,7 +42,8 @@ fn any_case() -> impl Strategy<Value = Case> {
             let target = match target {
                 0 => DiscountTarget::Shipping,
                 1 | 2 => DiscountTarget::Order,
-                _ => DiscountTarget::Line { line_id: of.get(&request.lines).line_id },
+                3 => DiscountTarget::Line { line_id: of.get(&request.lines).line_id },
+                _ => DiscountTarget::Lines { line_ids: request.lines[of.index(request.lines.len())..].iter().map(|l| l.line_id).collect() },
             };
             request.discounts.push(discount(n, target, money(amount)));
         }
@@ -124,13 +125,17 @@ fn discounts_are_allocated_exactly(request: &QuoteRequest, quote: &Quote) {
         assert!(granted.amount.amount() <= wanted.amount.amount());
         let all_granted = granted.amount == wanted.amount;
         let lines = all_lines(quote);
-        match granted.target {
+        match &granted.target {
             _ if all_granted => {}
             DiscountTarget::Order => assert_eq!(sum(lines[..quote.lines.len()].iter().map(kept)), 0),
             DiscountTarget::Shipping => assert_eq!(sum(lines[quote.lines.len()..].iter().map(kept)), 0),
             DiscountTarget::Line { line_id } => {
-                let at = quote.lines.iter().position(|line| line.line_id == line_id).unwrap();
+                let at = quote.lines.iter().position(|line| line.line_id == *line_id).unwrap();
                 assert!(kept(&lines[at]).is_zero());
+            }
+            DiscountTarget::Lines { line_ids } => {
+                let among = quote.lines.iter().zip(&lines).filter(|(line, _)| line_ids.contains(&line.line_id));
+                assert_eq!(sum(among.map(|(_, line)| kept(line))), 0);
             }
         }
     }

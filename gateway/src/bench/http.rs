@@ -88,14 +88,14 @@ pub struct Memory {
 }
 
 /// A shop of our own; ended and removed with the value.
-struct OwnShop {
+pub(super) struct OwnShop {
     folder: PathBuf,
     child: Child,
 }
 
 impl OwnShop {
     /// Starts the program on a folder; answers how long it took to be ready.
-    async fn start(folder: &Path, demo: bool) -> anyhow::Result<(Self, f64)> {
+    pub(super) async fn start(folder: &Path, demo: bool) -> anyhow::Result<(Self, f64)> {
         std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
         let log = std::fs::File::create(folder.join("bench.log"))?;
         let began = Instant::now();
@@ -123,7 +123,7 @@ impl OwnShop {
     }
 
     /// Imports a catalogue by the program's own command.
-    fn import(&self, file: &Path) -> anyhow::Result<()> {
+    pub(super) fn import(&self, file: &Path) -> anyhow::Result<()> {
         let status = Command::new(std::env::current_exe()?)
             .args(["import", "products", "--data-dir"])
             .arg(&self.folder)

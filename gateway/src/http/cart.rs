@@ -26,6 +26,10 @@ use super::problem::Problem;
 use super::reading::{Read, Wrote};
 use crate::app::App;
 
+pub mod claim;
+pub mod coupon;
+pub(super) mod render;
+
 /// What a cart is for: its currency, and where it will probably go.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct NewCart {
@@ -285,9 +289,20 @@ pub(super) fn contact_json(
 }
 
 impl App {
-    /// The stream's id of a cart: a keyed hash of its public one.
+    /// The stream's id of a cart: a keyed hash of its public one, or what an id of [`Self::own_cart_id`] says.
     pub(crate) fn cart_key(&self, id: &str) -> CartKey {
+        if let Some((key, tag)) = id.split_once('.') {
+            let expected = self.master.hash_secret("own_cart", key);
+            if aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), tag.as_bytes()).is_ok() {
+                return CartKey::new(key);
+            }
+        }
         CartKey::new(self.master.hash_secret("cart", id))
+    }
+
+    /// A public id of a cart whose first one is not known any more, since only its hash is kept: a customer's, on another device.
+    pub(in crate::http) fn own_cart_id(&self, key: &CartKey) -> String {
+        format!("{key}.{}", self.master.hash_secret("own_cart", key.as_str()))
     }
 
     /// Has the key at hand that a command will seal with, so that the writer need not make it while others wait. Where it can't be
@@ -391,87 +406,6 @@ impl App {
         }
         Ok(variants.into_iter().map(|variant_id| (variant_id, found.get(&variant_id).copied())).collect())
     }
-
-    /// A cart as answers show it: what it costs now, by the settings as of `position` or later, and what checkout still needs.
-    pub(super) async fn render_cart(&self, id: &str, cart: &Cart, lang: Option<&str>, position: i64) -> Result<Value, Problem> {
-        exists(cart)?;
-        let lang = lang.or(cart.language.as_deref()).unwrap_or(self.settings.default_language());
-        let products = self.products_of(cart).await?;
-        let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
-        let variants: Vec<VariantId> = cart.lines.iter().map(|line| line.variant_id).collect();
-        let levels = self.cache.levels(&variants, self.checkpoints.of("stock").await?.position).await?;
-        let terms = self.terms(position).await?;
-        let quoted = quote::quote(cart, &by_variant, &terms, infra::clock::now())?;
-        let quote = &quoted.quote;
-        let shown_max = self.settings.available_shown_max;
-        let text = |texts: &domain::catalog::Text| texts.get(lang).or_else(|| texts.values().next()).cloned().unwrap_or_default();
-        let lines: Vec<Value> = cart
-            .lines
-            .iter()
-            .map(|line| {
-                let product = products.get(&line.variant_id).map(|row| &row.state);
-                let priced = quote.lines.iter().find(|q| q.line_id == line.line_id);
-                let available = levels.get(&line.variant_id).map_or(0, |level| level.available).clamp(0, shown_max);
-                let options: serde_json::Map<String, Value> =
-                    product.map(|p| chosen_options(p, line.variant_id, &text)).unwrap_or_default();
-                json!({
-                    "line_id": line.line_id,
-                    "variant_id": line.variant_id,
-                    "sku": line.sku,
-                    "title": product.map(|p| text(&p.title)),
-                    "handle": product.map(|p| p.handle.clone()),
-                    "image": product.and_then(|p| p.media.first()).map(|media| media.url.clone()),
-                    "options": options,
-                    "quantity": line.quantity,
-                    "available": if priced.is_some() { available } else { 0 },
-                    "price_changed": priced.is_none_or(|q| q.unit_price != line.price_seen),
-                    "unit_price": money(priced.map_or(line.price_seen, |q| q.unit_price)),
-                    "discount": priced.and_then(|q| q.discount().ok()).map(money),
-                    "tax": priced.map(|q| money(q.tax)),
-                    "total": priced.map(|q| money(q.gross)),
-                })
-            })
-            .collect();
-        let mut missing = cart.missing(quoted.requires_shipping);
-        if quoted.requires_shipping && cart.shipping_option.is_some() && quoted.shipping.is_none() {
-            missing.push("shipping_option");
-        }
-        let contact = cart.contact.as_ref();
-        let totals = &quote.totals;
-        Ok(json!({
-            "id": id,
-            "currency": quote.currency.as_str(),
-            "country": cart.country,
-            "language": cart.language,
-            "status": cart.stage.as_str(),
-            "prices_include_tax": quote.prices_include_tax,
-            "lines": lines,
-            "coupons": [],
-            "contact": contact.map(|c| contact_json(&c.email, c.phone.as_ref(), &c.shipping_address, c.billing_address.as_ref())),
-            "shipping_option": quoted.shipping.as_ref().map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) })),
-            "tax_lines": quote.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
-            "discounts": [],
-            "totals": { "subtotal": money(totals.subtotal), "discount": money(totals.discount), "shipping": money(totals.shipping), "tax": money(totals.tax), "total": money(totals.total) },
-            "missing": missing,
-            "order_id": cart.order_id,
-        }))
-    }
-}
-
-fn chosen_options(
-    product: &Product,
-    variant_id: VariantId,
-    text: &impl Fn(&domain::catalog::Text) -> String,
-) -> serde_json::Map<String, Value> {
-    let Some(variant) = product.variant(variant_id) else {
-        return serde_json::Map::new();
-    };
-    let chosen = product.options.iter().filter_map(|option| {
-        let value_id = variant.option_values.get(&option.option_id)?;
-        let value = option.values.iter().find(|value| value.value_id == *value_id)?;
-        Some((text(&option.name), json!(text(&value.label))))
-    });
-    chosen.collect()
 }
 
 /// What the first call was answered, if that was not a refusal: a refusal is repeated as it was.

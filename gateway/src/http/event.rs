@@ -26,6 +26,7 @@ use domain::event::Root;
 use domain::inventory::StockItem;
 use domain::order::Order;
 use domain::payment::Payment;
+use domain::promotion::Promotion;
 use domain::setting::Settings;
 use futures::StreamExt;
 use infra::cloud_event;
@@ -376,6 +377,7 @@ async fn state_of(loader: &Loader, kind: &str, id: &str, position: i64) -> Resul
         "order" => fold::<Order>(loader, id, position).await?,
         "payment" => fold::<Payment>(loader, id, position).await?,
         "setting" => fold::<Settings>(loader, id, position).await?,
+        "promotion" => fold::<Promotion>(loader, id, position).await?,
         "subject" => fold::<Subject>(loader, id, position).await?,
         "claim" => fold::<Claim>(loader, id, position).await?,
         _ => return Ok(None),

@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
+use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use serde_json::json;
@@ -32,6 +32,7 @@ type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock,
 pub struct Rates {
     principal: Limiter,
     address: Limiter,
+    coupon: Limiter,
     exempt_loopback: bool,
     trusted_proxies: Vec<IpAddr>,
 }
@@ -45,6 +46,7 @@ impl Rates {
         Self {
             principal: limiter(config.rate.principal_per_minute),
             address: limiter(config.rate.address_per_minute),
+            coupon: limiter(config.rate.coupon_per_minute),
             exempt_loopback: config.rate.exempt_loopback,
             trusted_proxies: config.http.trusted_proxies.iter().filter_map(|text| text.parse().ok()).collect(),
         }
@@ -75,10 +77,12 @@ pub async fn rate(State((app, rates)): State<(Arc<App>, Arc<Rates>)>, request: R
         Some(subject) => (&rates.principal, subject),
         None => (&rates.address, address_key),
     };
-    if limiter.len() > KEYS_MAX {
-        limiter.retain_recent();
+    if is_coupon_try(&request)
+        && let Err(refused) = check(&rates.coupon, &key)
+    {
+        return refused;
     }
-    match limiter.check_key(&key) {
+    match check(limiter, &key) {
         Ok(snapshot) => {
             let mut response = next.run(request).await;
             let headers = response.headers_mut();
@@ -86,13 +90,27 @@ pub async fn rate(State((app, rates)): State<(Arc<App>, Arc<Rates>)>, request: R
             headers.insert("ratelimit-remaining", HeaderValue::from(snapshot.remaining_burst_capacity()));
             response
         }
-        Err(refused) => {
-            let wait = refused.wait_time_from(DefaultClock::default().now());
-            let mut response = Problem::new("too_many_requests", "too many requests; wait as long as Retry-After says").into_response();
-            response.headers_mut().insert("retry-after", HeaderValue::from(wait.as_secs() + 1));
-            response
-        }
+        Err(refused) => refused,
     }
+}
+
+/// A guess at a code, right or wrong: there are few enough that one must not try many.
+fn is_coupon_try(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    request.method() == Method::POST && route == Some("/v1/carts/{id}/coupons")
+}
+
+/// Counts a request, or answers it with the wait.
+fn check(limiter: &Limiter, key: &String) -> Result<StateSnapshot, Response> {
+    if limiter.len() > KEYS_MAX {
+        limiter.retain_recent();
+    }
+    limiter.check_key(key).map_err(|refused| {
+        let wait = refused.wait_time_from(DefaultClock::default().now());
+        let mut response = Problem::new("too_many_requests", "too many requests; wait as long as Retry-After says").into_response();
+        response.headers_mut().insert("retry-after", HeaderValue::from(wait.as_secs() + 1));
+        response
+    })
 }
 
 /// Gives the request its id, logs one line, and writes the id into a problem's body.
@@ -106,7 +124,7 @@ pub async fn identify(mut request: Request, next: Next) -> Response {
     let traceparent = request.headers().get("traceparent").cloned();
     let method = request.method().clone();
     // Cart ids are secrets and queries may hold order tokens: the log has the route, not the path.
-    let route = request.extensions().get::<axum::extract::MatchedPath>().map_or_else(|| "-".to_owned(), |p| p.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "-".to_owned(), |p| p.as_str().to_owned());
     let began = Instant::now();
     // No text that is stored or compared has U+0000, and Postgres takes none.
     let mut response = if request.uri().to_string().contains("%00") {

@@ -92,7 +92,7 @@ pub struct OrderQuery {
 /// Reserves the stock, places the order and starts the payment, all or nothing; then waits for the payment's outcome.
 #[utoipa::path(post, path = "/carts/{id}/checkout", tag = "shoppers", params(("id" = String, Path, description = "the cart's id")), request_body = CheckoutBody,
     responses((status = 201, description = "the order, with order_token; a second call answers the same order"),
-        (status = 409, description = "insufficient_stock {lines}, cart_changed {current_total}, cart_closed"), (status = 422, description = "cart_incomplete, shipping_unavailable")))]
+        (status = 409, description = "insufficient_stock {lines}, cart_changed {current_total}, coupon_exhausted, coupon_expired, coupon_not_applicable {reason, coupon_id, current_total}, cart_closed"), (status = 422, description = "cart_incomplete, shipping_unavailable")))]
 pub async fn place(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -114,6 +114,8 @@ pub async fn place(
         tender_id: TenderId::new(infra::clock::new_id()),
         attempt: attempt.clone(),
         expected_total,
+        promotions: app.automatic_promotions().await?,
+        master: app.master.clone(),
         terms: Arc::clone(&app.settings.terms),
         terms_seen: if expected_total.is_none() { app.terms_seen(&app.cart_key(&id)).await? } else { None },
     };

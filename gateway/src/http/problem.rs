@@ -24,6 +24,20 @@ pub const CODES: &[(&str, u16, &str, &str)] = &[
     ("cart_incomplete", 422, "The cart is not complete", "Supply what `missing` names, then check out."),
     ("conflict", 409, "Somebody else was faster", "The object changed while the command was decided. Read it again and repeat."),
     (
+        "coupon_exhausted",
+        409,
+        "All uses of the coupon are taken",
+        "Remove the coupon, or check out with `current_total` as `expected_total`. `limit` says whether it is `total` or `per_subject`. Orders that are not paid give theirs back.",
+    ),
+    ("coupon_expired", 409, "The coupon is not valid any more", "Remove it, or check out with `current_total` as `expected_total`."),
+    (
+        "coupon_not_applicable",
+        409,
+        "The coupon takes nothing off this cart",
+        "`reason` says why, `minimum` what it needs. Change the cart, or remove the coupon.",
+    ),
+    ("coupon_unknown", 404, "There is no such coupon", "Check how the code is written; few tries a minute are allowed."),
+    (
         "dispute_open",
         409,
         "The money is disputed",

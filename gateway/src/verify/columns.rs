@@ -5,6 +5,7 @@ use domain::catalog::{Product, Stage};
 use domain::inventory::{StockEvent, StockItem, StockPolicy};
 use domain::order::Order;
 use domain::payment::Payment;
+use domain::promotion::Promotion;
 use infra::event_log::StoredEvent;
 use serde_json::{Value, json};
 
@@ -54,6 +55,11 @@ pub(super) fn order(order: &Order, _sold: i64) -> Value {
 
 pub(super) fn payment(payment: &Payment, _sold: i64) -> Value {
     json!({ "order_id": payment.created.as_ref().map(|created| created.order_id) })
+}
+
+pub(super) fn promotion(promotion: &Promotion, _sold: i64) -> Value {
+    let is_automatic = promotion.ended_at.is_none() && promotion.terms.as_ref().is_some_and(|terms| terms.automatic);
+    json!({ "is_automatic": is_automatic })
 }
 
 /// Units that an event of stock gives to an order.

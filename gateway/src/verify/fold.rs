@@ -16,6 +16,7 @@ use domain::event::{Event, FINGERPRINT, Root};
 use domain::inventory::StockItem;
 use domain::order::Order;
 use domain::payment::Payment;
+use domain::promotion::Promotion;
 use domain::setting::Settings;
 use futures::TryStreamExt;
 use infra::event_log::StoredEvent;
@@ -59,6 +60,7 @@ pub(super) async fn read_models(subject: &Subject, head: i64, report: &mut Repor
     walk.streams::<Order>(Some(&Model { projection: "order", table: "\"order\"", columns: columns::order })).await?;
     walk.streams::<Payment>(Some(&Model { projection: "order", table: "payment", columns: columns::payment })).await?;
     walk.streams::<Settings>(None).await?;
+    walk.streams::<Promotion>(Some(&Model { projection: "promotion", table: "promotion", columns: columns::promotion })).await?;
     walk.streams::<customer::Subject>(None).await?;
     walk.streams::<Claim>(None).await?;
     walk.other_types().await

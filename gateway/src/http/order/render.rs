@@ -7,6 +7,7 @@ use domain::order::{OrderStage, PlacedOrder};
 use domain::payment::{OperationKind, Outcome, Payment, PaymentStatus, order_payment_status};
 use serde_json::{Value, json};
 
+use super::super::cart::render::discount_json;
 use super::super::cart::{contact_json, money};
 use super::super::problem::Problem;
 use crate::app::App;
@@ -50,7 +51,7 @@ pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_to
         "prices_include_tax": facts.prices_include_tax, "currency": currency.as_str(), "lines": lines,
         "shipping_lines": facts.shipping_lines.iter().map(|l| json!({ "line_id": l.line_id, "title": l.title, "tax": money(l.tax), "total": money(l.gross) })).collect::<Vec<_>>(),
         "tax_lines": facts.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
-        "discounts": facts.discounts.iter().map(|d| json!({ "title": d.title, "amount": money(d.amount) })).collect::<Vec<_>>(),
+        "discounts": facts.discounts.iter().map(discount_json).collect::<Vec<_>>(),
         "totals": {
             "subtotal": money(facts.totals.subtotal), "discount": money(facts.totals.discount), "shipping": money(facts.totals.shipping),
             "tax": money(facts.totals.tax), "total": money(total), "paid": amount(paid), "refunded": amount(refunded),
