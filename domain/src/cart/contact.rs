@@ -145,6 +145,39 @@ mod tests {
     }
 
     #[test]
+    fn each_part_of_an_email_address_is_looked_at() {
+        let long = |local: usize, label: usize| format!("{}@{}.example", "a".repeat(local), "b".repeat(label));
+        // 64 + 1 + 63 + 1 + 63 + 1 + 57 + 4 = 254 bytes.
+        let longest = format!("{}@{}.{}.{}.com", "a".repeat(64), "b".repeat(63), "c".repeat(63), "d".repeat(57));
+        for email in ["a@b.c", "a.b@c-d.e", "{a}@b.c", &long(64, 63), &longest] {
+            assert_eq!(email_errors(email, "/email"), vec![], "{email}");
+        }
+        let too_long = longest.replace(".com", "e.com");
+        let local = [".a@b.c", "a.@b.c", "a..b@c.d", "(a)@b.c", "a\u{7f}@b.c", "a\u{a0}b@c.d", &long(65, 1), &too_long];
+        let domain = ["a@b..c", "a@.b", "a@b.", "a@-b.c", "a@b-.c", "a@b_c.d", "a@b\u{a0}c.d", "a@b\u{85}.c", &long(1, 64)];
+        for email in local.into_iter().chain(domain) {
+            assert_eq!(email_errors(email, "/email")[0].code, "email_invalid", "{email}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_as_long_as_a_label_holds() {
+        let address = |chars: usize| Address {
+            name: "ä".repeat(chars),
+            line1: "1".to_owned(),
+            city: "c".to_owned(),
+            postal_code: "p".to_owned(),
+            country: "DE".to_owned(),
+            ..Address::default()
+        };
+        assert_eq!(address(ADDRESS_FIELD_CHARS_MAX).errors(""), vec![]);
+        let codes: Vec<_> = address(ADDRESS_FIELD_CHARS_MAX + 1).errors("").into_iter().map(|error| error.code).collect();
+        assert_eq!(codes, ["too_long"]);
+        let unlikely = Address { region: Some("r".repeat(ADDRESS_FIELD_CHARS_MAX + 1)), ..address(1) };
+        assert_eq!(unlikely.errors("/to")[0].pointer, "/to/region");
+    }
+
+    #[test]
     fn every_missing_field_of_an_address_is_named_by_its_pointer() {
         let address = Address { country: "Germany".to_owned(), ..Address::default() };
         let errors = address.errors("/shipping_address");
