@@ -155,7 +155,7 @@ impl Ledger {
                 self.moving.insert(e.transfer_id, (e.to, e.quantity));
             }
             StockEvent::StockTransferReceived(e) => {
-                let (to, quantity) = self.moving.remove(&e.transfer_id).unwrap();
+                let (to, quantity) = self.moving.remove(&e.transfer_id).expect("only what is on its way arrives");
                 assert_eq!(e.received + e.lost, quantity);
                 add(to, i64::from(e.received));
                 self.shelves.entry(to).or_default().1 -= i64::from(quantity);
@@ -166,8 +166,8 @@ impl Ledger {
 
     fn assert_closes(&self, item: &StockItem) {
         for (location_id, level) in item.levels.iter() {
-            let shelf = self.shelves.get(location_id).copied().unwrap_or_default();
-            assert_eq!((level.on_hand, level.incoming), shelf, "{location_id}");
+            let entered = self.shelves.get(location_id).copied().unwrap_or_default();
+            assert_eq!((level.on_hand, level.incoming), entered, "{location_id}");
         }
         assert!(self.shelves.keys().all(|known| item.levels.iter().any(|(location_id, _)| location_id == known)));
     }

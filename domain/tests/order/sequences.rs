@@ -112,7 +112,9 @@ proptest! {
         for command in [vec![place(wanted())], commands].concat() {
             let before = order.clone();
             let Ok(events) = order.decide(command) else { continue };
-            events.iter().for_each(|event| order.apply(event));
+            for event in &events {
+                order.apply(event);
+            }
             log.extend(events);
             let after = order.placed().unwrap();
             assert_adds_up(after);
@@ -122,7 +124,9 @@ proptest! {
             }
         }
         let mut again = Order::default();
-        log.iter().for_each(|event| again.apply(event));
+        for event in &log {
+            again.apply(event);
+        }
         prop_assert_eq!(&again, &order);
         let json = serde_json::to_string(&order).unwrap();
         prop_assert_eq!(serde_json::from_str::<Order>(&json).unwrap(), order);
@@ -140,7 +144,9 @@ proptest! {
             }
         }
         let mut other = Order::default();
-        sequence.iter().for_each(|index| other.apply(index.get::<OrderEvent>(&log)));
+        for index in &sequence {
+            other.apply(index.get::<OrderEvent>(&log));
+        }
         let _ = (other.placed().map(PlacedOrder::amount_owed), other.decide(OrderCommand::Complete));
     }
 }

@@ -40,9 +40,10 @@ fn refund_of(operation: u128, word: &str) -> ProviderFact {
     }
 }
 
-/// Some of these words are said: each as the mask has it, the order stays.
+/// Some of these words are said, in this order.
 fn some_of(words: Vec<ProviderFact>, operation: u128) -> impl Strategy<Value = Words> {
-    prop::sample::subsequence(words.clone(), 0..=words.len()).prop_map(move |said| said.into_iter().map(|fact| (operation, fact)).collect())
+    let all = words.len();
+    prop::sample::subsequence(words, 0..=all).prop_map(move |said| said.into_iter().map(|fact| (operation, fact)).collect())
 }
 
 fn authorization() -> impl Strategy<Value = Words> {
@@ -119,7 +120,9 @@ fn hear(payment: &mut Payment, command: PaymentCommand) {
 
 fn fold(events: &[PaymentEvent]) -> Payment {
     let mut payment = Payment::default();
-    events.iter().for_each(|event| payment.apply(event));
+    for event in events {
+        payment.apply(event);
+    }
     payment
 }
 
@@ -293,7 +296,9 @@ proptest! {
             }
         }
         let mut other = Payment::default();
-        order.iter().for_each(|index| other.apply(index.get(&log)));
+        for index in order {
+            other.apply(index.get(&log));
+        }
         let _ = (picture(&other), other.decide(PaymentCommand::Start(start())));
     }
 }
