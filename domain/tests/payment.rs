@@ -332,6 +332,32 @@ fn nothing_is_refunded_while_a_dispute_is_open() {
 }
 
 #[test]
+fn a_capture_of_the_providers_own_may_be_the_last_one() {
+    let part = |is_final| ProviderFact::Captured { amount: eur(2000), is_final };
+    let left = |is_final| after(vec![record(AUTHORIZE, authorized_fact()), record(CAPTURE, part(is_final))]).capturable();
+    assert_eq!((left(false), left(true)), (3000, 0));
+}
+
+#[test]
+fn a_payment_knows_the_providers_name_of_it() {
+    assert_eq!(after(vec![]).provider_ref(), None);
+    assert_eq!(after(vec![record(AUTHORIZE, authorized_fact())]).provider_ref(), Some("ch_42"));
+}
+
+#[test]
+fn an_unknown_outcome_says_of_what() {
+    let asked = after(vec![record(AUTHORIZE, authorized_fact()), request_capture(CAPTURE, TOTAL)]);
+    let unknown = |payment: &Payment, operation, kind| {
+        let events = payment.decide(record(operation, ProviderFact::Unknown { operation: kind })).unwrap();
+        let PaymentEvent::OperationOutcomeUnknown(unknown) = events[0].clone() else { panic!("{events:?}") };
+        unknown.operation
+    };
+    assert_eq!(unknown(&after(vec![]), AUTHORIZE, OperationKind::Authorize), "authorize");
+    assert_eq!(unknown(&asked, CAPTURE, OperationKind::Capture), "capture");
+    assert_eq!([OperationKind::Void, OperationKind::Refund].map(OperationKind::as_str), ["void", "refund"]);
+}
+
+#[test]
 fn what_a_lost_dispute_took_is_not_refunded_once_more() {
     let lost = |amount| ProviderFact::DisputeLost { dispute_id: id(1), amount: eur(amount), fee: None };
     let payment = after(vec![record(CAPTURE, captured_fact(TOTAL)), record(CAPTURE, lost(2000))]);
@@ -388,6 +414,7 @@ fn a_payment_survives_its_snapshot() {
     assert_eq!(payment.operation(id(CAPTURE)).unwrap().outcome, Outcome::Failed { code: "x".to_owned() });
     let json = serde_json::to_string(&payment).unwrap();
     assert_eq!(serde_json::from_str::<Payment>(&json).unwrap(), payment);
+    assert_eq!(json.matches("is_final").count(), 1, "of one that is none it isn't written: {json}");
 }
 
 fn any_fact() -> impl Strategy<Value = (u128, ProviderFact)> {

@@ -209,6 +209,20 @@ ChangeSettings to what they are
     cart_completed                                             | completed
     cart_expired                                               | gone
 
+ChangeSettings to the country it is
+    cart_not_found                                             | absent
+    -                                                          | open
+    checkout_in_progress                                       | frozen
+    cart_completed                                             | completed
+    cart_expired                                               | gone
+
+ChangeSettings to another country
+    cart_not_found                                             | absent
+    CartSettingsChanged                                        | open
+    checkout_in_progress                                       | frozen
+    cart_completed                                             | completed
+    cart_expired                                               | gone
+
 ChangeSettings to yen
     cart_not_found                                             | absent
     CartSettingsChanged                                        | empty
@@ -263,6 +277,13 @@ Merge of two more lines
     cart_expired                                               | gone
 
 Merge of nothing
+    cart_not_found                                             | absent
+    -                                                          | open
+    checkout_in_progress                                       | frozen
+    cart_completed                                             | completed
+    cart_expired                                               | gone
+
+Merge of a line of no units
     cart_not_found                                             | absent
     -                                                          | open
     checkout_in_progress                                       | frozen
@@ -474,6 +495,8 @@ fn commands() -> Vec<(&'static str, CartCommand)> {
         ("ChooseShippingOption", choose(eur(490))),
         ("ChooseShippingOption in yen", choose(yen())),
         ("ChangeSettings to what they are", change(|settings| settings.currency = "EUR".parse().ok())),
+        ("ChangeSettings to the country it is", change(|settings| settings.country = Some("DE".to_owned()))),
+        ("ChangeSettings to another country", change(|settings| settings.country = Some("GB".to_owned()))),
         ("ChangeSettings to yen", change(|settings| settings.currency = "JPY".parse().ok())),
         ("ChangeSettings to French", change(|settings| settings.language = Some("fr".to_owned()))),
         ("ChangeSettings to a country that is none", change(|settings| settings.country = Some("fr".to_owned()))),
@@ -482,6 +505,7 @@ fn commands() -> Vec<(&'static str, CartCommand)> {
         ("Merge of one more unit", merge(vec![CartLine { line_id: id(7), ..line(1, 1) }])),
         ("Merge of two more lines", merge(vec![line(7, 1), line(8, 1)])),
         ("Merge of nothing", merge(vec![])),
+        ("Merge of a line of no units", merge(vec![line(7, 0)])),
         ("Merge of yen", merge(vec![CartLine { price_seen: yen(), ..line(7, 1) }])),
         ("StartCheckout as order 1", start(1, true)),
         ("StartCheckout as order 2", start(2, true)),
