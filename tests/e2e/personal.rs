@@ -106,7 +106,7 @@ async fn a_shoppers_data_is_sealed_everywhere_and_gone_when_erased() {
     let open = format!("/v1/carts/{open}");
     let told = shop.put(&format!("{open}/contact"), contact(CANARIES[0], CANARIES[1])).await.expect(200);
     shop.get_after(&open, told.token.as_deref().unwrap()).await.expect(200);
-    let subject: String = sqlx::query_scalar("SELECT subject_id::text FROM cart_v1.cart WHERE state::text LIKE '%' || $1 || '%'")
+    let subject: String = sqlx::query_scalar("SELECT subject_id::text FROM cart_v2.cart WHERE state::text LIKE '%' || $1 || '%'")
         .bind(CANARIES[0])
         .fetch_one(&pool)
         .await

@@ -32,6 +32,8 @@ const UNMET: &[(&str, &str)] = &[
     ("allocation_not_found", "only an order's own allocations are asked for"),
     ("not_allocated", "an order's own units bound what is asked for"),
     ("transfer_exists", "a transfer's id is fresh"),
+    ("promotion_exists", "a promotion's id is fresh"),
+    ("coupon_exists", "a coupon's id is fresh"),
     ("claim_taken", "the holder's own rejection is said: already_exists"),
     ("subject_linked_to_itself", "nothing outside links subjects"),
     ("discount_negative", "discounts are amounts taken off by the rules"),
@@ -117,6 +119,7 @@ async fn every_rejection_is_met_over_http_and_its_problem_has_a_page() {
     payments(&shop, &mut met).await;
     stock(&shop, &mut met).await;
     settings(&shop, &mut met).await;
+    promotions(&shop, &mut met).await;
     people(&shop, &mut met).await;
 
     for code in met.0.values() {
@@ -222,7 +225,9 @@ async fn payments(shop: &Shop, met: &mut Met) {
     assert_eq!(shop.post(&again, late.clone()).await.expect(409).str("/code"), "order_needs_no_payment");
     let twice = order(shop, 1, "tok_decline").await;
     let again = format!("/v1/orders/{}/payments?token={}", twice.id, twice.token);
-    shop.post(&again, json!({ "provider": "sandbox", "token": "tok_decline" })).await.expect(201);
+    let declined = json!({ "provider": "sandbox", "token": "tok_decline" });
+    shop.send(Method::POST, &again, Some(declined), &[("prefer", "wait=10")]).await.unwrap().expect(201);
+    twice.until(shop, |seen| seen[1] == "failed").await.unwrap();
     assert_eq!(shop.post(&again, late).await.expect(409).str("/code"), "payment_attempts_exhausted");
 }
 
@@ -264,21 +269,94 @@ async fn settings(shop: &Shop, met: &mut Met) {
     met.meet_field("invalid", &set(Method::POST, "tax-rates", Some(nameless)).await);
 }
 
+async fn promotions(shop: &Shop, met: &mut Met) {
+    let set = async |method: Method, path: &str, body: Value| shop.staff(method, &format!("/v1/admin/promotions{path}"), Some(body)).await;
+    let percent = |ppm: u32| json!({ "kind": "percent", "ppm": ppm, "target": "order" });
+    let cents = |amount: i64| json!([{ "amount": amount, "currency": "EUR" }]);
+    met.meet(
+        "promotion_not_found",
+        &set(Method::PATCH, "/0198f3a2-0000-7000-8000-000000000000", json!({ "title": "x" })).await,
+        404,
+        "not_found",
+    );
+    met.meet_field("title_invalid", &set(Method::POST, "", json!({ "title": "", "rule": percent(1) })).await);
+    met.meet_field("percent_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": percent(0) })).await);
+    let nothing = json!({ "kind": "fixed", "amounts": [], "target": "order" });
+    met.meet_field("amounts_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": nothing })).await);
+    let filtered = json!({ "kind": "percent", "ppm": 1, "target": "order", "product_ids": ["0198f3a2-0000-7000-8000-000000000000"] });
+    met.meet_field("filter_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": filtered })).await);
+    met.meet_field("minimum_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": percent(1), "minimum": cents(-1) })).await);
+    let dates = json!({ "title": "x", "rule": percent(1), "starts_at": "2026-02-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z" });
+    met.meet_field("dates_invalid", &set(Method::POST, "", dates).await);
+    let automatic = set(Method::POST, "", json!({ "title": "All", "rule": percent(1), "automatic": true })).await.expect(201).str("/id");
+    let coupons = set(Method::POST, &format!("/{automatic}/coupons"), json!({ "count": 1 })).await;
+    met.meet("promotion_automatic", &coupons, 409, "invalid_state");
+    set(Method::POST, &format!("/{automatic}/end"), json!({})).await.expect(200);
+    met.meet("promotion_ended", &set(Method::PATCH, &format!("/{automatic}"), json!({ "title": "x" })).await, 409, "invalid_state");
+
+    let by_coupon = set(Method::POST, "", json!({ "title": "Some", "rule": percent(10_000) })).await.expect(201).str("/id");
+    let coupons = format!("/{by_coupon}/coupons");
+    met.meet_field("limit_invalid", &set(Method::POST, &coupons, json!({ "count": 1, "limit": 0 })).await);
+    set(Method::POST, &coupons, json!({ "codes": ["ONLY-ONE"], "limit": 1 })).await.expect(201);
+    let (first, second) = (shop.cart(&[("NO-3", 1)]).await, shop.cart(&[("NO-3", 1)]).await);
+    for cart in [&first, &second] {
+        shop.post(&format!("/v1/carts/{cart}/coupons"), json!({ "code": "ONLY-ONE" })).await.expect(200);
+    }
+    shop.checkout(&first, "tok_approve").await.expect(201);
+    met.meet("coupon_unusable", &shop.checkout(&second, "tok_approve").await, 409, "coupon_exhausted");
+    let cart = shop.cart(&[("NO-3", 1)]).await;
+    let codes: Vec<String> = (0..=domain::cart::COUPONS_MAX).map(|n| format!("MANY-{n}")).collect();
+    set(Method::POST, &coupons, json!({ "codes": codes })).await.expect(201);
+    let mut applied = Vec::new();
+    for code in codes {
+        applied.push(shop.post(&format!("/v1/carts/{cart}/coupons"), json!({ "code": code })).await);
+    }
+    met.meet_field("coupon_limit", applied.last().unwrap());
+    fill(shop, met, &by_coupon).await;
+}
+
+/// A promotion holds so many coupons and no more.
+async fn fill(shop: &Shop, met: &mut Met, promotion: &str) {
+    let path = format!("/v1/admin/promotions/{promotion}/coupons");
+    loop {
+        let answer = shop.staff(Method::POST, &path, Some(json!({ "count": 200 }))).await;
+        if answer.status != 201 {
+            return met.meet("coupons_too_many", &answer, 409, "invalid_state");
+        }
+    }
+}
+
 async fn people(shop: &Shop, met: &mut Met) {
+    let taken = shop.post("/v1/carts", json!({ "currency": "EUR" })).await.expect(201).str("/id");
     let open = shop.cart(&[("NO-2", 1)]).await;
     let path = format!("/v1/carts/{open}");
-    let pool = shop.pool().await;
-    let until = Instant::now() + Duration::from_secs(30);
-    let subject: String = loop {
-        let found = sqlx::query_scalar("SELECT subject_id::text FROM cart_v1.cart ORDER BY position DESC LIMIT 1");
-        if let Some(subject) = found.fetch_optional(&pool).await.unwrap() {
-            break subject;
-        }
-        assert!(Instant::now() < until);
-        pause(Duration::from_millis(20)).await;
-    };
-    shop.get(&path).await.expect(200);
+    let told = shop.put(&format!("{path}/contact"), contact("erase.me@example.org", "Mira Okafor")).await.expect(200);
+    shop.get_after(&path, told.token.as_ref().unwrap()).await.expect(200);
+    let subject: String = sqlx::query_scalar("SELECT subject_id::text FROM cart_v2.cart WHERE state::text LIKE '%erase.me%'")
+        .fetch_one(&shop.pool().await)
+        .await
+        .unwrap();
     shop.staff(Method::POST, &format!("/v1/admin/customers/{subject}/erase"), None).await.expect(200);
     let erased = shop.put(&format!("{path}/contact"), contact("mira.okafor@example.org", "Mira Okafor")).await;
     met.meet("subject_erased", &erased, 410, "subject_erased");
+
+    // Two customers, one cart.
+    let claim = async |customer: &str| {
+        let token = shop.cli(&["token", "--role", "shopper", "--subject", customer]);
+        let bearer = format!("Bearer {}", token.trim());
+        shop.send(Method::POST, &format!("/v1/carts/{taken}/claim"), None, &[("authorization", &bearer)]).await.unwrap()
+    };
+    claim("0198f3a2-0000-7000-8000-00000000000a").await.expect(200);
+    met.meet("cart_of_other_customer", &claim("0198f3a2-0000-7000-8000-00000000000b").await, 404, "not_found");
+
+    let hasty = Shop::with_settings(&[("DAYBOOK_STORE__CART_TTL_S", "1")]).await;
+    hasty.product("NO-1", "10.00", 5).await;
+    let left = hasty.post("/v1/carts", json!({ "currency": "EUR" })).await.expect(201).str("/id");
+    let until = Instant::now() + Duration::from_secs(60);
+    while hasty.get(&format!("/v1/carts/{left}")).await.expect(200).str("/status") != "expired" {
+        assert!(Instant::now() < until);
+        pause(Duration::from_millis(50)).await;
+    }
+    let added = hasty.post(&format!("/v1/carts/{left}/lines"), json!({ "sku": "NO-1", "quantity": 1 })).await;
+    met.meet("cart_expired", &added, 409, "cart_closed");
 }
