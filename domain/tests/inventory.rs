@@ -279,9 +279,9 @@ fn a_hold_is_dead_from_the_very_instant_of_its_end() {
 
 #[test]
 fn parts_at_one_place_are_taken_one_after_the_other() {
-    let parts = vec![part(SHELF, 2), part(SHELF, 3)];
-    let mut item = fold(vec![received(SHELF, 5), reserved(1, parts.clone(), None), allocated(1, parts)]);
-    item.apply(&shipped(4, false));
+    let parts = vec![part(SHELF, 2), part(SHELF, 4)];
+    let mut item = fold(vec![received(SHELF, 6), reserved(1, parts.clone(), None), allocated(1, parts)]);
+    item.apply(&shipped(5, false));
     assert_eq!(item.allocations[&id(1)].parts, [part(SHELF, 1)]);
 }
 

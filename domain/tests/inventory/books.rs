@@ -74,9 +74,9 @@ fn any_command() -> impl Strategy<Value = StockCommand> {
             quantity,
             forced
         }),
-        (n(), location(), location(), few()).prop_map(|(transfer, from, to, quantity)| {
-            let transfer_id = id(transfer);
-            StockCommand::DispatchTransfer(StockTransferDispatched { transfer_id, from, to, quantity })
+        (n(), location(), location(), few(), any::<bool>()).prop_map(|(transfer, from, to, quantity, at_once)| {
+            let transfer = StockTransferDispatched { transfer_id: id(transfer), from, to, quantity };
+            if at_once { StockCommand::Transfer(transfer) } else { StockCommand::DispatchTransfer(transfer) }
         }),
         (n(), location(), location(), few()).prop_map(|(transfer, from, to, quantity)| {
             let transfer_id = id(transfer);
@@ -193,6 +193,7 @@ fn assert_not_oversold(before: &StockItem, command: &StockCommand, events: &[Sto
             // Its own location gives only what is free there, though another one may owe more than is left.
             assert!(events.is_empty() || after.levels.at(transfer.from).available() >= 0);
         }
+        StockCommand::Transfer(_) => assert_eq!(had, has, "what is moved at once is there before and after"),
         StockCommand::Reserve(_) => assert!(has >= 0 || has >= had || has >= -limit(after.policy)),
         _ => assert!(has >= had, "{command:?} took from {had} to {has}"),
     }
