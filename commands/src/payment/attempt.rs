@@ -80,6 +80,9 @@ pub fn pay(streams: &mut Streams<'_>, order_id: OrderId, attempt: &Attempt) -> R
         let payment = streams.get::<Payment>(&id)?.clone();
         let authorization = payment.of_kind(OperationKind::Authorize).last().map(|operation| &operation.outcome);
         let waits = matches!(authorization, Some(Outcome::ActionRequired { .. } | Outcome::Pending | Outcome::Unknown));
+        if payment.authorized() > 0 {
+            return Err(Refusal::new("order_needs_no_payment", "the order's money is authorised; nothing more is to be paid").into());
+        }
         if !waits {
             let detail = "a payment of this order is being made; wait for its outcome, then try again if it failed";
             return Err(Refusal::new("payment_in_progress", detail).into());
