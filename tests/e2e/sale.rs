@@ -173,7 +173,7 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
     assert_eq!((negative.str("/errors/0/pointer"), negative.str("/errors/0/code")), ("/quantity".to_owned(), "invalid".to_owned()));
     assert!(negative.str("/detail").ends_with("expected a whole number that is not negative"), "{}", negative.text);
     for (args, code, said) in [
-        (["rebuild", "nothing"].as_slice(), 2, "possible values: product, stock, cart, order, search"),
+        (["rebuild", "nothing"].as_slice(), 2, "possible values: product, stock, cart, order, promotion, search"),
         (&["serve", "--roles", "gateway,commands,search"], 1, "name commands and reactor both"),
         (&["events", "--after", "1.999999999"], 1, "never written"),
         (&["events", "--after", "999999999"], 1, "the log ends at"),

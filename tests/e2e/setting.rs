@@ -138,11 +138,11 @@ async fn shipping_costs_by_weight_and_by_amount_and_several_taxes_are_right_to_t
     let path = format!("tax-rates/{}", standard.unwrap()["id"].as_str().unwrap());
     shop.set(Method::PUT, &path, tax("State", 100_000, false)).await.expect(200);
     shop.set(Method::POST, "tax-rates", tax("City", 50_000, true)).await.expect(201);
-    let settings = shop.set(Method::PATCH, "settings", json!({ "prices_include_tax": true })).await.expect(200);
+    shop.set(Method::PATCH, "settings", json!({ "prices_include_tax": true })).await.expect(200);
     shop.send(Method::PATCH, &line, Some(json!({ "quantity": 1 })), &[]).await.unwrap().expect(200);
     let options = shop.get(&format!("/v1/carts/{cart}/shipping-options")).await.expect(200);
-    shop.put(&format!("/v1/carts/{cart}/shipping-option"), json!({ "id": options.str("/items/0/id") })).await.expect(200);
-    let shown = shop.get_after(&format!("/v1/carts/{cart}"), &settings.token.unwrap()).await.expect(200);
+    let chosen = shop.put(&format!("/v1/carts/{cart}/shipping-option"), json!({ "id": options.str("/items/0/id") })).await.expect(200);
+    let shown = shop.get_after(&format!("/v1/carts/{cart}"), &chosen.token.unwrap()).await.expect(200);
     let taxes = |shown: &Answer| -> Vec<(i64, i64)> {
         let lines = shown.body["tax_lines"].as_array().unwrap();
         lines.iter().map(|tax| (tax["taxable"]["amount"].as_i64().unwrap(), tax["amount"]["amount"].as_i64().unwrap())).collect()
