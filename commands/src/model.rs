@@ -6,11 +6,13 @@
 //! unsafe variants at the end show that the search would find what it looks for.
 
 mod action;
+mod command;
 mod goods;
 mod invariant;
 mod provider;
 mod search;
 mod shop;
+mod state;
 mod unsafe_variant;
 mod world;
 
@@ -18,20 +20,13 @@ use domain::payment::CaptureMode;
 
 use self::invariant::{RULES, Rule};
 use self::search::{Explored, Violation, explore};
+use self::state::Bounds;
 use self::unsafe_variant::UnsafeVariant;
-use self::world::{Bounds, World};
+use self::world::World;
 
 /// One shopper, who may check out twice and pay each order twice.
-const ONE: Bounds = Bounds {
-    units: 1,
-    checkouts: [2, 0],
-    attempts: [2, 0],
-    slow: false,
-    refuses: false,
-    silent: false,
-    capture: CaptureMode::Automatic,
-    merchant: false,
-};
+const ONE: Bounds =
+    Bounds { units: 1, checkouts: [2, 0], attempts: [2, 0], slow: false, refuses: false, capture: CaptureMode::Automatic, merchant: false };
 
 /// Two shoppers, one unit.
 const LAST_UNIT: Bounds = Bounds { checkouts: [1, 1], attempts: [1, 1], ..ONE };
@@ -74,7 +69,7 @@ fn a_shopper_who_checks_out_again_is_charged_once() {
 
 #[test]
 fn a_slow_provider_that_refuses_leaves_nothing_unsettled() {
-    let bounds = Bounds { slow: true, silent: true, refuses: true, checkouts: [1, 0], attempts: [1, 0], ..ONE };
+    let bounds = Bounds { slow: true, refuses: true, checkouts: [1, 0], attempts: [1, 0], ..ONE };
     assert_safe("slow, silent and refusing", bounds);
 }
 

@@ -15,8 +15,9 @@ use domain::money::{Money, Rounding};
 use domain::payment::{CaptureMode, Evidence, OperationKind};
 use uuid::Uuid;
 
+use super::command::{Passed, Placing, Said, Told};
 use super::provider::Amount;
-use super::shop::{ATTEMPTS, CHECKOUTS, Passed, Placing, Said, Told, cart_of, order_of};
+use super::shop::{ATTEMPTS, CHECKOUTS, cart_of, order_of};
 use crate::cart::CartAt;
 use crate::checkout::{Attempt, Checkout};
 use crate::inventory::first_location;
@@ -119,6 +120,7 @@ impl Goods {
             attempt: payment.map(|payment| self.attempt(payment)),
             expected_total: None,
             terms: Arc::clone(&self.terms),
+            terms_seen: None,
         }
     }
 

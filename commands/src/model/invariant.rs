@@ -4,9 +4,10 @@ use domain::cart::CartStage;
 use domain::order::{OrderStage, PlacedOrder};
 use domain::payment::{CaptureMode, Operation, OperationKind, Outcome, Payment};
 
+use super::action::Action;
 use super::goods::{self, TOTAL, cart_name, order_name, payment_name};
-use super::shop::{ATTEMPTS, CARTS, CHECKOUTS, ORDERS, PAYMENTS, Shop, order_of};
-use super::world::State;
+use super::shop::{ATTEMPTS, CARTS, CHECKOUTS, Decision, ORDERS, PAYMENTS, Shop, order_of};
+use super::state::State;
 use crate::payment::{NOTHING_TO_VOID, is_given_up};
 
 /// One promise of the program.
@@ -192,22 +193,22 @@ fn attempts(shop: &Shop, state: &State, order: usize) -> Option<String> {
 fn bought_once(shop: &Shop, state: &State, cart: usize) -> Option<String> {
     let orders = cart * CHECKOUTS..(cart + 1) * CHECKOUTS;
     let is_bought = |order: &usize| {
-        let stage = shop.order(&state.values, *order).map(|placed| &placed.stage);
-        matches!(stage, Some(OrderStage::PendingPayment | OrderStage::Confirmed { .. } | OrderStage::Completed { .. }))
+        let its = shop.order(&state.values, *order).map(|placed| &placed.stage);
+        matches!(its, Some(OrderStage::PendingPayment | OrderStage::Confirmed { .. } | OrderStage::Completed { .. }))
     };
     let bought: Vec<_> = orders.filter(is_bought).collect();
     if bought.len() > 1 {
         return Some(format!("cart {} is being bought or was bought {} times", cart_name(cart), bought.len()));
     }
     let pending = bought.iter().any(|order| shop.order(&state.values, *order).is_some_and(|o| o.stage == OrderStage::PendingPayment));
-    let stage = shop.cart(&state.values, cart).stage;
-    let fits = match stage {
+    let now = shop.cart(&state.values, cart).stage;
+    let fits = match now {
         CartStage::Open => bought.is_empty(),
         CartStage::Completing { .. } => pending,
         CartStage::Completed { .. } => !pending,
         CartStage::Absent | CartStage::Expired => false,
     };
-    (!fits).then(|| format!("cart {} is {} and {} orders of it are pending or confirmed", cart_name(cart), stage.as_str(), bought.len()))
+    (!fits).then(|| format!("cart {} is {} and {} orders of it are pending or confirmed", cart_name(cart), now.as_str(), bought.len()))
 }
 
 fn is_live(placed: &PlacedOrder, payment: usize) -> bool {
@@ -224,4 +225,14 @@ fn of_kind(payment: &Payment, kind: OperationKind) -> impl Iterator<Item = &Oper
 
 fn amounts(payment: &Payment, kind: OperationKind, counts: impl Fn(&Outcome) -> bool) -> i64 {
     of_kind(payment, kind).filter(|operation| counts(&operation.outcome)).map(|operation| operation.amount.amount()).sum()
+}
+
+/// A decision never fails, and what the provider says is never refused.
+pub(super) fn fault(action: Action, decision: &Decision) -> Option<String> {
+    let heard = matches!(action, Action::Hear(_) | Action::TimeOut(_) | Action::GiveUp(_) | Action::Deadline(_));
+    match (&decision.failed, &decision.refused) {
+        (Some(failed), _) => Some(format!("a decision fails: {failed}")),
+        (_, Some(refused)) if heard => Some(format!("a fact is refused: {refused}")),
+        _ => None,
+    }
 }

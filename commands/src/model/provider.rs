@@ -5,7 +5,7 @@
 
 use domain::payment::OperationKind;
 
-use super::shop::Said;
+use super::command::Said;
 
 /// Operations of one payment.
 pub(super) const OPERATIONS: usize = 5;
@@ -76,7 +76,6 @@ impl Account {
     pub(super) fn carry_out(mut self, place: usize, kind: OperationKind, amount: Amount, answer: Answer) -> Self {
         self.requests[place] = match (kind, answer) {
             (OperationKind::Authorize, _) => return self.authorize(place, amount, answer),
-            (_, Answer::Decline) => Request::Failed,
             (_, Answer::Wait | Answer::AskShopper) => Request::Pending,
             (OperationKind::Capture, Answer::Approve) if self.standing == Standing::Authorized && amount <= self.capturable() => {
                 self.captured += amount;
@@ -88,7 +87,7 @@ impl Account {
                 Request::Succeeded
             }
             (OperationKind::Void, Answer::Approve) => self.void(),
-            (_, Answer::Approve) => Request::Failed,
+            (_, Answer::Approve | Answer::Decline) => Request::Failed,
         };
         self
     }

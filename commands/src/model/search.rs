@@ -5,7 +5,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use super::action::Action;
-use super::world::{State, World};
+use super::state::State;
+use super::world::World;
 
 /// A model this small has fewer states; more say that its bounds are wrong.
 const STATES_MAX: usize = 3_000_000;

@@ -7,19 +7,20 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use cqrs_es::Aggregate;
 use domain::cart::Cart;
 use domain::catalog::Product;
 use domain::claim::Claim;
 use domain::event::{Event, Root};
-use domain::id::{OperationId, RefundId};
 use domain::inventory::StockItem;
 use domain::order::{Order, PlacedOrder};
 use domain::payment::Payment;
+use domain::setting::Settings;
 use infra::event_store::{NewEvent, StreamId};
 
 use super::action::At;
+use super::command::{Command, Passed, Told};
 use super::goods::{self, Goods};
-use super::provider::Amount;
 use super::unsafe_variant::{self, Misread};
 use crate::checkout;
 use crate::order::{self, Cancel, Due};
@@ -39,6 +40,8 @@ const SLOTS: usize = 1 + CARTS + ORDERS + PAYMENTS;
 
 /// An aggregate's value, by number.
 pub(super) type Id = u16;
+/// The values of the streams that a decision has read.
+type Read = Vec<(usize, Id)>;
 /// The value of each stream.
 pub(super) type Values = [Id; SLOTS];
 
@@ -62,72 +65,6 @@ pub(super) const fn order_of(payment: usize) -> usize {
 
 pub(super) const fn cart_of(order: usize) -> usize {
     order / CHECKOUTS
-}
-
-/// What the provider says became of an operation, or what its silence means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Said {
-    Authorized,
-    Declined,
-    ActionRequired,
-    Captured,
-    CaptureFailed,
-    Voided,
-    VoidFailed,
-    Refunded,
-    RefundFailed,
-    Unknown,
-    /// Given up, and the provider has never heard of it.
-    NeverArrived,
-    NothingToVoid,
-}
-
-/// How far an order's time has gone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) enum Passed {
-    #[default]
-    Nothing,
-    /// Its payment deadline.
-    Deadline,
-    /// Also what an unknown outcome is waited for, and what late money may take.
-    Patience,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Told {
-    pub(super) payment: usize,
-    pub(super) operation_id: OperationId,
-    pub(super) refund_id: Option<RefundId>,
-    pub(super) said: Said,
-    pub(super) amount: Amount,
-    pub(super) passed: Passed,
-}
-
-/// One call of the program. Ids are made of the numbers, so that the same call is the same always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Command {
-    Place(Placing),
-    /// Another attempt.
-    Pay(usize),
-    Cancel(usize),
-    Expire(usize, Passed),
-    Record(Told),
-    /// The outcome of an operation is waited for no longer.
-    Park(usize, OperationId),
-    /// What a merchant asks for; the operation gets this place in the payment.
-    Capture(At),
-    Void(At),
-    Refund(At),
-    /// Not the program's: what the unsafe variants do instead.
-    Unsafe(unsafe_variant::Command),
-}
-
-/// A checkout of a cart that would make this order, and pay it so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Placing {
-    pub(super) cart: usize,
-    pub(super) order: usize,
-    pub(super) payment: Option<usize>,
 }
 
 /// What a decision came to.
@@ -155,6 +92,7 @@ impl Decision {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few hundred of them")]
 enum Fold {
     Stock(StockItem),
     Cart(Cart),
@@ -171,7 +109,7 @@ pub(super) struct Shop {
     absent: Values,
     /// Which streams a command has been seen to read.
     read_by: HashMap<Command, Vec<Vec<usize>>>,
-    made: HashMap<(Command, Vec<(usize, Id)>), Rc<Decision>>,
+    made: HashMap<(Command, Read), Rc<Decision>>,
 }
 
 impl Shop {
@@ -274,12 +212,7 @@ impl Shop {
                 let slot = self.streams.iter().position(|stream| *stream == load.stream);
                 let entry = match slot {
                     Some(slot) => self.entry(values, slot, misread),
-                    None if load.stream.aggregate_type == <Product as cqrs_es::Aggregate>::TYPE => {
-                        Entry::new(self.goods.product.clone(), 1)
-                    }
-                    // Numbers of orders, which differ.
-                    None if load.stream.aggregate_type == <Claim as cqrs_es::Aggregate>::TYPE => Entry::new(Claim::default(), 0),
-                    None => panic!("the model has no stream {}/{}", load.stream.aggregate_type, load.stream.aggregate_id),
+                    None => self.unchanging(&load.stream),
                 };
                 slots.extend(slot.filter(|slot| !slots.contains(slot)));
                 cache.insert(load.stream, entry);
@@ -362,6 +295,18 @@ impl Shop {
             Fold::Cart(cart) => Entry::new(cart, version),
             Fold::Order(order) => Entry::new(order, version),
             Fold::Payment(payment) => Entry::new(payment, version),
+        }
+    }
+
+    /// A stream that no step of the model changes.
+    fn unchanging(&self, stream: &StreamId) -> Entry {
+        match stream.aggregate_type {
+            <Product as Aggregate>::TYPE => Entry::new(self.goods.product.clone(), 1),
+            // Numbers of orders, which differ.
+            <Claim as Aggregate>::TYPE => Entry::new(Claim::default(), 0),
+            // As configured.
+            <Settings as Aggregate>::TYPE => Entry::new(Settings::default(), 0),
+            _ => panic!("the model has no stream {}/{}", stream.aggregate_type, stream.aggregate_id),
         }
     }
 

@@ -7,8 +7,9 @@ use domain::cart::CartStage;
 use domain::order::{Order, OrderPaymentOpened, OrderStage};
 use domain::payment::{Payment, PaymentCommand};
 
+use super::command::{Said, Told};
 use super::goods::{self, Goods};
-use super::shop::{self, Id, Said, Shop, Told, Values};
+use super::shop::{self, Id, Shop, Values};
 use crate::answer::Refusal;
 use crate::payment;
 use crate::streams::{Stop, Streams};

@@ -8,64 +8,18 @@ use std::rc::Rc;
 
 use domain::cart::CartStage;
 use domain::money::Money;
-use domain::order::{OrderStage, PlacedOrder};
+use domain::order::OrderStage;
 use domain::payment::{CaptureMode, Operation, OperationKind, Outcome};
 
 use super::action::{Action, At};
+use super::command::{Command, Passed, Placing, Said, Told};
 use super::goods;
 use super::invariant::{self, Rule};
 use super::provider::{Account, Amount, Answer, OPERATIONS, Request, Standing};
-use super::shop::{self, ATTEMPTS, CHECKOUTS, Command, Decision, Id, ORDERS, PAYMENTS, Passed, Placing, Said, Shop, Told, Values};
+use super::shop::{self, ATTEMPTS, CHECKOUTS, Decision, ORDERS, PAYMENTS, Shop, Values};
+use super::state::{Bounds, Clock, PutOff, State, time_matters};
 use super::unsafe_variant::{self, Misread, UnsafeVariant};
 use crate::payment;
-
-/// How large a model is, and what its provider may do.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) units: u32,
-    /// How often each cart is checked out at most; 0: there is no such shopper.
-    pub(super) checkouts: [u32; shop::CARTS],
-    /// To pay an order of each cart.
-    pub(super) attempts: [usize; shop::CARTS],
-    /// An authorisation may stay pending, or ask for the shopper, before it is decided.
-    pub(super) slow: bool,
-    /// Captures, voids and refunds that are possible may be refused all the same.
-    pub(super) refuses: bool,
-    /// It may leave captures, voids and refunds without an answer until nobody waits any more; that it may do so with an
-    /// authorisation goes without saying.
-    pub(super) silent: bool,
-    /// Money is taken by hand.
-    pub(super) capture: CaptureMode,
-    /// A merchant may void and refund.
-    pub(super) merchant: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct State {
-    pub(super) values: Values,
-    pub(super) accounts: [Account; PAYMENTS],
-    /// Of each order; of one that time does nothing to any more, as in the beginning.
-    clocks: [Clock; ORDERS],
-    /// What an unsafe program keeps in mind between two appends.
-    seen_stock: [Option<Id>; shop::CARTS],
-    to_conclude: Option<PutOff>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Clock {
-    passed: Passed,
-    /// Its deadline is not looked at any more.
-    is_done: bool,
-}
-
-/// An outcome whose consequence was not appended yet, and the payment before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct PutOff {
-    payment: u8,
-    place: u8,
-    said: Said,
-    before: Id,
-}
 
 /// One step that can be made.
 pub(super) struct Step {
@@ -191,7 +145,7 @@ impl World {
             }
             Request::Unsent | Request::Succeeded | Request::Failed => {}
         }
-        let waits = operation.kind == OperationKind::Authorize || self.bounds.silent;
+        let waits = operation.kind == OperationKind::Authorize || self.bounds.slow;
         if waits && account.requests[place] != Request::Unsent && operation.outcome == Outcome::Requested {
             actions.push(Action::TimeOut(at));
         }
@@ -343,7 +297,7 @@ impl World {
             self.forget(&mut after);
         }
         let looked_for = self.rules.contains(&Rule::Answers);
-        let fault = decision.as_ref().filter(|_| looked_for).and_then(|decision| fault(action, decision));
+        let fault = decision.as_ref().filter(|_| looked_for).and_then(|decision| invariant::fault(action, decision));
         (Step { action, after, fault }, decision)
     }
 
@@ -441,21 +395,6 @@ impl World {
     }
 }
 
-/// Deadlines are of orders that are not paid, and late money of those that have expired.
-const fn time_matters(order: &PlacedOrder) -> bool {
-    matches!(order.stage, OrderStage::PendingPayment | OrderStage::Expired { .. })
-}
-
 fn narrow(amount: Money) -> Amount {
     Amount::try_from(amount.amount()).expect("small amounts")
-}
-
-/// A decision never fails, and what the provider says is never refused.
-fn fault(action: Action, decision: &Decision) -> Option<String> {
-    let heard = matches!(action, Action::Hear(_) | Action::TimeOut(_) | Action::GiveUp(_) | Action::Deadline(_));
-    match (&decision.failed, &decision.refused) {
-        (Some(failed), _) => Some(format!("a decision fails: {failed}")),
-        (_, Some(refused)) if heard => Some(format!("a fact is refused: {refused}")),
-        _ => None,
-    }
 }
