@@ -104,9 +104,12 @@ async function cartPage() {
     ${cart.lines.map((l) => `<tr><td>${escape(l.title)} <span class="soft">${escape(l.sku)}</span>${l.price_changed ? ' <span class="out">price changed</span>' : ""}</td><td class="number">${money(l.unit_price)}</td>
     <td class="number"><input aria-label="Quantity of ${escape(l.title)}" type="number" min="0" max="999" value="${l.quantity}" data-line="${l.line_id}" style="width:5rem"></td><td class="number">${money(l.total)}</td>
     <td><button class="plain" data-remove="${l.line_id}">Remove</button></td></tr>`).join("")}
+    ${(cart.discounts || []).filter((d) => d.amount.amount).map((d) => `<tr><td colspan="3" class="number">${escape(d.title)}</td><td class="number">−${money(d.amount)}</td><td></td></tr>`).join("")}
     <tr><td colspan="3" class="number">Shipping</td><td class="number">${money(cart.totals.shipping)}</td><td></td></tr>
     <tr><td colspan="3" class="number">Tax ${cart.prices_include_tax ? "(included)" : ""}</td><td class="number">${money(cart.totals.tax)}</td><td></td></tr>
     <tr><th colspan="3" class="number">Total</th><th class="number" id="total">${money(cart.totals.total)}</th><td></td></tr></tbody></table>
+    <form id="coupon" class="stack"><label>Coupon <input name="code" autocomplete="off" required></label><button class="plain">Apply</button></form>
+    ${(cart.coupons || []).map((c) => `<p class="soft">${c.applied ? "A coupon takes off " + money(c.discount) : "A coupon does not apply: " + escape(String(c.reason).replaceAll("_", " "))} <button class="plain" data-coupon="${escape(c.coupon_id)}">Remove</button></p>`).join("")}
     <form id="checkout" class="stack"><h2>Checkout</h2>${field("email", "E-mail", cart.contact?.email, "email")}${field("name", "Name", a.name)}${field("line1", "Street and number", a.line1)}
     ${field("postal_code", "Postal code", a.postal_code)}${field("city", "City", a.city)}
     <label>Country <select name="country">${state.store.countries.map((c) => `<option ${c === (a.country || "DE") ? "selected" : ""}>${escape(c.code || c)}</option>`).join("")}</select></label>
@@ -115,6 +118,8 @@ async function cartPage() {
     <div id="said" role="status"></div><button ${cart.lines.length ? "" : "disabled"}>Pay</button></form>`);
   const again = (promise) => promise.then(cartPage).catch((error) => { main.querySelector("#said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; });
   main.querySelectorAll("[data-line]").forEach((i) => i.addEventListener("change", () => again(call("PATCH", `/carts/${cart.id}/lines/${i.dataset.line}`, { quantity: Number(i.value) }))));
+  main.querySelector("#coupon").addEventListener("submit", (event) => { event.preventDefault(); again(call("POST", `/carts/${cart.id}/coupons`, { code: event.target.code.value })); });
+  main.querySelectorAll("[data-coupon]").forEach((b) => b.addEventListener("click", () => again(call("DELETE", `/carts/${cart.id}/coupons/${b.dataset.coupon}`))));
   main.querySelectorAll("[data-remove]").forEach((b) => b.addEventListener("click", () => again(call("DELETE", `/carts/${cart.id}/lines/${b.dataset.remove}`))));
   main.querySelector("#checkout").addEventListener("submit", async (event) => {
     event.preventDefault();
