@@ -9,7 +9,7 @@ use domain::cart::{Cart, CartCommand};
 use domain::id::{CancellationId, FulfilmentId, LineId, OperationId, OrderId, RefundId};
 use domain::money::Money;
 use domain::order::{CancelLines, Order, OrderCommand, OrderEvent, OrderStage, PAY_LATER, PlacedOrder};
-use domain::payment::{Payment, PaymentCommand, RefundRequested};
+use domain::payment::{Payment, PaymentCommand, PaymentStatus, RefundRequested};
 use domain::personal::Personal;
 use uuid::Uuid;
 
@@ -140,11 +140,31 @@ pub fn ship(streams: &mut Streams<'_>, order_id: OrderId, wanted: &Ship) -> Resu
     let tracking = wanted.tracking.clone().map(Personal::Known);
     let command = OrderCommand::Ship { fulfilment_id: wanted.fulfilment_id, lines: lines.clone(), tracking };
     let events = order.decide(command).map_err(|e| order_refusal(&e))?;
+    check_covered(streams, placed)?;
     streams.emit::<Order>(&id, events, Some(scope(placed.facts.subject_id.uuid())))?;
     promise::ship(streams, &placed.facts, wanted.fulfilment_id, &lines)?;
     complete_if_done(streams, placed)?;
     streams.answer_with::<Order>(200, &id);
     WholeOrder::after(streams, order_id)
+}
+
+/// Nothing leaves for which there is no money, taken or set aside.
+fn check_covered(streams: &mut Streams<'_>, order: &PlacedOrder) -> Result<(), Stop> {
+    if order.facts.terms == PAY_LATER {
+        return Ok(());
+    }
+    // Where a merchant gave some of it back, that was for what is shipped all the same; where all of it, nothing is to leave.
+    let set_aside = |payment: &Payment| match payment.status() {
+        PaymentStatus::Refunded | PaymentStatus::Voided => 0,
+        _ => payment.authorized(),
+    };
+    let covered: i64 = payment::payments(streams, order)?.iter().map(|(_, payment)| set_aside(payment)).sum();
+    let owed = order.amount_owed().map_or(i64::MAX, Money::amount);
+    if covered >= owed {
+        return Ok(());
+    }
+    let detail = "the order's money was let go of or given back; have it paid anew, then ship it";
+    Err(Refusal::new("order_not_covered", detail).fact("covered", covered).fact("owed", owed).into())
 }
 
 /// What had left has arrived.

@@ -403,9 +403,8 @@ pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
         OrderRejection::Shipped => Refusal::new(rejection.code(), format!("{detail}; cancel the lines that are left, or take it back")),
         OrderRejection::OnHold => Refusal::new(rejection.code(), format!("{detail}; release it first")),
         OrderRejection::QuantityZero | OrderRejection::Money(_) => Refusal::new("validation_failed", detail),
-        OrderRejection::TotalsWrong | OrderRejection::TendersWrong | OrderRejection::NotCovered { .. } => {
-            Refusal::new("invalid_state", detail)
-        }
+        OrderRejection::NotCovered { .. } => Refusal::new(rejection.code(), detail),
+        OrderRejection::TotalsWrong | OrderRejection::TendersWrong => Refusal::new("invalid_state", detail),
     }
 }
 

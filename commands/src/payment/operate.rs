@@ -54,6 +54,10 @@ pub fn capture(streams: &mut Streams<'_>, order_id: OrderId, payment_id: Payment
     let currency = order.facts.currency;
     let key = payment_id.to_string();
     let payment = streams.get::<Payment>(&key)?.clone();
+    if payment.capturable() == 0 {
+        let detail = "nothing of this payment can be taken now; see its operations";
+        return Err(Refusal::new("payment_not_capturable", detail).fact("capturable", 0).into());
+    }
     let under_way: i64 = payment.authorized() - payment.captured() - payment.capturable();
     let lacking = (order.amount_owed().map_or(0, Money::amount) - kept(streams, &order, None)? - under_way.max(0)).max(0);
     let amount = wanted.amount.unwrap_or_else(|| lacking.min(payment.capturable()));

@@ -85,6 +85,7 @@ pub const CODES: &[(&str, u16, &str, &str)] = &[
         "The order needs no payment",
         "It is paid, being paid, or over. See its `status` and `payment_status`.",
     ),
+    ("order_not_covered", 409, "The order is not paid for", "Its money was let go of. Have it paid anew: POST to its `payments`."),
     ("order_on_hold", 409, "The order is on hold", "Release it first: POST to the order's `release`."),
     ("order_shipped", 409, "A part of the order has left", "Cancel the lines that are left, or take the goods back by a return."),
     ("order_status", 409, "The order is not in this state", "`detail` names its status; see the order's life in `/docs`."),
