@@ -41,7 +41,7 @@ accept: ## run the acceptance tests on the real catalogues in DAYBOOK_DATA
 soak: ## the long tests, release build: 10 rounds of each race, 50 kill -9 of the shop, a minute of stress on the log; then every rule of the shop is changed once
 	@$(PREPARE) && DAYBOOK_TEST_ROUNDS=10 DAYBOOK_TEST_KILLS=50 DAYBOOK_TEST_STRESS_S=60 DAYBOOK_TEST_STRESS_KILLS=20 \
 		DAYBOOK_TEST_STRESS_EVENTS=300000 DAYBOOK_TEST_NATS_KILLS=5 \
-		cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash stress history verify restart stream deadline
+		cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash stress history verify restart stream deadline payment promotion inventory setting steps
 	@infra/setup/mutants.sh
 
 bench: ## measure the store, the log, and shoppers' visits (with DAYBOOK_DATA on its real catalogue), release build

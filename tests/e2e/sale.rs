@@ -299,3 +299,23 @@ async fn a_cancelled_order_gives_its_stock_back_and_opens_its_cart() {
     assert_eq!(again.str("/status"), "confirmed");
     assert_ne!(again.str("/id"), order.str("/id"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_watches_the_order_live() {
+    let shop = Shop::empty().await;
+    shop.product("VASE-1", "30.00", 1).await;
+    let cart = shop.cart(&[("VASE-1", 1)]).await;
+    let order = shop.checkout(&cart, "tok_decline").await.expect(201);
+    let own = format!("{}?token={}", order.str("/id"), order.str("/order_token"));
+    shop.get(&format!("/v1/orders/{}/live?token=wrong", order.str("/id"))).await.expect(404);
+    let mut watched = shop.http.get(format!("{}/v1/orders/{own}", shop.url).replace('?', "/live?")).send().await.unwrap();
+    let mut seen = String::new();
+    for (status, then) in [("pending_payment", "cancel"), ("cancelled", "")] {
+        while !seen.contains(&format!("\"status\":\"{status}\",\"on_hold\"")) {
+            seen += &String::from_utf8(watched.chunk().await.unwrap().expect("the stream ended").to_vec()).unwrap();
+        }
+        if !then.is_empty() {
+            shop.post(&format!("/v1/orders/{own}").replace('?', "/cancel?"), json!({})).await.expect(200);
+        }
+    }
+}

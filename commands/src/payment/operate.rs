@@ -54,8 +54,10 @@ pub fn capture(streams: &mut Streams<'_>, order_id: OrderId, payment_id: Payment
     let currency = order.facts.currency;
     let key = payment_id.to_string();
     let payment = streams.get::<Payment>(&key)?.clone();
-    if payment.capturable() == 0 {
-        let detail = "nothing of this payment can be taken now; see its operations";
+    // Another attempt than the live one was given up: its money is on its way back.
+    let is_live = order.live_payment.as_ref().is_some_and(|live| live.payment_id == payment_id);
+    if !is_live || payment.capturable() == 0 {
+        let detail = "nothing of this payment can be taken now; see its operations, and the order's other payments";
         return Err(Refusal::new("payment_not_capturable", detail).fact("capturable", 0).into());
     }
     let under_way: i64 = payment.authorized() - payment.captured() - payment.capturable();

@@ -53,8 +53,6 @@ const OUTCOME_INTERVAL: Duration = Duration::from_millis(4);
 const BATCH_WAIT: Duration = Duration::from_secs(1);
 /// Times that a checkout looks up its cart's products when lines are added meanwhile.
 const LOOKUPS_MAX: usize = 5;
-/// How often a live view looks whether the order has changed.
-const LIVE_INTERVAL: Duration = Duration::from_millis(100);
 /// Candidates for an order's number; two in a row being taken is not to be expected in the life of a shop.
 const NUMBER_CANDIDATES: usize = 3;
 /// Crockford's base 32: no I, L, O, U.
@@ -232,29 +230,32 @@ pub async fn live(
     Query(query): Query<OrderQuery>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, axum::Error>>>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
-    projections::order::find(&app.pool, &order_id.to_string()).await?.ok_or_else(|| Problem::not_found("order"))?;
+    let head = event_log::head(&app.pool).await?;
+    let order = WholeOrder::load_as_of(&app.loader, order_id, head.position).await?;
+    if order.order.placed().is_none() {
+        return Err(Problem::not_found("order"));
+    }
+    let tail = app.feed.tail(head.position);
     let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
     let shows_contact = app.shows_contact(&caller, order_id, query.token.as_deref());
     let stop = app.stop.clone();
-    let stream = futures::stream::unfold((app, String::new()), move |(app, shown)| async move {
+    let first = Some(Position { epoch: head.epoch, position: head.position });
+    let stream = futures::stream::unfold((app, order, tail, first), move |(app, mut order, mut tail, first)| async move {
         let until = Instant::now() + idle;
-        loop {
-            let row = projections::order::find(&app.pool, &order_id.to_string()).await.ok()??;
-            let payments: Vec<&Payment> = row.payments.iter().map(|p| &p.state).collect();
-            let position = row.payments.iter().map(|p| p.position).fold(row.order.position, i64::max);
-            let at = Position { epoch: event_log::head(&app.pool).await.ok()?.epoch, position };
-            let mut body = render(row.order.state.placed()?, &payments, at, None);
-            app.add_actions(&mut body, &payments).await.ok()?;
-            seal_contact(&mut body, shows_contact);
-            let body = body.to_string();
-            if body != shown {
-                return Some((Ok(SseEvent::default().id(at.to_string()).event("order").data(&body)), (app, body)));
-            }
-            if Instant::now() >= until {
-                return None;
-            }
-            tokio::time::sleep(LIVE_INTERVAL).await;
-        }
+        let at = match first {
+            Some(at) => at,
+            None => loop {
+                let events = tokio::time::timeout_at(until, tail.next()).await.ok()?.ok()?;
+                let position = app.follow(&mut order, &events, 0).await.ok()?;
+                if position > 0 {
+                    break Position { epoch: event_log::head(&app.pool).await.ok()?.epoch, position };
+                }
+            },
+        };
+        let (mut body, _) = app.render_order(&order, at, false).await.ok()?;
+        seal_contact(&mut body, shows_contact);
+        let event = SseEvent::default().id(at.to_string()).event("order").data(body.to_string());
+        Some((Ok(event), (app, order, tail, None)))
     });
     Ok(Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
 }
