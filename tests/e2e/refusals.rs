@@ -264,6 +264,16 @@ async fn settings(shop: &Shop, met: &mut Met) {
     set(Method::DELETE, "locations/kiosk", None).await.expect(200);
     let renamed = set(Method::PATCH, "locations/kiosk", Some(json!({ "title": "Again" }))).await;
     met.meet("location_closed", &renamed, 409, "location_closed");
+    let mut more = 0;
+    let many = loop {
+        let body = json!({ "code": format!("shelf-{more}"), "title": "Shelf" });
+        let answer = set(Method::POST, "locations", Some(body)).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        more += 1;
+    };
+    met.meet("too_many", &many, 409, "invalid_state");
     let tax = json!({ "title": "Luxury", "country": "DE", "category": "luxury", "rate_ppm": 50_000 });
     set(Method::POST, "tax-rates", Some(tax.clone())).await.expect(201);
     met.meet("tax_rate_exists", &set(Method::POST, "tax-rates", Some(tax)).await, 409, "already_exists");
@@ -356,6 +366,8 @@ async fn people(shop: &Shop, met: &mut Met) {
     met.meet("cart_of_other_customer", &claim("0198f3a2-0000-7000-8000-00000000000b").await, 404, "not_found");
 
     let hasty = Shop::with_settings(&[("DAYBOOK_STORE__CART_TTL_S", "1")]).await;
+    let last = hasty.staff(Method::DELETE, "/v1/admin/locations/main", None).await;
+    met.meet("last_location", &last, 409, "invalid_state");
     hasty.product("NO-1", "10.00", 5).await;
     let left = hasty.post("/v1/carts", json!({ "currency": "EUR" })).await.expect(201).str("/id");
     let until = Instant::now() + Duration::from_secs(60);
