@@ -70,7 +70,9 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported, late: Late) -> Res
         Completes::NotLookedUp if is_confirmed(placed) && is_after_authorization(&reported.fact) => None,
         Completes::NotLookedUp => return Err(Stop::Stale),
     };
-    events.iter().for_each(|event| payment.apply(event));
+    for event in &events {
+        payment.apply(event);
+    }
     let people = scope(placed.facts.subject_id.uuid());
     streams.emit::<Payment>(&key, events, Some(people))?;
     let mut outcome = Consequence { streams, order: placed, payment, payment_id: reported.payment_id, people, late };
@@ -192,7 +194,7 @@ impl Consequence<'_, '_, '_> {
             return Ok(Vec::new());
         }
         self.close(outcome)?;
-        let order = self.order;
+        let (order, kept) = (self.order, self.kept()?);
         match order.stage {
             OrderStage::PendingPayment => {
                 let is_over = self.order.facts.payment_deadline.is_some_and(|deadline| deadline <= self.streams.now);
@@ -202,10 +204,8 @@ impl Consequence<'_, '_, '_> {
                     order::release_from_payment_hold(self.streams, self.order)?;
                 }
             }
-            OrderStage::Confirmed { .. } => {
-                if self.kept()? < self.owed() {
-                    order::hold_for_payment(self.streams, order, PAYMENT_VOIDED)?;
-                }
+            OrderStage::Confirmed { .. } if kept < self.owed() => {
+                order::hold_for_payment(self.streams, order, PAYMENT_VOIDED)?;
             }
             _ => {}
         }
@@ -390,7 +390,6 @@ pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
         OrderRejection::Exists => Refusal::new("already_exists", detail),
         OrderRejection::PaymentInProgress { .. } => Refusal::new(rejection.code(), format!("{detail}; wait for its outcome")),
         OrderRejection::NoLines => Refusal::new("cart_empty", detail),
-        OrderRejection::WrongStatus { .. } => Refusal::new(rejection.code(), detail),
         OrderRejection::NotCancellable { line_id, cancellable } => {
             let refusal = Refusal::new(rejection.code(), format!("{detail}; cancel no more, and take back what has left by a return"));
             refusal.fact("line_id", line_id.to_string()).fact("cancellable", *cancellable)
@@ -403,7 +402,7 @@ pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
         OrderRejection::Shipped => Refusal::new(rejection.code(), format!("{detail}; cancel the lines that are left, or take it back")),
         OrderRejection::OnHold => Refusal::new(rejection.code(), format!("{detail}; release it first")),
         OrderRejection::QuantityZero | OrderRejection::Money(_) => Refusal::new("validation_failed", detail),
-        OrderRejection::NotCovered { .. } => Refusal::new(rejection.code(), detail),
+        OrderRejection::WrongStatus { .. } | OrderRejection::NotCovered { .. } => Refusal::new(rejection.code(), detail),
         OrderRejection::TotalsWrong | OrderRejection::TendersWrong => Refusal::new("invalid_state", detail),
     }
 }

@@ -191,7 +191,7 @@ impl Reactor {
         for event in events {
             match (event.aggregate_type.as_str(), event.event_type.as_str()) {
                 ("payment", "PaymentAuthorized" | "PaymentFailed" | "PaymentVoided") => {
-                    spent.extend(event.aggregate_id.parse::<Uuid>().ok())
+                    spent.extend(event.aggregate_id.parse::<Uuid>().ok());
                 }
                 ("payment", _) => calls.extend(self.asked(event)?),
                 ("subject", _) => self.destroy_key(event).await?,

@@ -13,6 +13,7 @@ use domain::id::{CartKey, OperationId, OrderId, PaymentId, VariantId};
 use domain::inventory::{StockCommand, StockItem, StockPolicy};
 use domain::money::{Money, Rounding};
 use domain::payment::{CaptureMode, Evidence, OperationKind};
+use infra::sealing::MasterKey;
 use uuid::Uuid;
 
 use super::command::{Passed, Placing, Said, Told};
@@ -119,6 +120,9 @@ impl Goods {
             tender_id: id("tender", order).into(),
             attempt: payment.map(|payment| self.attempt(payment)),
             expected_total: None,
+            promotions: Vec::new(),
+            // Hashes addresses where a cart has coupons, and these have none.
+            master: MasterKey::parse(&"A".repeat(43)).expect("43 characters are 32 bytes"),
             terms: Arc::clone(&self.terms),
             terms_seen: None,
         }

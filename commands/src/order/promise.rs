@@ -84,13 +84,12 @@ pub(crate) fn have_again(streams: &mut Streams<'_>, facts: &OrderPlaced) -> Resu
     for hold in &facts.holds {
         let Some(variant_id) = variant_of(facts, hold) else { continue };
         let known = items.iter().position(|(known, ..)| *known == variant_id);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                let item = streams.after::<StockItem>(&variant_id.to_string())?;
-                items.push((variant_id, item, Vec::new()));
-                items.len() - 1
-            }
+        let index = if let Some(index) = known {
+            index
+        } else {
+            let item = streams.after::<StockItem>(&variant_id.to_string())?;
+            items.push((variant_id, item, Vec::new()));
+            items.len() - 1
         };
         let (_, item, events) = &mut items[index];
         let hold_id = HoldId::new(Uuid::new_v5(&facts.order_id.uuid(), format!("again:{}", hold.line_id).as_bytes()));
@@ -114,7 +113,9 @@ pub(crate) fn have_again(streams: &mut Streams<'_>, facts: &OrderPlaced) -> Resu
                 Err(StockRejection::InsufficientStock { .. } | StockRejection::NotFound) => return Ok(false),
                 Err(rejection) => return Err(impossible(variant_id, &rejection)),
             };
-            decided.iter().for_each(|event| item.apply(event));
+            for event in &decided {
+                item.apply(event);
+            }
             events.extend(decided);
         }
     }

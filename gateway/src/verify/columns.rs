@@ -48,7 +48,7 @@ pub(super) fn order(order: &Order, _sold: i64) -> Value {
     let facts = order.placed().map(|placed| &placed.facts);
     json!({
         "status": order.status(), "number": facts.map(|f| &f.number), "subject_id": facts.map(|f| f.subject_id),
-        "fulfilment_status": order.placed().map(|placed| placed.fulfilment_status()),
+        "fulfilment_status": order.placed().map(domain::order::PlacedOrder::fulfilment_status),
         "on_hold": order.placed().map(|placed| placed.on_hold.is_some()),
     })
 }

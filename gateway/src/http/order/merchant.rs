@@ -391,16 +391,15 @@ impl App {
         let facts = &order.placed().ok_or_else(|| Problem::not_found("order"))?.facts;
         let mut lines = Vec::with_capacity(wanted.len());
         for units in wanted {
-            let line_id = match units.line_id.parse::<LineId>() {
-                Ok(line_id) => line_id,
-                Err(_) => {
-                    let mut of_sku = facts.lines.iter().filter(|line| line.sku.as_deref() == Some(&units.line_id));
-                    let line = of_sku.next().ok_or_else(|| Problem::not_found("line"))?;
-                    if of_sku.next().is_some() {
-                        return Err(Problem::new("ambiguous_line", "several lines of the order have this sku; name the line by its id"));
-                    }
-                    line.line_id
+            let line_id = if let Ok(line_id) = units.line_id.parse::<LineId>() {
+                line_id
+            } else {
+                let mut of_sku = facts.lines.iter().filter(|line| line.sku.as_deref() == Some(&units.line_id));
+                let line = of_sku.next().ok_or_else(|| Problem::not_found("line"))?;
+                if of_sku.next().is_some() {
+                    return Err(Problem::new("ambiguous_line", "several lines of the order have this sku; name the line by its id"));
                 }
+                line.line_id
             };
             lines.push((line_id, units.quantity));
         }
