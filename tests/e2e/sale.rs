@@ -312,7 +312,8 @@ async fn a_buyer_watches_the_order_live() {
     let mut seen = String::new();
     for (status, then) in [("pending_payment", "cancel"), ("cancelled", "")] {
         while !seen.contains(&format!("\"status\":\"{status}\",\"on_hold\"")) {
-            seen += &String::from_utf8(watched.chunk().await.unwrap().expect("the stream ended").to_vec()).unwrap();
+            let chunk = watched.chunk().await.unwrap().expect("the stream ended");
+            seen += std::str::from_utf8(&chunk).unwrap();
         }
         if !then.is_empty() {
             shop.post(&format!("/v1/orders/{own}").replace('?', "/cancel?"), json!({})).await.expect(200);
