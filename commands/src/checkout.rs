@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use domain::cart::{Cart, CartCommand, CartContactSet, CartStage};
 use domain::catalog::Product;
 use domain::claim::{Claim, ClaimCommand, ClaimKey};
@@ -15,7 +16,7 @@ use domain::money::Money;
 use domain::order::{LineOption, Order, OrderCommand, OrderCoupon, OrderHold, OrderItem, OrderLine, OrderPlaced, PREPAID, Tender};
 use domain::payment::CaptureMode;
 use domain::personal::Purpose;
-use domain::promotion::Inapplicable;
+use domain::promotion::{Inapplicable, Promotion};
 use infra::sealing::{KeyScope, MasterKey};
 use serde_json::json;
 use uuid::Uuid;
@@ -57,6 +58,15 @@ pub struct Checkout {
     pub terms: Arc<Terms>,
     /// What was in force when the cart last changed, if the settings have changed since: its total was answered by that.
     pub terms_seen: Option<Arc<Terms>>,
+    /// The same of automatic promotions.
+    pub promotions_seen: Option<PromotionsSeen>,
+}
+
+/// When a cart last changed, and as they were then the promotions that have changed since.
+#[derive(Debug, Clone)]
+pub struct PromotionsSeen {
+    pub at: DateTime<Utc>,
+    pub changed: Arc<Vec<Promotion>>,
 }
 
 /// One attempt to pay, with its fresh ids. The provider's token lies sealed under the payment's id.
@@ -168,8 +178,13 @@ fn priced(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: &
     let by_variant = products.iter().map(|(variant_id, product)| (*variant_id, product)).collect();
     let offers = promotion::offers(streams, &checkout.promotions, cart, subject_ref)?;
     let mut quoted = quote::quote(cart, &by_variant, &offers, terms, streams.now)?;
-    if let Some(seen) = &checkout.terms_seen {
-        quoted.total_seen = quote::quote(cart, &by_variant, &offers, seen, streams.now)?.total_seen;
+    if checkout.terms_seen.is_some() || checkout.promotions_seen.is_some() {
+        let seen = match &checkout.promotions_seen {
+            Some(seen) => promotion::offers_seen(streams, &checkout.promotions, cart, seen, &offers)?,
+            None => offers,
+        };
+        let terms = checkout.terms_seen.as_deref().unwrap_or(terms);
+        quoted.total_seen = quote::quote(cart, &by_variant, &seen, terms, streams.now)?.total_seen;
     }
     let missing = cart.missing(quoted.requires_shipping);
     if !missing.is_empty() {

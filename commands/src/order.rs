@@ -9,7 +9,7 @@ use domain::cart::{Cart, CartCommand};
 use domain::id::{CancellationId, FulfilmentId, LineId, OperationId, OrderId, RefundId};
 use domain::money::Money;
 use domain::order::{CancelLines, Order, OrderCommand, OrderEvent, OrderStage, PAY_LATER, PlacedOrder};
-use domain::payment::{Payment, PaymentCommand, PaymentStatus, RefundRequested};
+use domain::payment::{Payment, PaymentCommand, RefundRequested};
 use domain::personal::Personal;
 use uuid::Uuid;
 
@@ -137,6 +137,9 @@ pub fn ship(streams: &mut Streams<'_>, order_id: OrderId, wanted: &Ship) -> Resu
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     let all = || placed.facts.lines.iter().map(|line| (line.line_id, placed.unshipped_units(line.line_id))).filter(|(_, left)| *left > 0);
     let lines: BTreeMap<LineId, u32> = wanted.lines.clone().unwrap_or_else(|| all().collect());
+    if wanted.lines.is_none() && lines.is_empty() && matches!(placed.stage, OrderStage::Confirmed { .. }) {
+        return Err(Refusal::new("line_not_shippable", "all of the order has left or was cancelled; nothing is to be shipped").into());
+    }
     let tracking = wanted.tracking.clone().map(Personal::Known);
     let command = OrderCommand::Ship { fulfilment_id: wanted.fulfilment_id, lines: lines.clone(), tracking };
     let events = order.decide(command).map_err(|e| order_refusal(&e))?;
@@ -153,10 +156,11 @@ fn check_covered(streams: &mut Streams<'_>, order: &PlacedOrder) -> Result<(), S
     if order.facts.terms == PAY_LATER {
         return Ok(());
     }
-    // Where a merchant gave some of it back, that was for what is shipped all the same; where all of it, nothing is to leave.
-    let set_aside = |payment: &Payment| match payment.status() {
-        PaymentStatus::Refunded | PaymentStatus::Voided => 0,
-        _ => payment.authorized(),
+    // Where a merchant gave some of it back, that was for what is shipped all the same; where all of it, nothing is to leave. What is
+    // being let go of covers nothing any more, nor does what nobody knows the outcome of.
+    let set_aside = |payment: &Payment| {
+        let taken = if payment.refundable() > 0 { payment.captured() } else { 0 };
+        taken + payment.capturable() + payment.being_captured()
     };
     let covered: i64 = payment::payments(streams, order)?.iter().map(|(_, payment)| set_aside(payment)).sum();
     let owed = order.amount_owed().map_or(i64::MAX, Money::amount);
@@ -263,29 +267,28 @@ fn let_all_go(streams: &mut Streams<'_>, order: &PlacedOrder, reason: &str) -> R
     Ok(())
 }
 
-/// What was paid for cancelled units goes back, with the lines it is for where those say the same amount.
+/// What was paid for cancelled units goes back, from the order's payments in turn.
 fn refund_excess(streams: &mut Streams<'_>, order_id: OrderId, wanted: &CancelUnits) -> Result<(), Stop> {
     let order = streams.after::<Order>(&order_key(order_id))?;
     let placed = order.placed().ok_or_else(|| Refusal::not_found("order"))?;
     let owed = placed.amount_owed().map_or(i64::MAX, Money::amount);
     let payments = payment::payments(streams, placed)?;
-    let excess = payments.iter().map(|(_, payment)| payment.kept()).sum::<i64>() - owed;
-    let Some((payment_id, payment)) = payments.iter().find(|(_, payment)| payment.refundable() >= excess.max(1)) else { return Ok(()) };
-    let lines: Vec<(LineId, u32)> = wanted.lines.iter().map(|(line_id, quantity)| (*line_id, *quantity)).collect();
-    let allocation = payment::of_lines(placed, &payments, &lines).ok().filter(|(amount, _)| *amount == excess);
-    let Ok(amount) = Money::new(excess, placed.facts.currency) else { return Ok(()) };
-    if excess <= 0 {
-        return Ok(());
+    let mut excess = payments.iter().map(|(_, payment)| payment.covering()).sum::<i64>().saturating_sub(owed);
+    for (payment_id, payment) in payments {
+        let part = excess.min(payment.refundable());
+        let Some(amount) = Money::new(part, placed.facts.currency).ok().filter(|amount| amount.amount() > 0) else { continue };
+        excess -= part;
+        let operation_id = OperationId::new(Uuid::new_v5(&wanted.cancellation_id.uuid(), format!("refund:{payment_id}").as_bytes()));
+        let refund = RefundRequested {
+            operation_id,
+            refund_id: RefundId::new(operation_id.uuid()),
+            idempotency_key: operation_id.to_string(),
+            amount,
+            reason: wanted.cancel.reason.clone(),
+            allocation: Vec::new(),
+        };
+        let events = payment.decide(PaymentCommand::RequestRefund(refund)).unwrap_or_default();
+        streams.emit::<Payment>(&payment_id.to_string(), events, Some(scope(placed.facts.subject_id.uuid())))?;
     }
-    let operation_id = OperationId::new(Uuid::new_v5(&wanted.cancellation_id.uuid(), b"refund"));
-    let refund = RefundRequested {
-        operation_id,
-        refund_id: RefundId::new(operation_id.uuid()),
-        idempotency_key: operation_id.to_string(),
-        amount,
-        reason: wanted.cancel.reason.clone(),
-        allocation: allocation.map(|(_, lines)| lines).unwrap_or_default(),
-    };
-    let events = payment.decide(PaymentCommand::RequestRefund(refund)).unwrap_or_default();
-    streams.emit::<Payment>(&payment_id.to_string(), events, Some(scope(placed.facts.subject_id.uuid())))
+    Ok(())
 }

@@ -10,8 +10,8 @@ mod reported;
 
 pub use attempt::pay;
 pub(crate) use attempt::{open, start_again};
+pub(crate) use operate::payments;
 pub use operate::{Capture, Refund, RefundOf, capture, refund, void};
-pub(crate) use operate::{of_lines, payments};
 pub use reported::{Completes, Reported, reported};
 
 use chrono::Duration;
@@ -56,6 +56,11 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported, late: Late) -> Res
         return Err(Refusal::not_found("payment").into());
     };
     let mut payment = payment.clone();
+    let is_another = |theirs: &String| payment.provider_ref().is_some_and(|ours| ours != theirs);
+    if reported.evidence.provider_ref.as_ref().is_some_and(is_another) {
+        // A second payment at the provider under our reference: nobody of ours has asked for it.
+        return Err(Refusal::not_found("payment").into());
+    }
     let command = PaymentCommand::Record { evidence: reported.evidence.clone(), fact: reported.fact.clone() };
     let events = payment.decide(command).map_err(|e| payment_refusal(&e))?;
     if events.is_empty() {
@@ -327,14 +332,13 @@ impl Consequence<'_, '_, '_> {
     }
 }
 
-/// What stays with the shop of all an order's payments, in minor units, with what is under way; `newer` is one of them as it is
-/// after what is being decided.
+/// What all of an order's payments cover of its price, in minor units; `newer` is one of them as it is after what is being decided.
 pub(crate) fn kept(streams: &mut Streams<'_>, order: &PlacedOrder, newer: Option<(PaymentId, &Payment)>) -> Result<i64, Stop> {
-    let mut kept = newer.map_or(0, |(_, payment)| payment.kept());
+    let mut kept = newer.map_or(0, |(_, payment)| payment.covering());
     let others = || order.payments.iter().filter(|id| newer.is_none_or(|(newer, _)| newer != **id));
     streams.need::<Payment>(others().map(ToString::to_string))?;
     for payment_id in others() {
-        kept += streams.after::<Payment>(&payment_id.to_string())?.kept();
+        kept += streams.after::<Payment>(&payment_id.to_string())?.covering();
     }
     Ok(kept)
 }

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use crate::answer::{Failure, FieldError, Refusal};
 use crate::cart::{self, CartAt};
 use crate::catalog::check_version;
+use crate::checkout::PromotionsSeen;
 use crate::quote::{CouponOutcome, Offered};
 use crate::streams::{Stop, Streams};
 
@@ -163,6 +164,30 @@ pub(crate) fn offers(
         offers.push(offered);
     }
     Ok(offers)
+}
+
+/// What the cart was offered when it last changed.
+pub(crate) fn offers_seen(
+    streams: &mut Streams<'_>,
+    automatic: &[PromotionId],
+    cart: &Cart,
+    seen: &PromotionsSeen,
+    offers: &[Offered<'static>],
+) -> Result<Vec<Offered<'static>>, Stop> {
+    let id_of = |promotion: &Promotion| promotion.terms.as_ref().map(|terms| terms.promotion_id);
+    let changed: Vec<PromotionId> = seen.changed.iter().filter_map(id_of).collect();
+    let mut then: Vec<Offered<'static>> =
+        seen.changed.iter().filter_map(|promotion| Offered::automatic(promotion, seen.at)).map(Offered::into_owned).collect();
+    for promotion_id in automatic.iter().filter(|id| !changed.contains(id)) {
+        then.extend(Offered::automatic(streams.get::<Promotion>(&promotion_id.to_string())?, seen.at).map(Offered::into_owned));
+    }
+    for offered in offers {
+        let Some(coupon) = &offered.coupon else { continue };
+        let before = seen.changed.iter().find(|promotion| id_of(promotion) == Some(coupon.promotion_id));
+        let seen_then = before.map(|promotion| Offered::by_coupon(Some(promotion), cart, coupon, seen.at).into_owned());
+        then.push(seen_then.unwrap_or_else(|| offered.clone()));
+    }
+    Ok(then)
 }
 
 /// Reserves the coupons that take effect in an order.

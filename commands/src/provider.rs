@@ -226,6 +226,8 @@ pub struct ForeignOperation {
     pub merchant_reference: String,
     pub amount: i64,
     pub currency: String,
+    /// Whether any of it is set aside or taken.
+    pub moves_money: bool,
 }
 
 /// What a caller must tell apart when a call brought no answer.
@@ -313,6 +315,7 @@ impl PaymentProvider {
                     merchant_reference: item.payment.merchant_reference,
                     amount: item.payment.amount,
                     currency: item.payment.currency,
+                    moves_money: item.payment.authorized > 0 || item.payment.captured > 0,
                 }),
             }
         }

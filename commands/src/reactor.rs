@@ -34,7 +34,7 @@ mod reconcile;
 pub mod secret;
 
 pub use outcome::record_told;
-pub use reconcile::{park_unmatched, unmatched};
+pub use reconcile::{moves_money, park_unmatched, unmatched};
 
 /// Its row in the table of checkpoints.
 pub const NAME: &str = "reactor";

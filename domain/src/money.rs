@@ -38,6 +38,8 @@ pub enum MoneyError {
     NotANumber { text: String },
     #[error("{currency} has {decimals} decimals and no more")]
     TooManyDecimals { currency: Currency, decimals: u8 },
+    #[error("amounts in {currency} have the exponent {exponent}; leave it out, or name that one")]
+    ExponentWrong { currency: Currency, exponent: u8 },
     #[error("a price can't be negative")]
     Negative,
 }
@@ -52,6 +54,7 @@ impl MoneyError {
             Self::NoMinorUnit { .. } => "currency_without_minor_unit",
             Self::NotANumber { .. } => "price_not_a_number",
             Self::TooManyDecimals { .. } => "price_too_many_decimals",
+            Self::ExponentWrong { .. } => "exponent_wrong",
             Self::Negative => "price_negative",
         }
     }
@@ -261,13 +264,21 @@ fn narrow(amount: i128) -> Result<i64, MoneyError> {
 struct StoredMoney {
     amount: i64,
     currency: Currency,
+    /// Stored money has none; where a caller names one, it must be the currency's.
+    #[serde(default)]
+    exponent: Option<u8>,
 }
 
 impl TryFrom<StoredMoney> for Money {
     type Error = MoneyError;
 
     fn try_from(stored: StoredMoney) -> Result<Self, MoneyError> {
-        Self::new(stored.amount, stored.currency)
+        match stored.exponent {
+            Some(exponent) if exponent != stored.currency.exponent() => {
+                Err(MoneyError::ExponentWrong { currency: stored.currency, exponent: stored.currency.exponent() })
+            }
+            _ => Self::new(stored.amount, stored.currency),
+        }
     }
 }
 

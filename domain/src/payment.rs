@@ -230,6 +230,15 @@ pub struct Payment {
     seen: BTreeSet<String>,
 }
 
+impl Operation {
+    /// Whether it is a refund of what the order did not need. Such a refund follows from something, which its id is made of (RFC 9562
+    /// version 5); a merchant's has an id of its own.
+    #[must_use]
+    pub fn is_surplus(&self) -> bool {
+        self.refund_id.is_some_and(|refund_id| refund_id.uuid().get_version_num() == 5)
+    }
+}
+
 impl Payment {
     pub fn decide(&self, command: PaymentCommand) -> Result<Vec<PaymentEvent>, PaymentRejection> {
         if let PaymentCommand::Start(start) = command {

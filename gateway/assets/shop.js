@@ -92,10 +92,22 @@ async function product(handle) {
 function forget() { state.cart = null; delete localStorage.cart; count(null); }
 function count(cart) { document.querySelector("#cart-link").textContent = cart?.lines?.length ? `Cart (${cart.lines.reduce((n, l) => n + l.quantity, 0)})` : "Cart"; }
 
+const cards = `<label>Card <select name="token"><option value="tok_approve">Sandbox card that is approved</option><option value="tok_decline">Sandbox card that is declined</option><option value="tok_3ds">Sandbox card that asks you at its bank (3-D Secure)</option></select></label>`;
+
+// The bank's page sends the shopper back to the shop's first page, which goes on to the order.
+function goOn(order) {
+  sessionStorage["order:" + order.id] = order.order_token;
+  if (order.status === "confirmed") forget();
+  const action = order.payments.map((p) => p.next_action).find(Boolean);
+  if (action) { sessionStorage.returning = order.id; location.href = action.url; return; }
+  if (location.hash === "#/order/" + order.id) orderPage(order.id); else location.hash = "#/order/" + order.id;
+}
+
 async function cartPage() {
   if (!state.cart) return show(`<h1>Cart</h1><p>Nothing in it yet. <a href="#/">Look around</a></p>`);
   const cart = await call("GET", `/carts/${state.cart}`);
   count(cart);
+  if (cart.status === "completing" && sessionStorage["order:" + cart.order_id]) { location.hash = "#/order/" + cart.order_id; return; }
   if (cart.status !== "open" && cart.order_id) forget();
   const options = (await call("GET", `/carts/${cart.id}/shipping-options`)).items;
   const a = cart.contact?.shipping_address || {};
@@ -108,17 +120,21 @@ async function cartPage() {
     <tr><td colspan="3" class="number">Shipping</td><td class="number">${money(cart.totals.shipping)}</td><td></td></tr>
     <tr><td colspan="3" class="number">Tax ${cart.prices_include_tax ? "(included)" : ""}</td><td class="number">${money(cart.totals.tax)}</td><td></td></tr>
     <tr><th colspan="3" class="number">Total</th><th class="number" id="total">${money(cart.totals.total)}</th><td></td></tr></tbody></table>
-    <form id="coupon" class="stack"><label>Coupon <input name="code" autocomplete="off" required></label><button class="plain">Apply</button></form>
+    <form id="coupon" class="stack"><label>Coupon <input name="code" autocomplete="off" required></label><button class="plain">Apply</button><div id="coupon-said" role="status"></div></form>
     ${(cart.coupons || []).map((c) => `<p class="soft">${c.applied ? "A coupon takes off " + money(c.discount) : "A coupon does not apply: " + escape(String(c.reason).replaceAll("_", " "))} <button class="plain" data-coupon="${escape(c.coupon_id)}">Remove</button></p>`).join("")}
     <form id="checkout" class="stack"><h2>Checkout</h2>${field("email", "E-mail", cart.contact?.email, "email")}${field("name", "Name", a.name)}${field("line1", "Street and number", a.line1)}
     ${field("postal_code", "Postal code", a.postal_code)}${field("city", "City", a.city)}
     <label>Country <select name="country">${state.store.countries.map((c) => `<option ${c === (a.country || "DE") ? "selected" : ""}>${escape(c.code || c)}</option>`).join("")}</select></label>
     <label>Shipping <select name="option">${options.map((o) => `<option value="${escape(o.id)}" ${o.id === cart.shipping_option?.id ? "selected" : ""}>${escape(o.title)} · ${money(o.price)}</option>`).join("")}</select></label>
-    <label>Card <select name="token"><option value="tok_approve">Sandbox card that is approved</option><option value="tok_decline">Sandbox card that is declined</option><option value="tok_3ds">Sandbox card that asks you at its bank (3-D Secure)</option></select></label>
+    ${cards}
     <div id="said" role="status"></div><button ${cart.lines.length ? "" : "disabled"}>Pay</button></form>`);
   const again = (promise) => promise.then(cartPage).catch((error) => { main.querySelector("#said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; });
   main.querySelectorAll("[data-line]").forEach((i) => i.addEventListener("change", () => again(call("PATCH", `/carts/${cart.id}/lines/${i.dataset.line}`, { quantity: Number(i.value) }))));
-  main.querySelector("#coupon").addEventListener("submit", (event) => { event.preventDefault(); again(call("POST", `/carts/${cart.id}/coupons`, { code: event.target.code.value })); });
+  main.querySelector("#coupon").addEventListener("submit", (event) => {
+    event.preventDefault();
+    call("POST", `/carts/${cart.id}/coupons`, { code: event.target.code.value }).then(cartPage)
+      .catch((error) => { main.querySelector("#coupon-said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; });
+  });
   main.querySelectorAll("[data-coupon]").forEach((b) => b.addEventListener("click", () => again(call("DELETE", `/carts/${cart.id}/coupons/${b.dataset.coupon}`))));
   main.querySelectorAll("[data-remove]").forEach((b) => b.addEventListener("click", () => again(call("DELETE", `/carts/${cart.id}/lines/${b.dataset.remove}`))));
   main.querySelector("#checkout").addEventListener("submit", async (event) => {
@@ -126,14 +142,16 @@ async function cartPage() {
     const said = main.querySelector("#said"), data = Object.fromEntries(new FormData(event.target));
     try {
       await call("PUT", `/carts/${cart.id}/contact`, { email: data.email, shipping_address: { name: data.name, line1: data.line1, postal_code: data.postal_code, city: data.city, country: data.country } });
-      await call("PUT", `/carts/${cart.id}/shipping-option`, { id: data.option });
-      const order = await call("POST", `/carts/${cart.id}/checkout`, { payment: { provider: "sandbox", token: data.token } });
-      sessionStorage["order:" + order.id] = order.order_token;
-      if (order.status === "confirmed") forget();
-      const action = order.payments.map((p) => p.next_action).find(Boolean);
-      // The bank's page sends the shopper back to the shop's first page, which goes on to the order.
-      if (action) { sessionStorage.returning = order.id; location.href = action.url; return; }
-      location.hash = "#/order/" + order.id;
+      const now = await call("PUT", `/carts/${cart.id}/shipping-option`, { id: data.option });
+      // Nobody pays what was not shown.
+      if (now.totals.total.amount !== cart.totals.total.amount) {
+        await cartPage();
+        main.querySelector("[name=token]").value = data.token;
+        main.querySelector("#said").innerHTML = `<p role="alert">With this address and delivery the total is ${money(now.totals.total)}. Press Pay to agree.</p>`;
+        return;
+      }
+      const payment = { provider: "sandbox", token: data.token };
+      goOn(await call("POST", `/carts/${cart.id}/checkout`, { payment, expected_total: now.totals.total }));
     } catch (error) {
       const lines = (error.body?.lines || []).map((l) => `${l.sku}: ${l.available} left`).join(", ");
       said.innerHTML = `<p class="error" role="alert">${escape(error.message)} ${escape(lines)}</p>`;
@@ -149,17 +167,25 @@ async function orderPage(id) {
   if (o.status === "confirmed" && sessionStorage.returning === id) { delete sessionStorage.returning; forget(); }
   const action = o.payments.map((p) => p.next_action).find(Boolean);
   const open = o.status === "pending_payment" || (o.status === "confirmed" && o.fulfilment_status === "unfulfilled");
+  const retry = o.status === "pending_payment" && ["failed", "voided", "none", "requires_action"].includes(o.payment_status);
+  const row = (title, amount, sign = "") => amount?.amount ? `<tr><td colspan="2" class="number">${escape(title)}</td><td class="number">${sign}${money(amount)}</td></tr>` : "";
   const history = await call("GET", `/orders/${id}/events?token=${encodeURIComponent(token)}`);
   show(`<h1>Order ${escape(o.number)}</h1><p><span class="status" id="order-status">${escape(o.status)}</span> payment <span class="status">${escape(o.payment_status)}</span></p>
-    ${o.payment_status === "failed" ? `<p class="error">The payment was declined. <a href="#/cart">Back to the cart</a> to pay with another card; the units are held for you.</p>` : ""}
+    ${retry ? `<p class="error">${o.payment_status === "failed" ? "The payment was declined." : "The order is not paid."} The units are held for you; pay with another card:</p><form id="pay" class="stack">${cards}<button>Pay ${money(o.totals.amount_due)}</button></form>` : ""}
     ${action ? `<p><a href="${escape(action.url)}">Confirm the payment at your bank</a></p>` : ""}
     <table><thead><tr><th>Product</th><th class="number">Quantity</th><th class="number">Total</th></tr></thead><tbody>
     ${o.lines.map((l) => `<tr><td>${escape(l.title)}</td><td class="number">${l.quantity}</td><td class="number">${money(l.total)}</td></tr>`).join("")}
     ${o.shipping_lines.map((l) => `<tr><td>${escape(l.title)}</td><td class="number">1</td><td class="number">${money(l.total)}</td></tr>`).join("")}
-    <tr><th colspan="2" class="number">Total</th><th class="number">${money(o.totals.total)}</th></tr></tbody></table>
+    ${o.discounts.map((d) => row(d.title, d.amount, "−")).join("")}${row(o.prices_include_tax ? "Tax (included)" : "Tax", o.totals.tax)}
+    <tr><th colspan="2" class="number">Total</th><th class="number">${money(o.totals.total)}</th></tr>${row("Refunded", o.totals.refunded, "−")}</tbody></table>
     ${open ? `<p><button class="plain" id="cancel">Cancel this order</button></p>` : ""}<div id="said" role="status"></div>
     <h2>What happened</h2><ol>${history.items.map((e) => `<li>${escape(e.type)} <span class="soft">${escape(e.time)} · position ${Number(e.position)}</span></li>`).join("")}</ol>`);
-  main.querySelector("#cancel")?.addEventListener("click", () => call("POST", `/orders/${id}/cancel?token=${encodeURIComponent(token)}`, {}).then(() => orderPage(id))
+  main.querySelector("#pay")?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    call("POST", `/orders/${id}/payments?token=${encodeURIComponent(token)}`, { provider: "sandbox", token: event.target.token.value }).then(goOn)
+      .catch((error) => { main.querySelector("#said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; });
+  });
+  main.querySelector("#cancel")?.addEventListener("click", () => confirm("Cancel this order? What was paid goes back.") && call("POST", `/orders/${id}/cancel?token=${encodeURIComponent(token)}`, {}).then(() => orderPage(id))
     .catch((error) => { main.querySelector("#said").innerHTML = `<p class="error" role="alert">${escape(error.message)}</p>`; }));
   if (live?.id === id) return;
   live?.source.close();

@@ -238,5 +238,5 @@ async fn put(
 
 fn payment_status(order: &PlacedOrder, payments: &Folded<Payment>) -> PaymentStatus {
     let attempts = order.payments.iter().filter_map(|payment_id| payments.get(&payment_id.to_string()));
-    order_payment_status(order.facts.totals.total, attempts)
+    order_payment_status(order.amount_owed().unwrap_or(order.facts.totals.total), attempts)
 }

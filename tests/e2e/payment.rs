@@ -232,24 +232,75 @@ async fn ledgers_are_equal(shop: &Shop) {
 #[tokio::test(flavor = "multi_thread")]
 async fn money_that_is_nobodys_is_parked_until_a_person_has_settled_it() {
     let shop = Shop::with_settings(&[("DAYBOOK_PAYMENTS__RECONCILE_INTERVAL_S", "1")]).await;
-    let sandbox = shop.run_file()["sandbox_url"].as_str().unwrap().to_owned();
-    let paid = json!({ "merchant_reference": "somebody-else", "token": "tok_approve", "amount": 4200, "currency": "EUR", "capture": true });
-    let request = shop.http.post(format!("{sandbox}/v1/payments")).header("idempotency-key", "theirs").json(&paid);
-    assert!(request.send().await.unwrap().status().is_success());
+    shop.product("OURS-1", "10.00", 5).await;
+    let order = shop.checkout(&shop.cart(&[("OURS-1", 1)]).await, "tok_approve").await.expect(201);
+    let ours = order.str("/payments/0/id");
+    View::of(&order, "OURS-1").until(&shop, |seen| seen[1] == "paid").await.unwrap();
+    // Of nobody's payments one is declined, which moves no money; and one is a second one under a payment of ours.
+    for (reference, token, amount) in [("nobody", "tok_decline", 1), ("somebody-else", "tok_approve", 4_200), (&ours, "tok_approve", 1_490)]
+    {
+        let sandbox = shop.run_file()["sandbox_url"].as_str().unwrap().to_owned();
+        let paid = json!({ "merchant_reference": reference, "token": token, "amount": amount, "currency": "EUR", "capture": true });
+        let request = shop.http.post(format!("{sandbox}/v1/payments")).header("idempotency-key", format!("theirs-{amount}")).json(&paid);
+        assert!(request.send().await.unwrap().status().is_success());
+    }
     let until = Instant::now() + TERMINAL_WAIT;
     let parked = loop {
         let list = shop.staff(Method::GET, "/v1/ops/unmatched", None).await.expect(200);
-        if list.body["items"][0].is_object() {
+        if list.body["items"].as_array().unwrap().len() == 2 {
             break list;
         }
         assert!(Instant::now() < until, "{}\n{}", list.text, shop.log());
         pause(Duration::from_millis(50)).await;
     };
-    assert_eq!((parked.str("/items/0/merchant_reference"), parked.int("/items/0/amount/amount")), ("somebody-else".to_owned(), 4200));
-    assert_eq!(shop.cli_code(&["verify"]).0, 3);
-    let settle = format!("/v1/ops/unmatched/{}/settle", parked.str("/items/0/provider_ref"));
-    shop.staff(Method::POST, &settle, None).await.expect(204);
+    let items = parked.body["items"].as_array().unwrap();
+    for (reference, amount) in [("somebody-else", 4_200), (ours.as_str(), 1_490)] {
+        let item = items.iter().find(|item| item["merchant_reference"] == reference).unwrap();
+        assert_eq!(item["amount"]["amount"], amount, "{}", parked.text);
+        assert_eq!(shop.cli_code(&["verify"]).0, 3, "{reference}");
+        let settle = format!("/v1/ops/unmatched/{}/settle", item["provider_ref"].as_str().unwrap());
+        shop.staff(Method::POST, &settle, None).await.expect(204);
+    }
     shop.staff(Method::POST, "/v1/ops/unmatched/unheard-of/settle", None).await.expect(404);
+    let (code, out, err) = shop.cli_code(&["verify"]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_is_paid_for_whatever_a_merchant_does_by_hand() {
+    let shop = Shop::with_settings(&[("DAYBOOK_PAYMENTS__CAPTURE", "manual")]).await;
+    shop.product("HAND-1", "10.00", 50).await;
+    let order = async |units: u32| {
+        let order = shop.checkout(&shop.cart(&[("HAND-1", units)]).await, "tok_approve").await.expect(201);
+        (format!("/v1/admin/orders/{}", order.str("/id")), order.str("/payments/0/id"), View::of(&order, "HAND-1"))
+    };
+    let post = async |path: String, body: Value| shop.staff(Method::POST, &path, Some(body)).await;
+
+    // A part of the money taken for the last time, the rest let go of.
+    let (path, payment, view) = order(1).await;
+    view.until(&shop, |seen| seen[1] == "authorized").await.unwrap();
+    let before = shop.staff(Method::GET, "/v1/ops/status", None).await.expect(200).int("/head_position");
+    post(format!("{path}/payments/{payment}/capture"), json!({ "amount": 1, "final": true })).await.expect(200);
+    view.until(&shop, |seen| seen[1] == "partially_paid").await.unwrap();
+    assert_eq!(post(format!("{path}/fulfilments"), json!({})).await.expect(409).str("/code"), "order_not_covered");
+    let then = shop.staff(Method::GET, &format!("{path}/payments?as_of={before}"), None).await.expect(200);
+    assert_eq!(then.str("/items/0/status"), "authorized");
+
+    // One of three leaves, the others are cancelled: what has left can't be let go of, and is paid for by a third.
+    let (path, payment, view) = order(3).await;
+    view.until(&shop, |seen| seen[1] == "authorized").await.unwrap();
+    let one = json!({ "lines": [{ "line_id": "HAND-1", "quantity": 1 }] });
+    post(format!("{path}/fulfilments"), one).await.expect(200);
+    assert_eq!(post(format!("{path}/payments/{payment}/void"), json!({})).await.expect(409).str("/code"), "order_shipped");
+    let two = json!({ "lines": [{ "line_id": "HAND-1", "quantity": 2 }], "reason": "sold_out" });
+    let cancelled = post(format!("{path}/cancel"), two).await.expect(200);
+    assert_eq!(cancelled.int("/totals/amount_due/amount"), 1_490);
+    let about = json!({ "lines": [{ "line_id": "HAND-1", "quantity": 1 }], "reason": "Jane called" });
+    assert_eq!(post(format!("{path}/cancel"), about).await.expect(422).str("/errors/0/pointer"), "/reason");
+    post(format!("{path}/payments/{payment}/capture"), json!({})).await.expect(200);
+    view.until(&shop, |seen| seen[0] == "completed" && seen[1] == "paid").await.unwrap();
+    let paid = shop.staff(Method::GET, "/v1/admin/orders?payment_status=paid", None).await.expect(200);
+    assert_eq!(paid.str("/items/0/id"), view.id, "{}", paid.text);
     let (code, out, err) = shop.cli_code(&["verify"]);
     assert_eq!(code, 0, "{out}{err}");
 }

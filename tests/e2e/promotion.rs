@@ -250,3 +250,26 @@ async fn a_hundred_shoppers_want_the_single_use_of_a_coupon_and_one_has_it() {
     let verified = shop.cli_code(&["verify"]);
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_ends_before_the_checkout_is_not_paid_for_without_consent() {
+    let shop = Shop::empty().await;
+    shop.product("PENS-1", "10.00", 100).await;
+    let off = json!({ "kind": "fixed", "amounts": [{ "amount": 300, "currency": "EUR" }], "target": "order" });
+    let ends = promotion(&shop, json!({ "title": "Today", "rule": off.clone(), "automatic": true })).await;
+    promotion(&shop, json!({ "title": "Soon over", "rule": off, "automatic": true, "ends_at": at(3) })).await;
+    let cart = shop.cart(&[("PENS-1", 1)]).await;
+    assert_eq!(amounts(&shop.get(&format!("/v1/carts/{cart}")).await.expect(200))[1], 600);
+    let ended = shop.staff(Method::POST, &format!("/v1/admin/promotions/{ends}/end"), None).await.expect(200);
+    shop.staff_after(&format!("/v1/admin/promotions/{ends}"), &ended.token.unwrap()).await.expect(200);
+    let refused = shop.checkout(&cart, "tok_approve").await.expect(409);
+    assert_eq!((refused.str("/code").as_str(), refused.int("/current_total/amount")), ("cart_changed", 1_190));
+    let until = Instant::now() + Duration::from_secs(30);
+    while amounts(&shop.get(&format!("/v1/carts/{cart}")).await.expect(200))[1] > 0 {
+        assert!(Instant::now() < until);
+        pause(Duration::from_millis(50)).await;
+    }
+    let refused = shop.checkout(&cart, "tok_approve").await.expect(409);
+    assert_eq!((refused.str("/code").as_str(), refused.int("/current_total/amount")), ("cart_changed", 1_490));
+    assert_eq!(checkout_at(&shop, &cart, 1_490).await.expect(201).str("/status"), "confirmed");
+}

@@ -42,6 +42,7 @@ const UNMET: &[(&str, &str)] = &[
     ("currency_without_minor_unit", "the configuration is refused at the start"),
     ("price_not_a_number", "the importer's row error"),
     ("price_too_many_decimals", "the importer's row error"),
+    ("exponent_wrong", "said of the field that can't be read"),
     ("money_overflow", "a cart's limits keep its sums in range; the importer's row error for a price"),
     ("currency_mismatch", "a cart's prices are looked up in its own currency: unsupported_currency"),
     ("product_not_found", "products come in by import, whose rows say what is wrong"),

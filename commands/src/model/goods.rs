@@ -125,6 +125,7 @@ impl Goods {
             master: MasterKey::parse(&"A".repeat(43)).expect("43 characters are 32 bytes"),
             terms: Arc::clone(&self.terms),
             terms_seen: None,
+            promotions_seen: None,
         }
     }
 

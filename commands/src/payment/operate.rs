@@ -2,7 +2,7 @@
 //! outcome comes later.
 
 use domain::id::{LineId, OperationId, OrderId, PaymentId, RefundId};
-use domain::money::{Currency, Money};
+use domain::money::{Currency, Money, MoneyError};
 use domain::order::{Order, PlacedOrder};
 use domain::payment::{Payment, PaymentCommand, PaymentRejection, RefundAllocation, RefundRequested, RefundedLine};
 
@@ -63,7 +63,7 @@ pub fn capture(streams: &mut Streams<'_>, order_id: OrderId, payment_id: Payment
     let under_way: i64 = payment.authorized() - payment.captured() - payment.capturable();
     let lacking = (order.amount_owed().map_or(0, Money::amount) - kept(streams, &order, None)? - under_way.max(0)).max(0);
     let amount = wanted.amount.unwrap_or_else(|| lacking.min(payment.capturable()));
-    if amount > lacking {
+    if amount > lacking || lacking == 0 {
         let detail = format!("the order lacks {} only; capture no more", show(lacking, currency));
         return Err(Refusal::new("payment_not_capturable", detail).fact("capturable", lacking.min(payment.capturable())).into());
     }
@@ -84,6 +84,11 @@ pub fn void(
     if_match: Option<i64>,
 ) -> Result<WholeOrder, Stop> {
     let order = of_order(streams, order_id, payment_id, if_match)?;
+    let is_live = order.live_payment.as_ref().is_some_and(|live| live.payment_id == payment_id);
+    if is_live && !order.shipments.is_empty() {
+        let detail = "a part of the order has left on this money; capture it, and refund what is to go back";
+        return Err(Refusal::new("order_shipped", detail).into());
+    }
     let key = payment_id.to_string();
     let payment = streams.get::<Payment>(&key)?;
     let idempotency_key = operation_id.to_string();
@@ -93,46 +98,63 @@ pub fn void(
     answer(streams, order_id)
 }
 
-/// `POST /admin/orders/{id}/refunds`: from the first payment that has as much.
+/// `POST /admin/orders/{id}/refunds`: from its payments in turn, the first attempt first; units of lines from the first that has as much.
 pub fn refund(streams: &mut Streams<'_>, order_id: OrderId, wanted: &Refund) -> Result<WholeOrder, Stop> {
     let id = order_key(order_id);
     check_version(wanted.if_match, streams.version::<Order>(&id)?)?;
     let order = streams.get::<Order>(&id)?.placed().ok_or_else(|| Refusal::not_found("order"))?.clone();
     let currency = order.facts.currency;
     let payments = payments(streams, &order)?;
-    let refundable = payments.iter().map(|(_, payment)| payment.refundable()).max().unwrap_or_default();
+    let all: i64 = payments.iter().map(|(_, payment)| payment.refundable()).sum();
     let (amount, allocation) = match &wanted.of {
         RefundOf::Amount(amount) => (*amount, Vec::new()),
-        RefundOf::Rest => (refundable, Vec::new()),
+        RefundOf::Rest => (all, Vec::new()),
         RefundOf::Lines(lines) => of_lines(&order, &payments, lines)?,
     };
-    let not_refundable = || {
+    let one = payments.iter().map(|(_, payment)| payment.refundable()).max().unwrap_or_default();
+    let refundable = if allocation.is_empty() { all } else { one };
+    if amount > refundable || refundable == 0 {
         let detail = match refundable {
             0 => "nothing of this order's payments can be given back now; see its payments".to_owned(),
-            _ => format!("at most {} can be given back now; refund no more", show(refundable, currency)),
+            _ => format!("at most {} can be given back at once now; refund no more", show(refundable, currency)),
         };
-        Refusal::new("payment_not_refundable", detail).fact("refundable", refundable)
-    };
-    if amount <= 0 && refundable > 0 {
+        return Err(Refusal::new("payment_not_refundable", detail).fact("refundable", refundable).into());
+    }
+    if amount <= 0 {
         return Err(payment_refusal(&PaymentRejection::AmountNotPositive).into());
     }
-    let (payment_id, payment) =
-        payments.into_iter().find(|(_, payment)| payment.refundable() >= amount.max(1)).ok_or_else(not_refundable)?;
-    let amount = Money::new(amount, currency).map_err(|e| Refusal::new("validation_failed", e.to_string()))?;
-    let request = RefundRequested {
-        operation_id: wanted.operation_id,
-        refund_id: RefundId::new(wanted.operation_id.uuid()),
-        idempotency_key: wanted.operation_id.to_string(),
-        amount,
-        reason: wanted.reason.clone(),
-        allocation,
-    };
-    let events = payment.decide(PaymentCommand::RequestRefund(request)).map_err(|e| payment_refusal(&e))?;
-    streams.emit::<Payment>(&payment_id.to_string(), events, Some(scope(order.facts.subject_id.uuid())))?;
+    let mut left = amount;
+    for (nth, (payment_id, payment)) in (0..).zip(payments) {
+        let takes_all = payment.refundable() >= amount;
+        let part = if allocation.is_empty() || takes_all { left.min(payment.refundable()) } else { 0 };
+        if part <= 0 {
+            continue;
+        }
+        left -= part;
+        let operation_id = part_of(wanted.operation_id, nth);
+        let request = RefundRequested {
+            operation_id,
+            refund_id: RefundId::new(operation_id.uuid()),
+            idempotency_key: operation_id.to_string(),
+            amount: Money::new(part, currency).map_err(|e| Refusal::new("validation_failed", e.to_string()))?,
+            reason: wanted.reason.clone(),
+            allocation: allocation.clone(),
+        };
+        let events = payment.decide(PaymentCommand::RequestRefund(request)).map_err(|e| payment_refusal(&e))?;
+        streams.emit::<Payment>(&payment_id.to_string(), events, Some(scope(order.facts.subject_id.uuid())))?;
+    }
     answer(streams, order_id)
 }
 
-/// What the next units of these lines are worth: the line's running total up to them, without what refunds have given back of it.
+/// The id of a refund's part from the `nth` payment: its own, so that it is told from those that follow by rule.
+fn part_of(operation_id: OperationId, nth: u8) -> OperationId {
+    let mut bytes = *operation_id.uuid().as_bytes();
+    bytes[15] ^= nth;
+    OperationId::new(uuid::Uuid::from_bytes(bytes))
+}
+
+/// What the next units of these lines are worth: the running total, up to them, of what is not cancelled of the line, without what
+/// refunds have given back of it.
 pub(crate) fn of_lines(
     order: &PlacedOrder,
     payments: &[(PaymentId, Payment)],
@@ -140,7 +162,8 @@ pub(crate) fn of_lines(
 ) -> Result<(i64, Vec<RefundAllocation>), Refusal> {
     let (mut sum, mut allocation) = (0_i64, Vec::with_capacity(lines.len()));
     for (line_id, quantity) in lines {
-        let line = amounts_of(order, *line_id).ok_or_else(|| Refusal::not_found("line"))?;
+        let invalid = |e: MoneyError| Refusal::new("validation_failed", e.to_string());
+        let line = amounts_of(order, *line_id).map_err(invalid)?.ok_or_else(|| Refusal::not_found("line"))?;
         let before = payments.iter().map(|(_, payment)| payment.refunded_of(*line_id)).fold(RefundedLine::default(), |sum, part| {
             RefundedLine { units: sum.units + part.units, net: sum.net + part.net, tax: sum.tax + part.tax }
         });
@@ -150,7 +173,6 @@ pub(crate) fn of_lines(
             return Err(Refusal::new("line_not_refundable", detail).fact("line_id", line_id.to_string()).fact("refundable", left));
         }
         let until = before.units + quantity;
-        let invalid = |e: domain::money::MoneyError| Refusal::new("validation_failed", e.to_string());
         let tax = line.tax.of_units(line.quantity, 0, until).map_err(invalid)?.amount() - before.tax;
         let gross = line.gross.of_units(line.quantity, 0, until).map_err(invalid)?.amount() - before.net - before.tax;
         let money = |amount: i64| Money::new(amount, order.facts.currency).map_err(invalid);
@@ -160,19 +182,23 @@ pub(crate) fn of_lines(
     Ok((sum, allocation))
 }
 
-/// A line of goods or of shipping.
+/// What is not cancelled of a line of goods or of shipping.
 struct Amounts {
     quantity: u32,
     tax: Money,
     gross: Money,
 }
 
-fn amounts_of(order: &PlacedOrder, line_id: LineId) -> Option<Amounts> {
-    let goods = order.line(line_id).map(|line| Amounts { quantity: line.quantity, tax: line.tax, gross: line.gross });
-    goods.or_else(|| {
-        let line = order.facts.shipping_lines.iter().find(|line| line.line_id == line_id)?;
-        Some(Amounts { quantity: 1, tax: line.tax, gross: line.gross })
-    })
+fn amounts_of(order: &PlacedOrder, line_id: LineId) -> Result<Option<Amounts>, MoneyError> {
+    if let Some(line) = order.line(line_id) {
+        let Some(cancelled) = order.cancelled.get(&line_id) else {
+            return Ok(Some(Amounts { quantity: line.quantity, tax: line.tax, gross: line.gross }));
+        };
+        let quantity = line.quantity.saturating_sub(cancelled.quantity);
+        return Ok(Some(Amounts { quantity, tax: line.tax.minus(cancelled.tax)?, gross: line.gross.minus(cancelled.gross)? }));
+    }
+    let shipping = order.facts.shipping_lines.iter().find(|line| line.line_id == line_id);
+    Ok(shipping.map(|line| Amounts { quantity: 1, tax: line.tax, gross: line.gross }))
 }
 
 /// An order's payments, the first attempt first.

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use super::{Reactor, record_told};
 use crate::answer::{CommandError, Failure};
 use crate::payment::{Reported, reported};
-use crate::provider::{ForeignOperation, OPERATIONS_PAGE_MAX, ProviderError, ProviderFact};
+use crate::provider::{FactKind, ForeignOperation, OPERATIONS_PAGE_MAX, ProviderError, ProviderFact};
 
 /// The only provider there is; its row in the tables.
 const PROVIDER: &str = "sandbox";
@@ -66,7 +66,7 @@ impl Reactor {
             for fact in &page.facts {
                 self.reconcile_fact(fact, &mut known).await?;
             }
-            for foreign in &page.foreign {
+            for foreign in page.foreign.iter().filter(|foreign| foreign.moves_money) {
                 park_unmatched(&self.pool, foreign).await?;
             }
             cursor = page.next_cursor;
@@ -92,8 +92,12 @@ impl Reactor {
             Some((_, payment)) => payment,
             None => self.writer.loader().load::<Payment>(&told.payment_id.to_string()).await?.0,
         };
-        if payment.created.is_none() {
-            return Ok(park_unmatched(&self.pool, &unmatched(fact)).await?);
+        let is_another = payment.provider_ref().is_some_and(|ours| ours != fact.provider_ref);
+        if payment.created.is_none() || is_another {
+            if moves_money(fact) {
+                park_unmatched(&self.pool, &unmatched(fact)).await?;
+            }
+            return Ok(());
         }
         if says_nothing_new(&payment, &told) {
             *known = Some((told.payment_id, payment));
@@ -117,7 +121,14 @@ pub fn unmatched(fact: &ProviderFact) -> ForeignOperation {
         merchant_reference: fact.merchant_reference.to_string(),
         amount: fact.amount,
         currency: fact.currency.clone(),
+        moves_money: moves_money(fact),
     }
+}
+
+/// Whether money is set aside or taken by it: what failed or waits is nobody's loss.
+#[must_use]
+pub fn moves_money(fact: &ProviderFact) -> bool {
+    matches!(fact.kind, FactKind::Authorized | FactKind::Captured)
 }
 
 /// Parks money that is not ours to move; an alarm the first time.

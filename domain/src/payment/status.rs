@@ -170,6 +170,21 @@ impl Payment {
         self.captured() - self.charged_back() - self.refunded() - self.sum(OperationKind::Refund, Outcome::is_open)
     }
 
+    /// What was taken towards the order's price, in minor units: captured, without what went back, or is on its way, because the
+    /// order did not need it. What a merchant gives back of goodwill stays paid for.
+    #[must_use]
+    pub fn covering(&self) -> i64 {
+        let counts = |operation: &&Operation| operation.outcome.is_open() || operation.outcome == Outcome::Succeeded;
+        let surplus = self.of_kind(OperationKind::Refund).filter(counts).filter(|refund| refund.is_surplus());
+        self.captured() - self.charged_back() - surplus.map(|refund| refund.amount.amount()).sum::<i64>()
+    }
+
+    /// What is being taken right now, in minor units; what nobody knows the outcome of is not.
+    #[must_use]
+    pub fn being_captured(&self) -> i64 {
+        self.sum(OperationKind::Capture, |outcome| matches!(outcome, Outcome::Requested | Outcome::Pending))
+    }
+
     /// The units of a line that refunds are for, and their net and tax in minor units; failed ones don't count.
     #[must_use]
     pub fn refunded_of(&self, line_id: LineId) -> RefundedLine {

@@ -28,6 +28,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             return Err(Problem::new("unsupported_media_type", "send the body as `Content-Type: application/json`"));
         }
         let text = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
+        // serde takes an array for an object by the order of its fields, which nobody can mean.
+        if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+            let what = "an array, expected an object";
+            return Err(
+                Problem::new("validation_failed", format!("the body is not what this route takes: {what}")).error("", "invalid", what)
+            );
+        }
         let mut reader = serde_json::Deserializer::from_slice(text);
         let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(error.path(), error.inner()))?;
         reader.end().map(|()| Self(read)).map_err(|error| Problem::new("invalid_json", format!("the body is not JSON: {error}")))

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -18,6 +19,7 @@ use infra::sealing::KeyScope;
 use projections::state::Row;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::body::{Body, Query};
@@ -29,6 +31,9 @@ use crate::app::App;
 pub mod claim;
 pub mod coupon;
 pub(super) mod render;
+
+/// How often the answer to a command that has landed is tried, while a read model that it shows is made anew.
+const LANDED_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a cart is for: its currency, and where it will probably go.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -361,8 +366,22 @@ impl App {
         if !replayed {
             self.cache.keep_cart(key, &state, version, position.position);
         }
-        let body = self.render_cart(id, &state, lang, 0).await?;
+        let body = self.render_landed(id, &state, lang).await.map_err(|problem| problem.at(position))?;
         Ok(Wrote { status, body: Some(body), position, version: Some(version), replayed })
+    }
+
+    /// A cart that a command has changed. What has landed is not answered by a refusal that would be repeated: while a read model is
+    /// made anew, its answer waits.
+    async fn render_landed(&self, id: &str, cart: &Cart, lang: Option<&str>) -> Result<Value, Problem> {
+        let until = Instant::now() + Duration::from_millis(self.config.http.read_wait_max_ms);
+        loop {
+            match self.render_cart(id, cart, lang, 0).await {
+                Err(problem) if problem.code() == "read_model_behind" && Instant::now() < until => {
+                    tokio::time::sleep(LANDED_INTERVAL).await;
+                }
+                rendered => return rendered,
+            }
+        }
     }
 
     /// Which variant a new line means.

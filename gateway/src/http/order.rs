@@ -116,6 +116,7 @@ pub async fn place(
         master: app.master.clone(),
         terms: Arc::clone(&app.settings.terms),
         terms_seen: if expected_total.is_none() { app.terms_seen(&app.cart_key(&id)).await? } else { None },
+        promotions_seen: if expected_total.is_none() { app.promotions_seen(&app.cart_key(&id), &cart).await? } else { None },
     };
     let listening = app.feed.listen();
     let mut done = Err(CommandError::Stale);
@@ -316,7 +317,9 @@ fn expected_total(value: Option<&Value>, currency: Option<Currency>) -> Result<O
     let Some(value) = value else { return Ok(None) };
     let amount = value.as_i64().or_else(|| value["amount"].as_i64());
     let named = value.get("currency").and_then(Value::as_str);
-    let fits = named.is_none_or(|named| currency.is_some_and(|currency| currency.as_str() == named));
+    let exponent = value.get("exponent");
+    let fits = named.is_none_or(|named| currency.is_some_and(|currency| currency.as_str() == named))
+        && exponent.is_none_or(|named| currency.is_some_and(|currency| *named == currency.exponent()));
     amount.filter(|_| fits).map(Some).ok_or_else(|| {
         Problem::new("validation_failed", "expected_total must be money in the cart's currency, like its totals.total").error(
             "/expected_total",

@@ -209,7 +209,7 @@ impl Problem {
         &self.0.detail
     }
 
-    #[cfg(test)]
+    #[must_use]
     pub fn code(&self) -> &'static str {
         self.0.code
     }

@@ -50,6 +50,9 @@ pub async fn receive(
             Ok(StatusCode::NO_CONTENT)
         }
         Err(CommandError::Refused(refusal, _)) if refusal.code == "not_found" => {
+            if !reactor::moves_money(&event.fact) {
+                return Ok(StatusCode::ACCEPTED);
+            }
             reactor::park_unmatched(&app.pool, &reactor::unmatched(&event.fact)).await?;
             Ok(StatusCode::ACCEPTED)
         }

@@ -66,7 +66,13 @@ pub(super) async fn compare(loader: &Loader, url: &str, report: &mut Report) -> 
         report.payments += page.payments.len() as u64;
         report.add(found);
         after = page.next_after;
-        seen.extend(page.payments.into_iter().map(|totals| totals.merchant_reference));
+        for totals in page.payments {
+            let reference = totals.merchant_reference.clone();
+            if !seen.insert(totals.merchant_reference) && totals.authorized > 0 && !is_settled(loader, &reference).await? {
+                report
+                    .add(vec![at(&reference, "the provider has two payments under this reference; settle one, then in /v1/ops/unmatched")]);
+            }
+        }
     }
     only_ours(loader, &seen, begun_at, report).await
 }
@@ -129,6 +135,9 @@ async fn ours(loader: &Loader, id: &str, position: i64, found: &mut Vec<Discrepa
 /// What the two sides say differently about one payment.
 fn difference(theirs: &Totals, ours: &Payment) -> Option<String> {
     let Some(created) = &ours.created else {
+        if theirs.authorized == 0 && theirs.captured == 0 {
+            return None;
+        }
         return Some("the provider has the payment, we do not; settle it there, then in /v1/ops/unmatched".to_owned());
     };
     let (amount, currency) = (created.amount.amount(), created.amount.currency());

@@ -5,10 +5,12 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use commands::checkout::PromotionsSeen;
 use commands::quote::{self, CouponOutcome, Offered};
+use cqrs_es::Aggregate;
 use domain::cart::Cart;
 use domain::catalog::Product;
-use domain::id::{PromotionId, VariantId};
+use domain::id::{CartKey, PromotionId, VariantId};
 use domain::pricing::{Discount, DiscountTarget};
 use domain::promotion::{Inapplicable, Promotion};
 use serde_json::{Value, json};
@@ -55,6 +57,28 @@ impl App {
         let at = self.checkpoints.of("promotion").await?;
         let automatic = self.cache.automatic_promotions(at.position).await?;
         Ok(automatic.iter().filter_map(|promotion| Some(promotion.terms.as_ref()?.promotion_id)).collect())
+    }
+
+    /// When a cart last changed, and the promotions that have changed since, as they were then; `None` in a shop without any.
+    pub(in crate::http) async fn promotions_seen(&self, cart: &CartKey, state: &Cart) -> Result<Option<PromotionsSeen>, Problem> {
+        let seen: Option<(i64, DateTime<Utc>, Vec<String>)> = sqlx::query_as(
+            "SELECT c.position, c.recorded_at, ARRAY (SELECT p.id FROM promotion p
+                    WHERE p.position > c.position AND ((p.state->'terms'->>'automatic')::boolean OR p.id = ANY ($3)))
+             FROM (SELECT position, recorded_at FROM events WHERE aggregate_type = $1 AND aggregate_id = $2
+                   ORDER BY sequence DESC LIMIT 1) c
+             WHERE EXISTS (SELECT FROM promotion)",
+        )
+        .bind(Cart::TYPE)
+        .bind(cart.as_str())
+        .bind(state.coupons.iter().map(|coupon| coupon.promotion_id.to_string()).collect::<Vec<_>>())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some((position, at, ids)) = seen else { return Ok(None) };
+        let mut changed = Vec::with_capacity(ids.len());
+        for id in ids {
+            changed.push(self.loader.load_as_of::<Promotion>(&id, position).await?.0);
+        }
+        Ok(Some(PromotionsSeen { at, changed: Arc::new(changed) }))
     }
 
     /// A cart as answers show it: what it costs now, by the settings as of `position` or later, and what checkout still needs.

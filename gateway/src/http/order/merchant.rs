@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
+use commands::answer::Position;
 use commands::order::{self, Cancel, CancelUnits, Ship};
 use commands::payment::{self, Capture, Refund, RefundOf};
 use commands::streams::Streams;
+use commands::whole_order::WholeOrder;
 use domain::id::{CancellationId, FulfilmentId, LineId, OperationId, OrderId, PaymentId};
 use domain::money::Money;
 use domain::order::{FulfilmentStatus, Order};
@@ -28,8 +30,8 @@ use crate::auth::Role;
 
 /// Most orders of a page.
 const PAGE_MAX: i64 = 200;
-/// Longest reason and note.
-const REASON_CHARS_MAX: usize = 1_000;
+/// Longest reason.
+const REASON_CHARS_MAX: usize = 64;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +54,15 @@ pub struct ListQuery {
     cursor: Option<String>,
     /// 1 to 200.
     limit: Option<i64>,
+    token_position: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PaymentsQuery {
+    /// A position, a token or a time (RFC 3339); now unless given.
+    as_of: Option<String>,
     token_position: Option<String>,
 }
 
@@ -100,7 +111,7 @@ pub struct CaptureBody {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     amount: Option<Value>,
-    /// No other capture follows: the provider lets go of the rest. True unless given.
+    /// No other capture follows: the provider lets go of the rest. False where an amount is given, unless this says otherwise.
     #[serde(default, rename = "final")]
     is_final: Option<bool>,
 }
@@ -164,14 +175,27 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
 }
 
 /// Payments of an order, the first attempt first, with every operation that was asked of the provider.
-#[utoipa::path(get, path = "/admin/orders/{id}/payments", tag = "merchants", operation_id = "list_payments", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/admin/orders/{id}/payments", tag = "merchants", operation_id = "list_payments", params(("id" = String, Path), PaymentsQuery),
     responses((status = 200, description = "items: id, provider, status, amount, authorized, captured, capturable, refunded, refundable, operations, disputes"),
         (status = 404, description = "not_found")), security(("bearer" = [])))]
-pub async fn payments(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Read<Value>, Problem> {
+pub async fn payments(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<PaymentsQuery>,
+) -> Result<Read<Value>, Problem> {
     caller.require(Role::is_staff)?;
     let order_id = order_id(&id)?;
-    let at = app.read_position(&caller, None, "order").await?;
-    let at = app.rows_position::<Order>(&caller, None, "order", &[order_id.to_string()], at).await?;
+    let token = query.token_position.as_deref();
+    let at = app.read_position(&caller, token, "order").await?;
+    if let Some(as_of) = &query.as_of {
+        let position = super::super::event::resolve(&app.pool, "as_of", as_of).await?;
+        let order = WholeOrder::load_as_of(&app.loader, order_id, position).await?;
+        order.order.placed().ok_or_else(|| Problem::not_found("order"))?;
+        let items: Vec<Value> = order.payments().filter_map(payment_json).collect();
+        return Ok(Read::personal(json!({ "items": items }), Position { position, ..at }));
+    }
+    let at = app.rows_position::<Order>(&caller, token, "order", &[order_id.to_string()], at).await?;
     let row = projections::order::find(&app.pool, &order_id.to_string()).await?.ok_or_else(|| Problem::not_found("order"))?;
     let items: Vec<Value> = row.payments.iter().filter_map(|payment| payment_json(&payment.state)).collect();
     Ok(Read::personal(json!({ "items": items }), at))
@@ -193,7 +217,7 @@ pub async fn capture(
     let (order_id, payment_id) = (order_id(&id)?, payment_id(&payment)?);
     let amount = app.amount(order_id, body.amount.as_ref()).await?;
     let operation_id = OperationId::new(infra::clock::new_id());
-    let wanted = Capture { operation_id, amount, is_final: body.is_final.unwrap_or(true), if_match: caller.if_match()? };
+    let wanted = Capture { operation_id, amount, is_final: body.is_final.unwrap_or(amount.is_none()), if_match: caller.if_match()? };
     let idempotency = caller.idempotency(&body, false)?;
     let decide = move |streams: &mut Streams<'_>| payment::capture(streams, order_id, payment_id, wanted);
     app.order_command(&caller, order_id, idempotency, decide).await
@@ -368,7 +392,8 @@ impl App {
         let (order, _) = self.loader.load::<Order>(&order_id.to_string()).await?;
         let currency = order.placed().ok_or_else(|| Problem::not_found("order"))?.facts.currency;
         let amount = value.as_i64().or_else(|| value["amount"].as_i64());
-        let is_ours = value.get("currency").is_none_or(|named| named == currency.as_str());
+        let is_ours = value.get("currency").is_none_or(|named| named == currency.as_str())
+            && value.get("exponent").is_none_or(|named| named == currency.exponent());
         amount.filter(|amount| is_ours && *amount > 0).map(Some).ok_or_else(|| {
             let detail = format!("amount must be minor units above zero, or money in {currency}");
             Problem::new("validation_failed", detail.clone()).error("/amount", "invalid", detail)
@@ -415,11 +440,13 @@ fn payment_id(id: &str) -> Result<PaymentId, Problem> {
     id.parse().map_err(|_| Problem::not_found("payment"))
 }
 
+/// A reason stands in the log for ever, in clear: a code, and nothing about anybody.
 fn check_reason(reason: &str) -> Result<(), Problem> {
-    if (1..=REASON_CHARS_MAX).contains(&reason.trim().chars().count()) {
+    let is_plain = reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b" _-".contains(&byte));
+    if is_plain && (1..=REASON_CHARS_MAX).contains(&reason.trim().len()) {
         return Ok(());
     }
-    let detail = format!("a reason of 1 to {REASON_CHARS_MAX} characters is needed");
+    let detail = format!("a reason of 1 to {REASON_CHARS_MAX} small letters, digits, spaces, _ and - is needed, such as out_of_stock");
     Err(Problem::new("validation_failed", detail.clone()).error("/reason", "invalid", detail))
 }
 

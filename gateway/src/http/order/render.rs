@@ -30,9 +30,10 @@ pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_to
     let amount = |minor: i64| Money::new(minor, currency).map(money).unwrap_or_default();
     let paid: i64 = payments.iter().map(|payment| payment.captured()).sum();
     let refunded: i64 = payments.iter().map(|payment| payment.refunded()).sum();
+    let covering: i64 = payments.iter().map(|payment| payment.covering()).sum();
     let owed = order.amount_owed().map_or(total.amount(), Money::amount);
     let is_due = matches!(order.stage, OrderStage::PendingPayment | OrderStage::Confirmed { .. });
-    let status = order_payment_status(total, payments.iter().copied());
+    let status = order_payment_status(order.amount_owed().unwrap_or(total), payments.iter().copied());
     let lines: Vec<Value> = facts
         .lines
         .iter()
@@ -55,7 +56,7 @@ pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_to
         "totals": {
             "subtotal": money(facts.totals.subtotal), "discount": money(facts.totals.discount), "shipping": money(facts.totals.shipping),
             "tax": money(facts.totals.tax), "total": money(total), "paid": amount(paid), "refunded": amount(refunded),
-            "amount_due": amount(if is_due { (owed - paid + refunded).max(0) } else { 0 }),
+            "amount_due": amount(if is_due { (owed - covering).max(0) } else { 0 }),
         },
         "contact": contact_json(&facts.email, facts.phone.as_ref(), &facts.shipping_address, facts.billing_address.as_ref()),
         "payments": payments.iter().filter_map(|p| {
