@@ -42,6 +42,8 @@ mod order;
 mod payment;
 #[path = "table/promotion.rs"]
 mod promotion;
+#[path = "table/setting.rs"]
+mod setting;
 #[path = "table/stock.rs"]
 mod stock;
 #[path = "table/subject.rs"]
