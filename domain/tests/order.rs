@@ -11,7 +11,7 @@ use domain::money::{Money, Rounding};
 use domain::order::{
     CancelLines, Cover, Order, OrderCancelled, OrderCommand, OrderCompleted, OrderConfirmed, OrderContactCorrected, OrderEvent,
     OrderExpired, OrderHeld, OrderItem, OrderLine, OrderLinesShipped, OrderPaymentClosed, OrderPaymentOpened, OrderPlaced, OrderReinstated,
-    OrderRejection, OrderReleased, OrderShipmentDelivered, PAY_LATER, PREPAID, ShippedLine, Tender,
+    OrderRejection, OrderReleased, OrderShipmentDelivered, OrderStage, PAY_LATER, PREPAID, ShippedLine, Tender,
 };
 use domain::personal::Personal;
 use domain::pricing::{LineRequest, QuoteRequest, ShippingOption, TaxRate, price};
@@ -340,6 +340,27 @@ fn only_what_differs_in_a_contact_is_corrected() {
     order(vec![event.clone()]).when(OrderCommand::CorrectContact(Box::new(wish))).then_expect_events(vec![]);
     let order = fold(vec![placed(facts()), event]);
     assert_eq!(order.placed().unwrap().facts.email, email);
+    // What was left empty is corrected, too, and is known from then on.
+    let filled_in = OrderContactCorrected {
+        phone: Some(Personal::Known("+49 30 1234".to_owned())),
+        billing_address: Some(Personal::Known(Address::default())),
+        ..OrderContactCorrected::default()
+    };
+    for wish in [OrderContactCorrected { billing_address: None, ..filled_in.clone() }, filled_in] {
+        let mut order = order.clone();
+        let events = order.decide(OrderCommand::CorrectContact(Box::new(wish.clone()))).unwrap();
+        assert_eq!(events, [OrderEvent::OrderContactCorrected(Box::new(wish.clone()))]);
+        order.apply(&events[0]);
+        let facts = &order.placed().unwrap().facts;
+        assert_eq!((&facts.phone, &facts.billing_address), (&wish.phone, &wish.billing_address));
+        assert_eq!(order.decide(OrderCommand::CorrectContact(Box::new(wish))), Ok(vec![]));
+    }
+}
+
+#[test]
+fn a_completed_order_still_says_what_covered_it() {
+    let order = fold(vec![placed(facts()), confirmed(), OrderEvent::OrderCompleted(OrderCompleted {})]);
+    assert_eq!(order.placed().unwrap().stage, OrderStage::Completed { covered_by: cover(TOTAL) });
 }
 
 #[test]

@@ -319,6 +319,32 @@ fn a_refunds_lines_sum_to_its_amount() {
 }
 
 #[test]
+fn what_refunds_gave_back_of_a_line_is_what_succeeded_and_what_may() {
+    let part = |line, quantity, net, tax| RefundAllocation { line_id: id(line), quantity, net: eur(net), tax: eur(tax) };
+    let request = |operation, allocation: Vec<RefundAllocation>| {
+        let amount = allocation.iter().map(|part| part.net.amount() + part.tax.amount()).sum();
+        PaymentCommand::RequestRefund(RefundRequested { allocation, ..refund(operation, amount) })
+    };
+    let commands = vec![
+        record(CAPTURE, captured_fact(TOTAL)),
+        request(REFUND, vec![part(1, Some(1), 1000, 190), part(2, Some(3), 200, 38)]),
+        request(9, vec![part(1, Some(2), 500, 95), part(1, None, 100, 19)]),
+    ];
+    let of = |payment: &Payment, line| {
+        let refunded = payment.refunded_of(id(line));
+        (refunded.units, refunded.net, refunded.tax)
+    };
+    let asked = after(commands.clone());
+    assert_eq!((of(&asked, 1), of(&asked, 2), of(&asked, 3)), ((3, 1600, 304), (3, 200, 38), (0, 0, 0)));
+    assert_eq!(asked.kept(), TOTAL - 1428 - 714);
+    let ended = |fact| after([commands.clone(), vec![record(REFUND, fact)]].concat());
+    let succeeded = ended(refund_succeeded(1428));
+    assert_eq!((of(&succeeded, 1), of(&succeeded, 2), succeeded.kept()), (of(&asked, 1), of(&asked, 2), asked.kept()));
+    let failed = ended(ProviderFact::RefundFailed { refund_id: id(REFUND), amount: eur(1428), code: None });
+    assert_eq!((of(&failed, 1), of(&failed, 2), failed.kept()), ((2, 600, 114), (0, 0, 0), TOTAL - 714));
+}
+
+#[test]
 fn nothing_is_refunded_while_a_dispute_is_open() {
     let opened = ProviderFact::DisputeOpened { dispute_id: id(1), amount: eur(TOTAL), reason: "fraudulent".to_owned(), due_at: None };
     let mut payment = after(vec![record(CAPTURE, captured_fact(TOTAL)), record(CAPTURE, opened)]);
@@ -364,6 +390,7 @@ fn what_a_lost_dispute_took_is_not_refunded_once_more() {
     let request = |amount| payment.decide(PaymentCommand::RequestRefund(refund(REFUND, amount)));
     assert_eq!(request(3001), Err(PaymentRejection::NotRefundable { refundable: eur(3000) }));
     assert_eq!(request(3000).unwrap().len(), 1);
+    assert_eq!((payment.charged_back(), payment.kept()), (2000, 3000));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Duration, Utc};
 use cqrs_es::test::TestFramework;
 use domain::id::{CategoryId, CouponId, LineId, OrderId, ProductId, PromotionId, VariantId};
@@ -9,8 +11,8 @@ use domain::money::{Currency, Money, Rounding};
 use domain::pricing::{DiscountTarget, LineRequest, QuoteRequest, ShippingOption, price};
 use domain::promotion::offer::{Basket, COMBINED_MAX, Goods, Offer, Outcomes, evaluate, in_order};
 use domain::promotion::{
-    Benefit, COUPONS_MAX, CouponCreated, CouponUse, Dates, Filter, Inapplicable, Promotion, PromotionChanged, PromotionCommand,
-    PromotionCreated, PromotionEnded, PromotionEvent, PromotionRejection, Rule, Target,
+    Benefit, COUPONS_MAX, CouponCreated, CouponUse, Dates, FILTER_MAX, Filter, Inapplicable, Promotion, PromotionChanged, PromotionCommand,
+    PromotionCreated, PromotionEnded, PromotionEvent, PromotionRejection, Rule, TITLE_CHARS_MAX, Target,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -106,6 +108,90 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(refused(|t| t.minimum = vec![eur(-1)]), PromotionRejection::MinimumInvalid);
     assert_eq!(refused(|t| t.rule.filter.product_ids = [ProductId::new(uuid(9))].into()), PromotionRejection::FilterInvalid);
     assert_eq!(refused(|t| t.dates = Dates { starts_at: Some(now()), ends_at: Some(now()) }), PromotionRejection::DatesInvalid);
+}
+
+fn products(count: usize) -> BTreeSet<ProductId> {
+    (1..).take(count).map(|n| ProductId::new(uuid(n))).collect()
+}
+
+#[test]
+fn what_is_just_within_the_bounds_is_allowed() {
+    let decided = |change: fn(&mut PromotionCreated)| {
+        let mut terms = terms(1, percent(100_000, Target::Line));
+        change(&mut terms);
+        let allowed = vec![created(terms.clone())];
+        let decided = Promotion::default().decide(PromotionCommand::Create(Box::new(terms)));
+        decided.map(|events| assert_eq!(events, allowed))
+    };
+    assert_eq!(decided(|t| t.title = "é".repeat(TITLE_CHARS_MAX)), Ok(()));
+    assert_eq!(decided(|t| t.title = "é".repeat(TITLE_CHARS_MAX + 1)), Err(PromotionRejection::TitleInvalid));
+    assert_eq!(decided(|t| t.rule = percent(1_000_000, Target::Order)), Ok(()));
+    assert_eq!(decided(|t| t.rule = fixed(1, Target::Order)), Ok(()));
+    assert_eq!(decided(|t| t.minimum = vec![eur(0)]), Ok(()));
+    assert_eq!(decided(|t| t.minimum = vec![eur(1), eur(2)]), Err(PromotionRejection::MinimumInvalid));
+    assert_eq!(decided(|t| t.dates = Dates { starts_at: Some(now()), ends_at: Some(now() + Duration::days(1)) }), Ok(()));
+    assert_eq!(decided(|t| t.rule.filter.product_ids = products(FILTER_MAX)), Ok(()));
+    assert_eq!(decided(|t| t.rule.filter.product_ids = products(FILTER_MAX + 1)), Err(PromotionRejection::FilterInvalid));
+}
+
+#[test]
+fn each_of_the_terms_changes_alone() {
+    let before = terms(1, percent(100_000, Target::Order));
+    let nothing = PromotionChanged::default;
+    let as_it_is = PromotionChanged {
+        title: Some(before.title.clone()),
+        rule: Some(before.rule.clone()),
+        minimum: Some(before.minimum.clone()),
+        dates: Some(before.dates),
+        exclusive: Some(before.exclusive),
+        priority: Some(before.priority),
+    };
+    let dates = Dates { starts_at: Some(now()), ends_at: None };
+    let changes = [
+        PromotionChanged { title: Some("Other".to_owned()), ..nothing() },
+        PromotionChanged { rule: Some(fixed(100, Target::Order)), ..nothing() },
+        PromotionChanged { minimum: Some(vec![eur(100)]), ..nothing() },
+        PromotionChanged { dates: Some(dates), ..nothing() },
+        PromotionChanged { exclusive: Some(true), ..nothing() },
+        PromotionChanged { priority: Some(1), ..nothing() },
+    ];
+    for changed in changes {
+        // The rest is named in the wish as it is, so that it is not in the event.
+        let rest = as_it_is.clone();
+        let wanted = PromotionChanged {
+            title: changed.title.clone().or(rest.title),
+            rule: changed.rule.clone().or(rest.rule),
+            minimum: changed.minimum.clone().or(rest.minimum),
+            dates: changed.dates.or(rest.dates),
+            exclusive: changed.exclusive.or(rest.exclusive),
+            priority: changed.priority.or(rest.priority),
+        };
+        let mut promotion = promotion(&[created(before.clone())]);
+        let events = promotion.decide(PromotionCommand::Change(Box::new(wanted.clone()))).unwrap();
+        assert_eq!(events, [PromotionEvent::PromotionChanged(Box::new(changed))]);
+        promotion.apply(&events[0]);
+        assert_eq!(promotion.decide(PromotionCommand::Change(Box::new(wanted))), Ok(vec![]), "it is what was wanted then");
+    }
+}
+
+#[test]
+fn a_promotion_says_whether_it_is_on() {
+    let day = Duration::days(1);
+    let status = |starts_at, ends_at| {
+        let terms = PromotionCreated { dates: Dates { starts_at, ends_at }, ..terms(1, percent(100_000, Target::Order)) };
+        promotion(&[created(terms)]).status(now())
+    };
+    assert_eq!(status(None, None), "active");
+    assert_eq!(status(Some(now()), Some(now() + day)), "active", "the start is included");
+    assert_eq!(status(Some(now() + day), None), "scheduled");
+    assert_eq!(status(None, Some(now())), "ended", "the end is not included");
+    let ended = PromotionEvent::PromotionEnded(PromotionEnded { ended_at: now() });
+    let by_itself = created(PromotionCreated { automatic: true, ..terms(1, percent(100_000, Target::Order)) });
+    assert!(promotion(std::slice::from_ref(&by_itself)).is_automatic());
+    let over = promotion(&[by_itself, ended]);
+    assert_eq!((over.is_automatic(), over.status(now())), (false, "ended"));
+    let by_coupon = promotion(&with_coupon(coupon(None)));
+    assert_eq!((by_coupon.is_automatic(), by_coupon.status(now())), (false, "active"));
 }
 
 #[test]
