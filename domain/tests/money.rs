@@ -150,6 +150,7 @@ fn amounts_are_shown_with_the_decimals_of_their_currency() {
     let shown = |amount, code: &str| Money::new(amount, code.parse().unwrap()).unwrap().to_string();
     assert_eq!(shown(1299, "EUR"), "12.99 EUR");
     assert_eq!(shown(-5, "EUR"), "-0.05 EUR");
+    assert_eq!(shown(0, "EUR"), "0.00 EUR");
     assert_eq!(shown(1299, "JPY"), "1299 JPY");
     assert_eq!(shown(1, "KWD"), "0.001 KWD");
 }

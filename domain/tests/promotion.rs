@@ -223,8 +223,16 @@ fn coupons_are_for_promotions_that_are_not_automatic_and_have_bounds() {
     assert_eq!(make(vec![another(60), another(60)]), Err(PromotionRejection::CouponExists));
     assert_eq!(make(vec![CouponCreated { limit: Some(0), ..another(60) }]), Err(PromotionRejection::LimitInvalid));
     assert_eq!(make(vec![CouponCreated { per_subject: Some(21), ..another(60) }]), Err(PromotionRejection::LimitInvalid));
-    let many = (0..COUPONS_MAX as u128).map(|n| another(100 + n)).collect();
-    assert_eq!(make(many), Err(PromotionRejection::CouponsTooMany));
+    // One is there already.
+    let many = |count: usize| (100..).take(count).map(another).collect();
+    assert_eq!(make(many(COUPONS_MAX)), Err(PromotionRejection::CouponsTooMany));
+    assert_eq!(make(many(COUPONS_MAX - 1)).map(|events| events.len()), Ok(COUPONS_MAX - 1));
+    let valid = |until| vec![CouponCreated { valid_from: Some(now()), valid_until: Some(until), ..another(60) }];
+    assert_eq!(make(valid(now())), Err(PromotionRejection::DatesInvalid));
+    assert_eq!(make(valid(now() + Duration::seconds(1))).map(|events| events.len()), Ok(1));
+    let per_person = |uses| vec![CouponCreated { per_subject: Some(uses), ..another(60) }];
+    assert_eq!(make(per_person(0)), Err(PromotionRejection::LimitInvalid));
+    assert_eq!(make(per_person(20)).map(|events| events.len()), Ok(1));
 }
 
 #[test]
@@ -362,6 +370,27 @@ fn lines_of_the_filter_are_discounted_before_the_order() {
 }
 
 #[test]
+fn a_filter_means_lines_by_product_variant_or_category_and_all_when_it_names_none() {
+    let categories = categories();
+    let basket = basket(&[1_000, 2_000, 3_000], &categories, None);
+    let lines = |filter| {
+        let half = terms(1, Rule { filter, ..percent(500_000, Target::Line) });
+        let outcomes = evaluate(&basket, &[Offer { terms: &half, coupon_id: None }]).unwrap();
+        outcomes[0].as_ref().map(|discount| (discount.target.clone(), discount.amount)).map_err(|reason| *reason)
+    };
+    let of = |ids: &[u128]| DiscountTarget::Lines { line_ids: ids.iter().map(|n| LineId::new(uuid(*n))).collect() };
+    let by_product = Filter { product_ids: [ProductId::new(uuid(1))].into(), ..Filter::default() };
+    let by_variant = Filter { variant_ids: [VariantId::new(uuid(2))].into(), ..Filter::default() };
+    let by_category = Filter { category_ids: [CategoryId::new(uuid(3))].into(), ..Filter::default() };
+    assert_eq!(lines(by_product.clone()), Ok((of(&[1]), eur(500))));
+    assert_eq!(lines(by_variant.clone()), Ok((of(&[2]), eur(1_000))));
+    assert_eq!(lines(by_category.clone()), Ok((of(&[3]), eur(1_500))));
+    let any = Filter { product_ids: by_product.product_ids, category_ids: by_category.category_ids, ..by_variant };
+    assert_eq!(lines(any), Ok((of(&[1, 2, 3]), eur(3_000))));
+    assert_eq!(lines(Filter::default()), Ok((of(&[1, 2, 3]), eur(3_000))));
+}
+
+#[test]
 fn a_minimum_is_of_the_goods_before_discounts_and_of_their_currency() {
     let first = PromotionCreated { priority: 1, ..terms(1, fixed(900, Target::Order)) };
     let from_ten = PromotionCreated { minimum: vec![eur(1_000)], ..terms(2, fixed(100, Target::Order)) };
@@ -384,6 +413,31 @@ fn an_exclusive_promotion_stands_alone_when_it_comes_first_and_else_not_at_all()
     // One that can't take effect stands in nobody's way.
     let out_of_reach = PromotionCreated { minimum: vec![eur(5_000)], ..exclusive(1) };
     assert_eq!(priced(&[1_000], None, &[&ordinary, &out_of_reach]).0[0], Ok(100));
+    // Nor does one that has nothing to take off: goods that cost nothing, a delivery that isn't chosen or is free.
+    let nothing = Err(Inapplicable::NothingToDiscount);
+    let of_shipping = PromotionCreated { exclusive: true, priority: 1, ..terms(3, percent(1_000_000, Target::Shipping)) };
+    assert_eq!(priced(&[1_000], None, &[&ordinary, &of_shipping]).0, [Ok(100), nothing]);
+    assert_eq!(priced(&[1_000], Some(0), &[&ordinary, &of_shipping]).0, [Ok(100), nothing]);
+    let ordinary_shipping = terms(4, percent(500_000, Target::Shipping));
+    assert_eq!(priced(&[0], Some(490), &[&exclusive(1), &ordinary_shipping]).0, [nothing, Ok(245)]);
+}
+
+#[test]
+fn why_nothing_is_taken_off_has_a_word() {
+    let words = [
+        (Inapplicable::NotStarted, "not_started"),
+        (Inapplicable::Ended, "expired"),
+        (Inapplicable::Exhausted, "exhausted"),
+        (Inapplicable::UsedBySubject, "used"),
+        (Inapplicable::MinimumNotReached { minimum: eur(1) }, "minimum_not_reached"),
+        (Inapplicable::CurrencyNotOffered, "currency_not_offered"),
+        (Inapplicable::NoMatchingLines, "no_matching_lines"),
+        (Inapplicable::NotCombinable, "not_combinable"),
+        (Inapplicable::NothingToDiscount, "nothing_to_discount"),
+    ];
+    for (reason, word) in words {
+        assert_eq!(reason.as_str(), word);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use domain::money::{Money, Rounding};
 use domain::pricing::{AmountTier, ShippingMethod, ShippingRates, TaxRate, WeightTier};
 use domain::setting::{
     LocationAddress, LocationChange, LocationClosed, LocationFacts, NewLocation, SettingCommand, SettingEvent, SettingRejection, Settings,
-    StoreFacts, StoreTermsSet, TAX_RATES_MAX, TaxRateRemoved,
+    ShippingMethodRemoved, StoreFacts, StoreTermsSet, TAX_RATES_MAX, TaxRateRemoved,
 };
 use uuid::Uuid;
 
@@ -184,6 +184,90 @@ fn a_changed_rate_stays_in_its_place() {
     let settings =
         fold(&[SettingEvent::TaxRateSet(rate(1)), SettingEvent::TaxRateSet(other.clone()), SettingEvent::TaxRateSet(dearer.clone())]);
     assert_eq!(settings.tax_rates, [dearer, other]);
+}
+
+#[test]
+fn what_is_changed_or_removed_is_the_one_that_was_meant() {
+    let both = vec![
+        added(MAIN, "main", 0),
+        added(SHOP, "shop", 1),
+        SettingEvent::TaxRateSet(rate(1)),
+        SettingEvent::TaxRateSet(rate(2)),
+        SettingEvent::ShippingMethodSet(method(1)),
+        SettingEvent::ShippingMethodSet(method(2)),
+    ];
+    let renamed = ShippingMethod { title: "Letter".to_owned(), ..method(2) };
+    let settings = fold(&[both.clone(), vec![SettingEvent::ShippingMethodSet(renamed.clone())]].concat());
+    assert_eq!(settings.shipping_methods, [method(1), renamed]);
+    let removed = vec![
+        SettingEvent::TaxRateRemoved(TaxRateRemoved { tax_id: id(1) }),
+        SettingEvent::ShippingMethodRemoved(ShippingMethodRemoved { method_id: id(2) }),
+        SettingEvent::LocationChanged(facts(SHOP, "store", 2)),
+        closed(MAIN),
+    ];
+    let settings = fold(&[both, removed].concat());
+    assert_eq!((settings.tax_rates, settings.shipping_methods), (vec![rate(2)], vec![method(1)]));
+    let places: Vec<_> = settings.locations.iter().map(|place| (place.facts.code.as_str(), place.is_closed)).collect();
+    assert_eq!(places, [("main", true), ("store", false)]);
+}
+
+#[test]
+fn what_is_just_within_the_bounds_is_set() {
+    let settings = fold(&[added(MAIN, "main", 0)]);
+    let allowed = |command: SettingCommand| settings.decide(command).map(|events| events.len()) == Ok(1);
+    let long = "é".repeat(200);
+    let too_long = "é".repeat(201);
+
+    let place = |code: &str, title: &str, address: LocationAddress| {
+        let LocationFacts { location_id, .. } = facts(SHOP, code, 0);
+        SettingCommand::AddLocation(NewLocation { location_id, code: code.to_owned(), title: title.to_owned(), address, priority: None })
+    };
+    let address = |text: &str, country: &str| {
+        let text = Some(text.to_owned());
+        let [line1, line2, postal_code, city, region] = [const { None::<String> }; 5].map(|_| text.clone());
+        LocationAddress { line1, line2, postal_code, city, region, country: Some(country.to_owned()) }
+    };
+    assert!(allowed(place(&"a-Z_0.".repeat(8), &long, address(&long, "DE"))));
+    assert!(allowed(place(&"x".repeat(50), "Shop", LocationAddress::default())));
+    assert_eq!(wrong(place(&"x".repeat(51), &too_long, LocationAddress::default())), ["/code", "/title"]);
+    assert_eq!(wrong(place("", " ", LocationAddress::default())), ["/code", "/title"]);
+    let fields = ["line1", "line2", "postal_code", "city", "region"].map(|field| format!("/address/{field}"));
+    assert_eq!(wrong(place("shop", "Shop", address(&too_long, "DE"))), fields);
+
+    let tax = |text: &str, rate_ppm| {
+        let (title, region, category) = (text.to_owned(), Some(text.to_owned()), text.to_owned());
+        SettingCommand::AddTaxRate(TaxRate { title, region, category, rate_ppm, ..rate(1) })
+    };
+    assert!(allowed(tax(&long, 1_000_000)));
+    assert_eq!(wrong(tax(&too_long, 0)), ["/title", "/region", "/category"]);
+    assert_eq!(wrong(tax(" ", 0)), ["/title", "/region", "/category"]);
+
+    let shipping = |change: fn(&mut ShippingMethod)| {
+        let mut method = method(1);
+        change(&mut method);
+        SettingCommand::AddShippingMethod(Box::new(method))
+    };
+    assert!(allowed(shipping(|m| m.prices = vec![eur(0), Money::new(5, "JPY".parse().unwrap()).unwrap()])));
+    assert!(allowed(shipping(|m| m.free_from = vec![eur(0)])));
+    assert_eq!(wrong(shipping(|m| m.prices = vec![eur(-1)])), ["/prices"]);
+    let amounts = |count| {
+        let tiers = (0..count).map(|from| AmountTier { from: eur(from), price: eur(5) }).collect();
+        Some(ShippingRates::Amount { tiers })
+    };
+    let by_amount =
+        |count| SettingCommand::AddShippingMethod(Box::new(ShippingMethod { prices: vec![], rates: amounts(count), ..method(1) }));
+    assert!(allowed(by_amount(1)));
+    assert!(allowed(by_amount(100)));
+    assert_eq!(wrong(by_amount(101)), ["/rates/tiers"]);
+    assert_eq!(wrong(by_amount(0)), ["/rates/tiers"]);
+    let by_weight = |prices: Vec<Money>, grams_max| {
+        let tiers = vec![WeightTier { from_grams: 0, prices: prices.clone() }, WeightTier { from_grams: 9, prices }];
+        let rates = Some(ShippingRates::Weight { tiers, grams_max });
+        SettingCommand::AddShippingMethod(Box::new(ShippingMethod { prices: vec![], rates, ..method(1) }))
+    };
+    assert!(allowed(by_weight(vec![eur(5)], Some(9))));
+    assert!(allowed(by_weight(vec![eur(5)], None)));
+    assert_eq!(wrong(by_weight(vec![], None)), ["/rates/tiers/0/prices", "/rates/tiers/1/prices"]);
 }
 
 #[test]
