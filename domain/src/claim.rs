@@ -216,4 +216,32 @@ mod tests {
     fn keys_are_compared_without_case_and_space() {
         assert_eq!(ClaimKey::sku(" ABC-1 ").stream_id(), "sku:abc-1");
     }
+
+    #[test]
+    fn what_is_unique_of_its_kind_has_a_stream_of_its_own() {
+        let n = uuid::Uuid::from_u128(1);
+        let keys = [
+            (ClaimKey::handle("pot"), "handle:pot"),
+            (ClaimKey::category_handle("pot"), "category_handle:pot"),
+            (ClaimKey::sku("pot"), "sku:pot"),
+            (ClaimKey::order_number("7Q2M"), "order_number:7q2m"),
+            (ClaimKey::coupon("5f"), "coupon:5f"),
+            (ClaimKey::coupon_use(n.into(), "a1", 2), "coupon_use:00000000-0000-0000-0000-000000000001:a1:2"),
+            (ClaimKey::customer_cart(n.into()), "customer_cart:00000000-0000-0000-0000-000000000001"),
+        ];
+        for (key, stream) in keys {
+            assert_eq!(key.stream_id(), stream);
+        }
+    }
+
+    #[test]
+    fn only_what_changes_hands_is_taken_or_released() {
+        let keys = |names: &[&str]| names.iter().map(|name| ClaimKey::sku(name)).collect::<BTreeSet<_>>();
+        let change = |before: &[&str], after: &[&str]| ClaimChanges::between(&keys(before), &keys(after));
+        let (take, release) = (vec![ClaimKey::sku("c")], vec![ClaimKey::sku("a")]);
+        assert_eq!(change(&["a", "b"], &["b", "c"]), ClaimChanges { take, release });
+        assert!(change(&["a"], &["a"]).is_empty());
+        assert!(!change(&[], &["a"]).is_empty());
+        assert!(!change(&["a"], &[]).is_empty());
+    }
 }

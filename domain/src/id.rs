@@ -131,3 +131,16 @@ impl From<String> for CartKey {
         Self(hex)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carts_key_is_read_as_it_is_written() {
+        let key = CartKey::new("5f0e");
+        assert_eq!((key.as_str(), key.to_string().as_str()), ("5f0e", "5f0e"));
+        assert_eq!(serde_json::to_string(&key).unwrap(), "\"5f0e\"");
+        assert_eq!(["5f0e".parse().unwrap(), CartKey::from("5f0e".to_owned())], [key.clone(), key]);
+    }
+}

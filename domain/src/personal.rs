@@ -129,5 +129,14 @@ mod tests {
     fn printing_shows_nothing_personal() {
         let email = Personal::Known("ada@example.com".to_owned());
         assert_eq!(format!("{email:?}"), "Known(..)");
+        assert_eq!(format!("{:?}", Personal::<String>::Erased), "Erased");
+    }
+
+    #[test]
+    fn a_fact_is_known_until_it_is_erased() {
+        let email = Personal::from("ada@example.com");
+        assert_eq!((email.known(), email.clone().into_known()), (Some(&"ada@example.com"), Some("ada@example.com")));
+        assert_eq!((Personal::<i32>::Erased.known(), Personal::<i32>::Erased.into_known()), (None, None));
+        assert_eq!([Purpose::Account, Purpose::Order].map(Purpose::as_str), ["account", "order"]);
     }
 }

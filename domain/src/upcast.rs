@@ -100,6 +100,7 @@ mod tests {
         );
         assert!(step.can_upcast("ThingMoved", "1"));
         assert!(!step.can_upcast("ThingMoved", "2"));
+        assert!(!step.can_upcast("ThingSold", "1"));
         let raised = EventUpcaster::upcast(&step, event);
         assert_eq!(raised.event_version, "2");
         assert_eq!(raised.payload, json!({"place": "A7"}));

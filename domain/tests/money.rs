@@ -68,6 +68,16 @@ fn unit_parts_follow_the_golden_vectors() {
 }
 
 #[test]
+fn nothing_below_zero_is_cut_into_parts() {
+    for (amount, weights) in [(-1, [1, 2]), (1, [-1, 2]), (1, [2, -1])] {
+        assert_eq!(split(amount, &weights), Err(MoneyError::Negative), "{amount} {weights:?}");
+        assert_eq!(allocate(amount, &weights), Err(MoneyError::Negative), "{amount} {weights:?}");
+    }
+    assert_eq!(split(0, &[0, 1]), Ok(vec![0, 0]));
+    assert_eq!(split(7, &[0, 0]), Ok(vec![0, 0]), "there is nobody to give it to");
+}
+
+#[test]
 fn halves_of_negative_amounts_round_away_from_zero() {
     assert_eq!(tax_exclusive(-50, 10_000, Rounding::HalfUp).unwrap(), -1);
     assert_eq!(tax_exclusive(-50, 10_000, Rounding::HalfEven).unwrap(), 0);
