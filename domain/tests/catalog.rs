@@ -126,6 +126,87 @@ fn a_new_product_comes_with_its_variants_prices_pictures_and_publication() {
     assert_eq!(product.variants, pot(1).variants);
 }
 
+/// A draft that differs from the pot in everything that can differ; `n` for the ids as ever.
+fn kettle(draft: u128) -> ProductDraft {
+    let attributes =
+        vec![Attribute { key: "volume".to_owned(), kind: "number".to_owned(), value: "1.7".to_owned(), unit: Some("l".to_owned()) }];
+    let mut kettle = imported(pot(draft), "row-2");
+    kettle.handle = "kettle".to_owned();
+    kettle.title = text("Kettle");
+    kettle.description = text("For water.");
+    kettle.brand = "Graef".to_owned();
+    kettle.kind = "kettle".to_owned();
+    kettle.tags = vec!["tea".to_owned()];
+    kettle.attributes.clone_from(&attributes);
+    kettle.category_ids = vec![id(0, 7)];
+    kettle.tax_category = "reduced".to_owned();
+    kettle.media[0].alt = text("A kettle");
+    kettle.published = false;
+    let variant = &mut kettle.variants[0];
+    variant.barcode = Some("4001627017064".to_owned());
+    variant.weight_g = Some(1_200);
+    variant.requires_shipping = false;
+    variant.track_stock = false;
+    variant.attributes = attributes;
+    variant.prices = vec![Price { compare_at: Some(eur(6995)), ..price(5995, 1) }];
+    kettle
+}
+
+#[test]
+fn a_product_is_what_its_last_draft_says() {
+    let says = |product: &Product, draft: ProductDraft| {
+        let ProductDraft { product_id, handle, title, description, brand, kind, tags, options, attributes, category_ids, .. } = draft;
+        let expected = Product {
+            stage: Stage::Live,
+            product_id,
+            handle,
+            title,
+            description,
+            brand,
+            kind,
+            tags,
+            options,
+            attributes,
+            category_ids,
+            tax_category: draft.tax_category,
+            media: draft.media,
+            channels: draft.published.then(|| STOREFRONT.to_owned()).into_iter().collect(),
+            variants: draft.variants,
+            source: product.source.clone(),
+            import_hash: product.import_hash.clone(),
+        };
+        assert_eq!(*product, expected);
+    };
+    let first = fold(&created(kettle(1)));
+    says(&first, kettle(1));
+    assert_eq!(first.source, kettle(1).source);
+    let product = after(&fold(&created(pot(1))), put(kettle(1)));
+    says(&product, kettle(1));
+    assert_eq!(product.import_hash.as_deref(), Some("row-2"));
+    let again = ProductDraft { source: None, ..kettle(1) };
+    assert_eq!(product.decide(put(again)), Ok(vec![]), "all of it is as the draft says");
+    says(&after(&product, put(pot(1))), pot(1));
+}
+
+#[test]
+fn a_variant_that_weighs_something_else_or_has_another_barcode_is_changed() {
+    let product = fold(&created(kettle(1)));
+    let mut draft = ProductDraft { source: None, ..kettle(1) };
+    draft.variants[0].barcode = Some("8006363018104".to_owned());
+    draft.variants[0].weight_g = Some(640);
+    let changed = after(&product, put(draft.clone()));
+    assert_eq!(changed.variants, draft.variants);
+    assert_eq!(product.decide(put(draft)).unwrap().len(), 1);
+}
+
+#[test]
+fn an_archived_product_exists_and_does_not_change() {
+    let product = after(&fold(&created(pot(1))), ProductCommand::Archive);
+    assert_eq!((Product::default().exists(), fold(&created(pot(1))).exists(), product.exists()), (false, true, true));
+    let publish = ProductCommand::Publish { channel: STOREFRONT.to_owned() };
+    assert_eq!(product.decide(publish), Err(ProductRejection::Archived));
+}
+
 #[test]
 fn putting_an_equal_product_again_appends_nothing_though_its_ids_are_new() {
     TestFramework::<Product>::with(()).given(created(pot(1))).when(put(pot(2))).then_expect_events(vec![]);
@@ -236,6 +317,15 @@ fn a_draft_against_the_rules_is_refused_by_name() {
     assert_eq!(refused(|draft| draft.variants[1].sku = Some(" pot-r".to_owned())), "sku_duplicate");
     assert_eq!(refused(|draft| draft.options.clear()), "option_unknown");
     assert_eq!(refused(|draft| draft.variants[0].prices[0].price = eur(-1)), "price_negative");
+    assert_eq!(
+        refused(|draft| {
+            draft.variants.truncate(1);
+            draft.variants[0].option_values.values_mut().for_each(|value_id| *value_id = id(9, 9));
+        }),
+        "option_unknown"
+    );
+    let yen = |draft: &mut ProductDraft| draft.variants[0].prices[0].compare_at = Some(Money::new(1, "JPY".parse().unwrap()).unwrap());
+    assert_eq!(refused(yen), "currency_mismatch");
     assert_eq!(refused(|draft| draft.variants[1].option_values = draft.variants[0].option_values.clone()), "options_duplicate");
 }
 
@@ -336,6 +426,10 @@ fn the_price_with_the_largest_minimum_that_is_reached_holds() {
     assert_eq!(unit(10, now), 4495);
     assert_eq!(unit(9, later), 3995);
     assert_eq!(variant.unit_price(id(0, 3), 1, now), None);
+    let until_later = Price { valid_until: Some(later), ..price(1, 1) };
+    assert!(until_later.holds_at(now));
+    assert!(!until_later.holds_at(later), "the end is not included");
+    assert!(!until_later.holds_at("2026-11-24T00:00:00Z".parse().unwrap()));
 }
 
 fn any_draft() -> impl Strategy<Value = ProductDraft> {

@@ -34,6 +34,8 @@ macro_rules! variants {
 
 #[path = "table/cart.rs"]
 mod cart;
+#[path = "table/category.rs"]
+mod category;
 #[path = "table/claim.rs"]
 mod claim;
 #[path = "table/order.rs"]
