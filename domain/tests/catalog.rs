@@ -130,18 +130,20 @@ fn a_new_product_comes_with_its_variants_prices_pictures_and_publication() {
 fn kettle(draft: u128) -> ProductDraft {
     let attributes =
         vec![Attribute { key: "volume".to_owned(), kind: "number".to_owned(), value: "1.7".to_owned(), unit: Some("l".to_owned()) }];
-    let mut kettle = imported(pot(draft), "row-2");
-    kettle.handle = "kettle".to_owned();
-    kettle.title = text("Kettle");
-    kettle.description = text("For water.");
-    kettle.brand = "Graef".to_owned();
-    kettle.kind = "kettle".to_owned();
-    kettle.tags = vec!["tea".to_owned()];
-    kettle.attributes.clone_from(&attributes);
-    kettle.category_ids = vec![id(0, 7)];
-    kettle.tax_category = "reduced".to_owned();
+    let mut kettle = ProductDraft {
+        handle: "kettle".to_owned(),
+        title: text("Kettle"),
+        description: text("For water."),
+        brand: "Graef".to_owned(),
+        kind: "kettle".to_owned(),
+        tags: vec!["tea".to_owned()],
+        attributes: attributes.clone(),
+        category_ids: vec![id(0, 7)],
+        tax_category: "reduced".to_owned(),
+        published: false,
+        ..imported(pot(draft), "row-2")
+    };
     kettle.media[0].alt = text("A kettle");
-    kettle.published = false;
     let variant = &mut kettle.variants[0];
     variant.barcode = Some("4001627017064".to_owned());
     variant.weight_g = Some(1_200);

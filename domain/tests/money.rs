@@ -98,6 +98,7 @@ fn every_currency_of_the_table_knows_its_exponent() {
             continue;
         };
         let currency: Currency = code.parse().unwrap();
+        assert_eq!((format!("{currency}"), format!("{currency:?}")), (code.clone(), code.clone()));
         assert_eq!(u64::from(currency.exponent()), exponent, "{code}");
         assert_eq!(u64::from(currency.numeric()), row["numeric"].as_u64().unwrap(), "{code}");
         assert_eq!(currency.name(), row["name"], "{code}");
@@ -117,6 +118,7 @@ fn an_unknown_currency_is_refused() {
 
 #[test]
 fn an_amount_that_json_readers_would_lose_is_refused() {
+    assert_eq!(AMOUNT_MAX, 9_007_199_254_740_991);
     assert!(Money::new(AMOUNT_MAX, "EUR".parse().unwrap()).is_ok());
     assert_eq!(Money::new(AMOUNT_MAX + 1, "EUR".parse().unwrap()), Err(MoneyError::Overflow));
     assert_eq!(eur(AMOUNT_MAX).plus(eur(1)), Err(MoneyError::Overflow));
