@@ -87,10 +87,10 @@ impl Reactor {
 
     /// Mostly known already, which the payment's own state says without the writer.
     async fn reconcile_fact(&self, fact: &ProviderFact, known: &mut Option<(PaymentId, Payment)>) -> Result<(), ReconcileError> {
-        let Some(told) = reported(fact, "reconciliation") else { return Ok(()) };
-        let payment = match known.take_if(|(payment_id, _)| *payment_id == told.payment_id) {
+        let payment_id = PaymentId::new(fact.merchant_reference);
+        let payment = match known.take_if(|(known, _)| *known == payment_id) {
             Some((_, payment)) => payment,
-            None => self.writer.loader().load::<Payment>(&told.payment_id.to_string()).await?.0,
+            None => self.writer.loader().load::<Payment>(&payment_id.to_string()).await?.0,
         };
         let is_another = payment.provider_ref().is_some_and(|ours| ours != fact.provider_ref);
         if payment.created.is_none() || is_another {
@@ -99,6 +99,10 @@ impl Reactor {
             }
             return Ok(());
         }
+        let Some(told) = reported(fact, "reconciliation") else {
+            *known = Some((payment_id, payment));
+            return Ok(());
+        };
         if says_nothing_new(&payment, &told) {
             *known = Some((told.payment_id, payment));
             return Ok(());
