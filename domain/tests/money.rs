@@ -117,6 +117,24 @@ fn an_unknown_currency_is_refused() {
 }
 
 #[test]
+fn money_may_name_its_exponent_if_it_is_the_currencys() {
+    let read = |exponent: &str, code: &str| {
+        let json = format!(r#"{{"amount": 1299, "currency": "{code}"{exponent}}}"#);
+        serde_json::from_str::<Money>(&json).map_err(|error| error.to_string())
+    };
+    for (code, right, wrong) in [("EUR", 2, 0), ("JPY", 0, 2), ("KWD", 3, 2)] {
+        let currency: Currency = code.parse().unwrap();
+        let money = Money::new(1299, currency).unwrap();
+        assert_eq!(read("", code), Ok(money));
+        assert_eq!(read(&format!(r#", "exponent": {right}"#), code), Ok(money));
+        let refused = MoneyError::ExponentWrong { currency, exponent: right };
+        assert_eq!(refused.code(), "exponent_wrong");
+        assert_eq!(read(&format!(r#", "exponent": {wrong}"#), code), Err(refused.to_string()));
+    }
+    assert!(!serde_json::to_string(&eur(1299)).unwrap().contains("exponent"), "stored money doesn't name it");
+}
+
+#[test]
 fn an_amount_that_json_readers_would_lose_is_refused() {
     assert_eq!(AMOUNT_MAX, 9_007_199_254_740_991);
     assert!(Money::new(AMOUNT_MAX, "EUR".parse().unwrap()).is_ok());

@@ -4,7 +4,7 @@
 
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use domain::event::{Event, Root};
-use domain::id::OperationId;
+use domain::id::{OperationId, RefundId};
 use domain::money::Money;
 use domain::payment::{
     AuthorizationRequested, CaptureMode, CaptureRequested, Evidence, OperationKind, Outcome, Payment, PaymentAuthorized, PaymentCaptured,
@@ -342,6 +342,76 @@ fn what_refunds_gave_back_of_a_line_is_what_succeeded_and_what_may() {
     assert_eq!((of(&succeeded, 1), of(&succeeded, 2), succeeded.kept()), (of(&asked, 1), of(&asked, 2), asked.kept()));
     let failed = ended(ProviderFact::RefundFailed { refund_id: id(REFUND), amount: eur(1428), code: None });
     assert_eq!((of(&failed, 1), of(&failed, 2), failed.kept()), ((2, 600, 114), (0, 0, 0), TOTAL - 714));
+}
+
+/// A surplus of the order goes back under an id that is made of what it follows from; a merchant's refund has one of its own.
+fn surplus_id() -> RefundId {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, b"the cancellation that it follows from").into()
+}
+
+fn merchants_id() -> RefundId {
+    // Version 7, as every id that is newly made.
+    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001).into()
+}
+
+#[test]
+fn a_surplus_that_goes_back_no_longer_covers_the_order_and_goodwill_does() {
+    let refunds = |refund_id| {
+        let amount = eur(2000);
+        let request = PaymentCommand::RequestRefund(RefundRequested { refund_id, ..refund(REFUND, 2000) });
+        let asked = vec![record(CAPTURE, captured_fact(TOTAL)), request];
+        let ended = |fact| after([asked.clone(), vec![record(REFUND, fact)]].concat());
+        [
+            after(asked.clone()),
+            ended(ProviderFact::Unknown { operation: OperationKind::Refund }),
+            ended(ProviderFact::RefundPending { refund_id, amount }),
+            ended(ProviderFact::RefundSucceeded { refund_id, amount }),
+            ended(ProviderFact::RefundFailed { refund_id, amount, code: None }),
+            ended(ProviderFact::RefundReversed { refund_id, amount, code: None }),
+        ]
+    };
+    let is_surplus = |payments: &[Payment]| payments.iter().all(|payment| payment.operation(id(REFUND)).unwrap().is_surplus());
+    let (surplus, goodwill) = (refunds(surplus_id()), refunds(merchants_id()));
+    assert!(is_surplus(&surplus) && !is_surplus(&goodwill));
+    assert_eq!(surplus.each_ref().map(Payment::covering), [3000, 3000, 3000, 3000, TOTAL, TOTAL]);
+    assert_eq!(goodwill.each_ref().map(Payment::covering), [TOTAL; 6]);
+    assert_eq!(goodwill.each_ref().map(Payment::kept), surplus.each_ref().map(Payment::kept), "either way the money is gone");
+    let captured = after(vec![record(CAPTURE, captured_fact(TOTAL))]);
+    assert!(!captured.operation(id(CAPTURE)).unwrap().is_surplus(), "what is no refund is none of a surplus");
+}
+
+#[test]
+fn money_covers_once_it_is_captured_and_until_a_dispute_is_lost() {
+    let authorized = [record(AUTHORIZE, authorized_fact()), request_capture(CAPTURE, 4000)];
+    let then = |facts: &[ProviderFact]| {
+        let told = facts.iter().map(|fact| record(CAPTURE, fact.clone()));
+        after(authorized.iter().cloned().chain(told).collect()).covering()
+    };
+    let opened = ProviderFact::DisputeOpened { dispute_id: id(1), amount: eur(1500), reason: "fraudulent".to_owned(), due_at: None };
+    let lost = ProviderFact::DisputeLost { dispute_id: id(1), amount: eur(1500), fee: None };
+    let won = ProviderFact::DisputeWon { dispute_id: id(1) };
+    assert_eq!(then(&[]), 0, "asked for is not taken");
+    assert_eq!(then(&[captured_fact(4000)]), 4000);
+    assert_eq!(then(&[captured_fact(4000), opened.clone()]), 4000);
+    assert_eq!(then(&[captured_fact(4000), opened.clone(), won]), 4000);
+    assert_eq!(then(&[captured_fact(4000), opened, lost]), 2500);
+}
+
+#[test]
+fn a_capture_is_being_taken_from_its_request_to_the_first_word_on_it() {
+    let request = |operation, amount| PaymentCommand::RequestCapture {
+        operation_id: id(operation),
+        idempotency_key: format!("key-{operation}"),
+        amount: eur(amount),
+        is_final: false,
+    };
+    let asked = vec![record(AUTHORIZE, authorized_fact()), request(CAPTURE, 3000), request(9, 500)];
+    let then = |fact| after([asked.clone(), vec![record(CAPTURE, fact)]].concat()).being_captured();
+    assert_eq!(after(vec![record(AUTHORIZE, authorized_fact())]).being_captured(), 0, "an authorisation is no capture");
+    assert_eq!(after(asked.clone()).being_captured(), 3500);
+    assert_eq!(then(ProviderFact::Unknown { operation: OperationKind::Capture }), 500);
+    assert_eq!(then(captured_fact(3000)), 500);
+    assert_eq!(then(ProviderFact::CaptureFailed { code: "try_later".to_owned() }), 500);
 }
 
 #[test]
