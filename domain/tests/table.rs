@@ -42,6 +42,8 @@ mod claim;
 mod order;
 #[path = "table/payment.rs"]
 mod payment;
+#[path = "table/product.rs"]
+mod product;
 #[path = "table/promotion.rs"]
 mod promotion;
 #[path = "table/setting.rs"]
