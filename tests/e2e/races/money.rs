@@ -207,25 +207,28 @@ async fn an_order_is_either_cancelled_or_shipped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn money_that_comes_at_the_deadline_buys_the_goods_or_goes_back() {
-    let settings = [("DAYBOOK_STORE__PAYMENT_WINDOW_S", "4"), ("DAYBOOK_PAYMENTS__QUERY_AFTER_MS", "500")];
+    let settings = [("DAYBOOK_STORE__PAYMENT_WINDOW_S", "6"), ("DAYBOOK_PAYMENTS__QUERY_AFTER_MS", "500")];
     let shop = Arc::new(Shop::with_settings(&settings).await);
     shop.product(SKU, "10.00", 10_000).await;
     for round in 0..rounds() {
         let before = shop.staff(Method::GET, &format!("/v1/admin/stock/{SKU}"), None).await.expect(200).int("/allocated");
-        let began = Instant::now();
-        let orders = join_all((0..CALLERS / 4).map(|_| order(&shop, 1, "tok_3ds", "wait=10"))).await;
-        let acts = orders.iter().enumerate().map(|(n, (placed, _))| {
+        let orders = join_all((0..CALLERS).map(|_| async {
+            let (placed, view) = order(&shop, 1, "tok_3ds", "wait=10").await;
+            (placed, view, Instant::now())
+        }))
+        .await;
+        let acts = orders.iter().enumerate().map(|(n, (placed, _, answered))| {
             let (shop, url) = (Arc::clone(&shop), placed.str("/payments/0/next_action/url"));
+            // Spread over the second around the deadline.
+            let at = *answered + Duration::from_millis(5_500 + 10 * u64::try_from(n).unwrap());
             async move {
-                // Spread over the second around the deadline of the first.
-                let at = Duration::from_millis(3_500 + 40 * u64::try_from(n).unwrap());
-                pause(at.saturating_sub(began.elapsed())).await;
+                pause(at.saturating_duration_since(Instant::now())).await;
                 let _acted = shop.http.post(url).json(&json!({ "result": "success" })).send().await.unwrap();
             }
         });
         join_all(acts).await;
         let mut confirmed = 0;
-        for (_, view) in &orders {
+        for (_, view, _) in &orders {
             let ends = |seen: &[String; 4]| match seen[0].as_str() {
                 "confirmed" => seen[1] == "paid" && seen[3] == "1/1/0/0",
                 "expired" => seen[1] == "voided" && ["0/0/0/0", "1/0/0/1"].contains(&seen[3].as_str()),
