@@ -111,13 +111,16 @@ pub struct Committed {
     pub batch: Batch,
 }
 
-/// The events from `first` on, with their commits, as the relay reads them: a gap is an error.
+/// The events from `first` on, with their commits, as the relay reads them: a gap is an error. A commit without events ends where
+/// the one before it does and is nobody's.
 pub async fn committed(reader: impl PgExecutor<'_>, first: i64, limit: i64) -> Result<Vec<Committed>, sqlx::Error> {
     let found: Vec<Committed> = sqlx::query_as(
         "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
                 payload::text AS payload, metadata::text AS metadata, e.recorded_at,
                 batch, first_position, last_position, encode(chain, 'hex') AS chain, epoch
-         FROM events e, LATERAL (SELECT * FROM event_batch b WHERE b.last_position >= e.position ORDER BY b.last_position LIMIT 1) b
+         FROM events e, LATERAL (SELECT * FROM event_batch b
+                                 WHERE b.last_position >= e.position AND b.last_position >= b.first_position
+                                 ORDER BY b.last_position LIMIT 1) b
          WHERE position >= $1 ORDER BY position LIMIT $2",
     )
     .bind(first)
