@@ -180,17 +180,17 @@ impl Consequence<'_, '_, '_> {
             OrderStage::PendingPayment | OrderStage::Cancelled { .. } => false,
         };
         let needed = if is_needed { self.owed() } else { 0 };
-        let kept = self.kept()?;
-        if needed > 0 && kept >= needed {
+        let covering = self.covering()?;
+        if needed > 0 && covering >= needed {
             order::release_from_payment_hold(self.streams, self.order)?;
         }
         let is_all = self.payment.capturable() == 0 && !self.payment.awaits(OperationKind::Capture);
-        if is_all || kept >= needed {
+        if is_all || covering >= needed {
             self.close("captured")?;
         }
         order::complete_if_done(self.streams, self.order)?;
         let reason = format!("the order is {} and does not need it", self.order.stage.as_str());
-        Ok(refund_of(&self.payment, self.payment_id, kept - needed, &reason))
+        Ok(refund_of(&self.payment, self.payment_id, covering - needed, &reason))
     }
 
     /// No money will come of this attempt. An order whose time is over expires with it; one that was confirmed on it waits.
@@ -199,7 +199,7 @@ impl Consequence<'_, '_, '_> {
             return Ok(Vec::new());
         }
         self.close(outcome)?;
-        let (order, kept) = (self.order, self.kept()?);
+        let (order, covering) = (self.order, self.covering()?);
         match order.stage {
             OrderStage::PendingPayment => {
                 let is_over = self.order.facts.payment_deadline.is_some_and(|deadline| deadline <= self.streams.now);
@@ -209,7 +209,7 @@ impl Consequence<'_, '_, '_> {
                     order::release_from_payment_hold(self.streams, self.order)?;
                 }
             }
-            OrderStage::Confirmed { .. } if kept < self.owed() => {
+            OrderStage::Confirmed { .. } if covering < self.owed() => {
                 order::hold_for_payment(self.streams, order, PAYMENT_VOIDED)?;
             }
             _ => {}
@@ -327,20 +327,20 @@ impl Consequence<'_, '_, '_> {
         self.order.amount_owed().map_or(0, Money::amount)
     }
 
-    fn kept(&mut self) -> Result<i64, Stop> {
-        kept(self.streams, self.order, Some((self.payment_id, &self.payment)))
+    fn covering(&mut self) -> Result<i64, Stop> {
+        covering(self.streams, self.order, Some((self.payment_id, &self.payment)))
     }
 }
 
 /// What all of an order's payments cover of its price, in minor units; `newer` is one of them as it is after what is being decided.
-pub(crate) fn kept(streams: &mut Streams<'_>, order: &PlacedOrder, newer: Option<(PaymentId, &Payment)>) -> Result<i64, Stop> {
-    let mut kept = newer.map_or(0, |(_, payment)| payment.covering());
+pub(crate) fn covering(streams: &mut Streams<'_>, order: &PlacedOrder, newer: Option<(PaymentId, &Payment)>) -> Result<i64, Stop> {
+    let mut covering = newer.map_or(0, |(_, payment)| payment.covering());
     let others = || order.payments.iter().filter(|id| newer.is_none_or(|(newer, _)| newer != **id));
     streams.need::<Payment>(others().map(ToString::to_string))?;
     for payment_id in others() {
-        kept += streams.after::<Payment>(&payment_id.to_string())?.covering();
+        covering += streams.after::<Payment>(&payment_id.to_string())?.covering();
     }
-    Ok(kept)
+    Ok(covering)
 }
 
 /// Decides the fate of an attempt that nobody wants any more: what was taken is refunded, what is authorised, or may yet be, is

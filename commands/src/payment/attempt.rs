@@ -5,7 +5,7 @@ use domain::money::Money;
 use domain::order::{Order, OrderCommand, OrderEvent, OrderStage, PlacedOrder};
 use domain::payment::{OperationKind, Outcome, Payment, PaymentCommand, PaymentEvent, Start};
 
-use super::{kept, let_go, order_refusal, payment_refusal};
+use super::{covering, let_go, order_refusal, payment_refusal};
 use crate::answer::Refusal;
 use crate::checkout::{Attempt, Placed, order_key, scope};
 use crate::streams::{Stop, Streams};
@@ -108,6 +108,6 @@ fn still_owed(streams: &mut Streams<'_>, placed: &PlacedOrder) -> Result<Option<
         return Ok(None);
     }
     let owed = placed.amount_owed().map_err(|e| Refusal::new("invalid_state", e.to_string()))?;
-    let paid = if placed.payments.is_empty() { 0 } else { kept(streams, placed, None)? };
+    let paid = if placed.payments.is_empty() { 0 } else { covering(streams, placed, None)? };
     Ok(Money::new((owed.amount() - paid).max(0), owed.currency()).ok())
 }

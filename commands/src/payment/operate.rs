@@ -6,7 +6,7 @@ use domain::money::{Currency, Money, MoneyError};
 use domain::order::{Order, PlacedOrder};
 use domain::payment::{Payment, PaymentCommand, PaymentRejection, RefundAllocation, RefundRequested, RefundedLine};
 
-use super::{is_confirmed, kept, payment_refusal};
+use super::{covering, is_confirmed, payment_refusal};
 use crate::answer::Refusal;
 use crate::catalog::check_version;
 use crate::checkout::{order_key, scope};
@@ -61,7 +61,7 @@ pub fn capture(streams: &mut Streams<'_>, order_id: OrderId, payment_id: Payment
         return Err(Refusal::new("payment_not_capturable", detail).fact("capturable", 0).into());
     }
     let under_way: i64 = payment.authorized() - payment.captured() - payment.capturable();
-    let lacking = (order.amount_owed().map_or(0, Money::amount) - kept(streams, &order, None)? - under_way.max(0)).max(0);
+    let lacking = (order.amount_owed().map_or(0, Money::amount) - covering(streams, &order, None)? - under_way.max(0)).max(0);
     let amount = wanted.amount.unwrap_or_else(|| lacking.min(payment.capturable()));
     if amount > lacking || lacking == 0 {
         let detail = format!("the order lacks {} only; capture no more", show(lacking, currency));

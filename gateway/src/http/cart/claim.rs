@@ -43,7 +43,7 @@ pub async fn claim(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<S
         app.cache.keep_cart(&key, &state, version, position.position);
     }
     let id = if key == guest_key { id } else { app.own_cart_id(&key) };
-    let body = app.render_cart(&id, &state, None, 0).await?;
+    let body = app.render_landed(&id, &state, None).await.map_err(|problem| problem.at(position))?;
     Ok(Wrote { status: StatusCode::OK, body: Some(body), position, version: Some(version), replayed })
 }
 
