@@ -56,9 +56,7 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported, late: Late) -> Res
         return Err(Refusal::not_found("payment").into());
     };
     let mut payment = payment.clone();
-    let is_another = |theirs: &String| payment.provider_ref().is_some_and(|ours| ours != theirs);
-    if reported.evidence.provider_ref.as_ref().is_some_and(is_another) {
-        // A second payment at the provider under our reference: nobody of ours has asked for it.
+    if reported.evidence.provider_ref.as_ref().is_some_and(|theirs| payment.is_another(theirs)) {
         return Err(Refusal::not_found("payment").into());
     }
     let command = PaymentCommand::Record { evidence: reported.evidence.clone(), fact: reported.fact.clone() };
