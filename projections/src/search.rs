@@ -13,11 +13,13 @@ mod columns;
 mod facets;
 mod fuzzy;
 mod hits;
+mod pinyin;
 mod query;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod text;
+mod words;
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, iter};
 
 use tantivy::{
-    DocSet, Searcher, TERMINATED,
-    query::{AllQuery, BooleanQuery, ConstScoreQuery, EnableScoring, Occur, Query, TermSetQuery},
+    Searcher,
+    query::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query, TermSetQuery},
 };
 
 use super::{
@@ -13,9 +13,11 @@ use super::{
     facets::{Facet, FacetCount, Tally},
     hits::{FactFilter, Page, Pass, PassAnswer, Rank},
     schema::Fields,
-    text,
+    text::{self, TextPlan, Width, finds_at_least},
 };
 
+/// With fewer products that have all the words as they are typed, the words are read in more ways.
+const NARROW_ENOUGH: usize = 3;
 /// With fewer products that have all the words, those with some of them follow. A fixed number and not
 /// the page's limit, and counted before filters: what is found must not depend on how much of it is
 /// asked for, or a facet would promise other counts than its filter then gives.
@@ -25,7 +27,16 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     let view = &*index.view();
     let (fields, analyser) = (&index.fields, &index.analyser);
     let text = match &request.q {
-        Some(q) => text::plan(&view.searcher, fields, analyser, q, &request.lang)?,
+        Some(q) => {
+            let plan = |width| text::plan(&view.searcher, fields, analyser, q, &request.lang, width);
+            match plan(Width::AsTyped)? {
+                Some(narrow) if !narrow.is_code && !finds_at_least(&view.searcher, &*narrow.strict, NARROW_ENOUGH)? => {
+                    let wide = plan(Width::Wide)?;
+                    wide.map(|wide| TextPlan { did_you_mean: narrow.did_you_mean.or(wide.did_you_mean), ..wide })
+                }
+                narrow => narrow,
+            }
+        }
         None => None,
     };
     let sort = match request.sort {
@@ -90,25 +101,6 @@ fn chosen(
         Some(relaxed) if !finds_at_least(searcher, &*strict, enough)? => Ok((relaxed, true)),
         _ => Ok((strict, false)),
     }
-}
-
-fn finds_at_least(searcher: &Searcher, query: &dyn Query, wanted: usize) -> tantivy::Result<bool> {
-    let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
-    let mut found = 0;
-    for segment in searcher.segment_readers() {
-        let mut matches = weight.scorer(segment, 1.0)?;
-        let mut document = matches.doc();
-        while document != TERMINATED {
-            if !segment.is_deleted(document) {
-                found += 1;
-                if found >= wanted {
-                    return Ok(true);
-                }
-            }
-            document = matches.advance();
-        }
-    }
-    Ok(false)
 }
 
 /// A condition, known by the facet it belongs to.
