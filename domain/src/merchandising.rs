@@ -222,18 +222,21 @@ impl MerchandisingRejection {
     }
 }
 
-/// A rule as it is, and how often something was said about it.
+/// A rule as it is, how often something was said about it, and its place among all that were ever made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionedRule {
     #[serde(flatten)]
     pub rule: SearchRule,
     pub version: i64,
+    pub number: u64,
 }
 
 /// The rules that have not ended and the synonyms.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merchandising {
     pub rules: BTreeMap<SearchRuleId, VersionedRule>,
+    /// Those that have ended, too.
+    pub rules_made: u64,
     pub synonyms: BTreeMap<String, SynonymSet>,
 }
 
@@ -256,9 +259,15 @@ impl Merchandising {
 
     pub fn apply(&mut self, event: &MerchandisingEvent) {
         match event {
-            MerchandisingEvent::SearchRuleCreated(rule) | MerchandisingEvent::SearchRuleChanged(rule) => {
-                let version = self.rules.get(&rule.rule_id).map_or(1, |known| known.version + 1);
-                self.rules.insert(rule.rule_id, VersionedRule { rule: (**rule).clone(), version });
+            MerchandisingEvent::SearchRuleCreated(rule) => {
+                self.rules_made += 1;
+                self.rules.insert(rule.rule_id, VersionedRule { rule: (**rule).clone(), version: 1, number: self.rules_made });
+            }
+            MerchandisingEvent::SearchRuleChanged(rule) => {
+                if let Some(known) = self.rules.get_mut(&rule.rule_id) {
+                    known.version += 1;
+                    known.rule = (**rule).clone();
+                }
             }
             MerchandisingEvent::SearchRuleEnded(ended) => {
                 self.rules.remove(&ended.rule_id);
@@ -270,6 +279,14 @@ impl Merchandising {
                 self.synonyms.remove(&removed.key);
             }
         }
+    }
+
+    /// The rules, the oldest first.
+    #[must_use]
+    pub fn oldest_first(&self) -> Vec<&VersionedRule> {
+        let mut rules: Vec<&VersionedRule> = self.rules.values().collect();
+        rules.sort_unstable_by_key(|rule| rule.number);
+        rules
     }
 
     fn create_rule(&self, rule: SearchRule) -> Result<Vec<MerchandisingEvent>, MerchandisingRejection> {

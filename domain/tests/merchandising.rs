@@ -101,6 +101,6 @@ fn a_rule_counts_its_own_changes_only() {
     for event in state.decide(MerchandisingCommand::ChangeRule(Box::new(changed))).unwrap() {
         state.apply(&event);
     }
-    let versions: Vec<i64> = state.rules.values().map(|rule| rule.version).collect();
-    assert_eq!(versions, [2, 1]);
+    let versions: Vec<(u64, i64)> = state.oldest_first().iter().map(|rule| (rule.number, rule.version)).collect();
+    assert_eq!(versions, [(1, 2), (2, 1)]);
 }
