@@ -1,7 +1,5 @@
 //! Search rules and synonyms: what a merchant may say, and how it is understood.
 
-#![expect(clippy::unwrap_used, reason = "a test whose facts can't be made should fail")]
-
 use domain::id::ProductId;
 use domain::merchandising::{
     Boost, BoostTarget, Condition, HIDDEN_MAX, Matching, Merchandising, MerchandisingCommand, MerchandisingEvent, MerchandisingRejection,

@@ -44,8 +44,8 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
         }
         None => (None, false, None),
     };
-    let facts = index.columns.facts(&request.currency);
-    let walk = Walk { view, text: text.as_deref(), filters: filters(fields, request), facts, curation };
+    let (filters, text) = (filters(fields, request), text.as_deref());
+    let walk = Walk { view, text, filters, facts: index.columns.facts(&request.currency), curation };
 
     let facets: Vec<(String, Facet)> =
         request.facets.iter().take(FACETS_MAX).filter_map(|name| Some((name.clone(), Facet::parse(name)?))).collect();

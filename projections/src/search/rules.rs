@@ -324,7 +324,7 @@ mod tests {
         for set in sets {
             state.apply(&MerchandisingEvent::SynonymsDefined(set));
         }
-        Merchandising::of(&state, |phrase| words(phrase))
+        Merchandising::of(&state, words)
     }
 
     fn words(text: &str) -> Vec<String> {

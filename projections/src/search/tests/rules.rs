@@ -130,3 +130,47 @@ fn what_is_boosted_comes_before_its_like_and_what_is_buried_after_it() {
     assert_eq!(walked(&index, &browse).0, [5, 4, 3, 2, 1, 10, 9, 8, 7, 6]);
     assert_eq!(walked(&index, &SearchRequest { sort: Sort::Popular, ..browse }).0, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1], "asked for");
 }
+
+/// Random rules over pages of random sizes, held against lists that are put together by hand.
+#[test]
+fn any_rule_gives_what_a_list_by_hand_would_have() {
+    let (_scratch, index) = rugs();
+    let plain: Vec<u128> = (1..=10).collect();
+    // A linear congruential generator: the same rules each time.
+    let mut state = 7_u64;
+    let mut dice = |sides: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % sides
+    };
+    for round in 0..300 {
+        let mut products: Vec<u128> = plain.iter().copied().chain([20, 99]).collect();
+        let mut positions: Vec<u32> = (1..=15).collect();
+        let mut take = |from: &mut Vec<u128>| from.remove(usize::try_from(dice(from.len() as u64)).unwrap());
+        let hidden: Vec<u128> = (0..3).map(|_| take(&mut products)).take(round % 4).collect();
+        let pinned: Vec<u128> = (0..4).map(|_| take(&mut products)).take(round % 5).collect();
+        let mut pins: Vec<(u32, u128)> = Vec::new();
+        for product in pinned {
+            let position = positions.remove(usize::try_from(dice(positions.len() as u64)).unwrap());
+            pins.push((position, product));
+        }
+        let limit = usize::try_from(1 + dice(12)).unwrap();
+        set(
+            &index,
+            SearchRule {
+                pins: pins.iter().map(|&(position, product)| Pin { product_id: id(product), position }).collect(),
+                hidden: hidden.iter().map(|&product| id(product)).collect(),
+                ..rule(exactly("rug"))
+            },
+        );
+        let is_pinned = |product: u128| pins.iter().any(|(_, pinned)| *pinned == product);
+        let mut expected: Vec<u128> = plain.iter().copied().filter(|product| !hidden.contains(product) && !is_pinned(*product)).collect();
+        pins.sort_unstable();
+        for (position, product) in pins.iter().filter(|(_, product)| *product != 99) {
+            let at = (usize::try_from(*position).unwrap() - 1).min(expected.len());
+            expected.insert(at, *product);
+        }
+        let total = expected.len();
+        let request = SearchRequest { limit, ..request("rug") };
+        assert_eq!(walked(&index, &request), (expected, total), "round {round}: {pins:?}, hidden {hidden:?}, pages of {limit}");
+    }
+}
