@@ -28,6 +28,7 @@ mod document;
 pub mod event;
 mod import;
 mod limits;
+mod merchandising;
 pub mod ops;
 mod order;
 pub mod problem;
@@ -65,6 +66,7 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(product::show))
         .routes(routes!(product::categories))
         .routes(routes!(product::suggest))
+        .routes(routes!(merchandising::queries::clicked))
         .routes(routes!(cart::create))
         .routes(routes!(cart::show, cart::change))
         .routes(routes!(cart::add_line))
@@ -113,6 +115,12 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(promotion::show, promotion::change))
         .routes(routes!(promotion::end))
         .routes(routes!(promotion::coupons, promotion::create_coupons))
+        .routes(routes!(merchandising::list, merchandising::create))
+        .routes(routes!(merchandising::show, merchandising::change))
+        .routes(routes!(merchandising::end))
+        .routes(routes!(merchandising::synonyms::list))
+        .routes(routes!(merchandising::synonyms::show, merchandising::synonyms::put, merchandising::synonyms::remove))
+        .routes(routes!(merchandising::queries::list))
         .routes(routes!(customer::erase))
         // Analysts
         .routes(routes!(event::show))

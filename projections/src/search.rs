@@ -15,6 +15,7 @@ mod fuzzy;
 mod hits;
 mod pinyin;
 mod query;
+pub mod rules;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use facets::FacetCount;
 pub use hits::Sort;
 
 use analysis::QueryAnalyser;
+use rules::Merchandising;
 use schema::Fields;
 
 /// Hits on one page.
@@ -147,6 +149,8 @@ pub struct SearchIndex {
     writer: Mutex<IndexWriter>,
     reader: IndexReader,
     columns: Columns,
+    /// Replaced as a whole when a merchant changes anything of it.
+    merchandising: RwLock<Arc<Merchandising>>,
     /// Replaced as a whole at a commit, so that a query sees one commit and its position.
     view: RwLock<Arc<View>>,
     /// Of schema and analysis: an index with another one is of no use to this program.
@@ -187,6 +191,7 @@ impl SearchIndex {
             writer: Mutex::new(writer),
             reader,
             columns,
+            merchandising: RwLock::default(),
             view: RwLock::new(Arc::new(view)),
             format,
         })
@@ -205,6 +210,19 @@ impl SearchIndex {
     /// Price, stock and popularity, visible to queries as soon as they are set.
     pub fn columns(&self) -> &Columns {
         &self.columns
+    }
+
+    /// Rules and synonyms as the next query sees them.
+    pub fn merchandising(&self) -> Arc<Merchandising> {
+        Arc::clone(&self.merchandising.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other rules and synonyms in force, at once.
+    pub fn set_merchandising(&self, state: &domain::merchandising::Merchandising) {
+        let mut analyser = self.analyser.clone();
+        let words = |phrase: &str| analyser.words(phrase, "").into_iter().map(|word| word.plain).collect();
+        let made = Arc::new(Merchandising::of(state, words));
+        *self.merchandising.write().unwrap_or_else(PoisonError::into_inner) = made;
     }
 
     /// Replaces the product's document at the next commit. Waits while the writer is full.

@@ -7,6 +7,7 @@ mod durability;
 mod history;
 mod inventory;
 mod log_store;
+mod merchandising;
 mod money;
 mod parked;
 mod payment;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -33,6 +34,7 @@ const UNMET: &[(&str, &str)] = &[
     ("transfer_exists", "a transfer's id is fresh"),
     ("promotion_exists", "a promotion's id is fresh"),
     ("coupon_exists", "a coupon's id is fresh"),
+    ("search_rule_exists", "a rule's id is fresh"),
     ("claim_taken", "the holder's own rejection is said: already_exists"),
     ("subject_linked_to_itself", "nothing outside links subjects"),
     ("discount_negative", "discounts are amounts taken off by the rules"),
@@ -120,6 +122,7 @@ async fn every_rejection_is_met_over_http_and_its_problem_has_a_page() {
     stock(&shop, &mut met).await;
     settings(&shop, &mut met).await;
     promotions(&shop, &mut met).await;
+    merchandising(&shop, &mut met).await;
     people(&shop, &mut met).await;
 
     for code in met.0.values() {
@@ -341,6 +344,32 @@ async fn fill(shop: &Shop, met: &mut Met, promotion: &str) {
             return met.meet("coupons_too_many", &answer, 409, "invalid_state");
         }
     }
+}
+
+async fn merchandising(shop: &Shop, met: &mut Met) {
+    let set = async |method: Method, path: &str, body: Value| shop.staff(method, &format!("/v1/admin/{path}"), Some(body)).await;
+    let none = "search-rules/0198f3a2-0000-7000-8000-000000000000";
+    met.meet("search_rule_not_found", &set(Method::PATCH, none, json!({ "title": "x" })).await, 404, "not_found");
+    let rule = |title: &str| {
+        let boosts = json!([{ "kind": "brand", "brand": "Maker", "percent": 120 }]);
+        json!({ "title": title, "condition": { "kind": "everywhere" }, "boosts": boosts })
+    };
+    met.meet_field("search_rule_invalid", &set(Method::POST, "search-rules", rule("")).await);
+    let many = until_refused(domain::merchandising::RULES_MAX, |_| set(Method::POST, "search-rules", rule("x"))).await;
+    met.meet("search_rules_too_many", &many, 409, "invalid_state");
+    met.meet("synonyms_not_found", &set(Method::DELETE, "synonyms/tv", Value::Null).await, 404, "not_found");
+    let two_way = json!({ "kind": "two_way", "phrases": ["tv", "television set"] });
+    met.meet_field("synonyms_invalid", &set(Method::PUT, "synonyms/tv", json!({ "kind": "two_way", "phrases": ["tv"] })).await);
+    let put = async |n: usize| set(Method::PUT, &format!("synonyms/tv-{n}"), two_way.clone()).await;
+    let many = until_refused(domain::merchandising::SYNONYM_SETS_MAX, put).await;
+    met.meet("synonyms_too_many", &many, 409, "invalid_state");
+}
+
+/// The answer to one more than there may be.
+async fn until_refused(max: usize, make: impl AsyncFn(usize) -> Answer) -> Answer {
+    let made = futures::stream::iter(0..max).map(|n| make(n)).buffer_unordered(32).collect::<Vec<_>>().await;
+    assert!(made.iter().all(|answer| answer.status.is_success()), "{}", made[0].text);
+    make(max).await
 }
 
 async fn people(shop: &Shop, met: &mut Met) {

@@ -24,6 +24,7 @@ use domain::claim::Claim;
 use domain::customer::Subject;
 use domain::event::Root;
 use domain::inventory::StockItem;
+use domain::merchandising::Merchandising;
 use domain::order::Order;
 use domain::payment::Payment;
 use domain::promotion::Promotion;
@@ -378,6 +379,7 @@ async fn state_of(loader: &Loader, kind: &str, id: &str, position: i64) -> Resul
         "payment" => fold::<Payment>(loader, id, position).await?,
         "setting" => fold::<Settings>(loader, id, position).await?,
         "promotion" => fold::<Promotion>(loader, id, position).await?,
+        "merchandising" => fold::<Merchandising>(loader, id, position).await?,
         "subject" => fold::<Subject>(loader, id, position).await?,
         "claim" => fold::<Claim>(loader, id, position).await?,
         _ => return Ok(None),

@@ -42,7 +42,7 @@ const PAGE_DEFAULT: usize = 50;
 #[into_params(parameter_in = Query)]
 pub struct SettingQuery {
     /// A consistency token that the answer must have seen.
-    token_position: Option<String>,
+    pub(super) token_position: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -54,7 +54,7 @@ pub struct PageQuery {
     /// `next_cursor` of the previous answer.
     cursor: Option<String>,
     /// A consistency token that the answer must have seen.
-    token_position: Option<String>,
+    pub(super) token_position: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -281,7 +281,7 @@ pub(super) fn id_of(idempotency: Option<&Idempotency>) -> Uuid {
 }
 
 /// A part of a list in its own order; the cursor is the id of the last thing shown.
-fn page<T, B>(all: &[T], query: &PageQuery, id: impl Fn(&T) -> String, render: impl Fn(&T) -> B) -> Result<Page<B>, Problem> {
+pub(super) fn page<T, B>(all: &[T], query: &PageQuery, id: impl Fn(&T) -> String, render: impl Fn(&T) -> B) -> Result<Page<B>, Problem> {
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::new("invalid_parameter", format!("limit must be 1 to {PAGE_MAX}")));

@@ -2,7 +2,8 @@
 //!
 //! A hit's [`Rank`] is its sort key and, between equal keys, its product id. A page starts after the
 //! rank that the last one ended with: no page is too deep, and a product that is added meanwhile moves
-//! no other one from page to page.
+//! no other one from page to page. What is pinned stands outside of this order, at its place among all that is shown; so a
+//! cursor also says how much was shown.
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
@@ -18,6 +19,7 @@ use super::{
     SearchError, View,
     columns::Facts,
     facets::{Facet, SegmentTally, Tally},
+    rules::{Curation, SegmentCuration},
     schema::{self, ProductIds},
 };
 
@@ -59,16 +61,32 @@ impl Rank {
     pub(super) fn product_id(&self) -> Uuid {
         self.product_id.0
     }
+}
 
-    pub(super) fn to_cursor(self, sort: Sort) -> String {
-        format!("{}{:016x}{}", sort.letter(), self.key, self.product_id().simple())
+/// Where a page begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cursor {
+    /// After this one; at the first if nothing but pinned products was shown.
+    pub(super) after: Option<Rank>,
+    /// Hits on all pages before, pinned ones too.
+    pub(super) shown: usize,
+}
+
+impl Cursor {
+    pub(super) fn to_text(self, sort: Sort) -> String {
+        let after = self.after.map(|rank| format!("{:016x}{}", rank.key, rank.product_id().simple()));
+        format!("{}{}.{}", sort.letter(), after.unwrap_or_default(), self.shown)
     }
 
-    pub(super) fn from_cursor(sort: Sort, cursor: &str) -> Result<Self, SearchError> {
+    pub(super) fn parse(sort: Sort, text: &str) -> Result<Self, SearchError> {
         let parse = || {
-            let rest = cursor.strip_prefix(sort.letter())?;
-            let (key, product_id) = rest.split_at_checked(16)?;
-            Some(Self { key: u64::from_str_radix(key, 16).ok()?, product_id: Reverse(Uuid::try_parse(product_id).ok()?) })
+            let (after, shown) = text.strip_prefix(sort.letter())?.split_once('.')?;
+            let rank = || {
+                let (key, product_id) = after.split_at_checked(16)?;
+                Some(Rank { key: u64::from_str_radix(key, 16).ok()?, product_id: Reverse(Uuid::try_parse(product_id).ok()?) })
+            };
+            let after = if after.is_empty() { None } else { Some(rank()?) };
+            Some(Self { after, shown: shown.parse().ok()? })
         };
         parse().ok_or(SearchError::Cursor)
     }
@@ -100,7 +118,7 @@ impl FactFilter {
 #[derive(Clone, Copy)]
 pub(super) struct Page {
     pub(super) sort: Sort,
-    pub(super) after: Option<Rank>,
+    pub(super) from: Cursor,
     pub(super) limit: usize,
 }
 
@@ -109,6 +127,7 @@ pub(super) struct Pass<'a> {
     pub(super) view: &'a View,
     pub(super) facts: &'a Facts,
     pub(super) filter: FactFilter,
+    pub(super) curation: &'a Arc<Curation>,
     /// `None` when only facets are wanted.
     pub(super) page: Option<Page>,
     pub(super) facets: Vec<&'a Facet>,
@@ -117,12 +136,41 @@ pub(super) struct Pass<'a> {
 #[derive(Default)]
 pub(super) struct PassAnswer {
     pub(super) total: usize,
-    /// The page's hits, the first one first.
+    /// The page's hits, the first one first; as many as if nothing were pinned.
     pub(super) ranks: Vec<Rank>,
-    /// Hits of this page and all later ones.
+    /// Hits of this page and all later ones, without pinned ones.
     pub(super) remaining: usize,
+    /// Those pinned products that are hits, with the places that they are pinned at.
+    pub(super) pinned: Vec<(usize, Uuid)>,
     /// In the order of the facets asked for.
     pub(super) tallies: Vec<Tally>,
+}
+
+impl PassAnswer {
+    /// The page's products, and where the next one begins. A place beyond the last hit moves up behind it.
+    pub(super) fn place(&self, page: Page) -> (Vec<Uuid>, Option<Cursor>) {
+        let unpinned = self.total - self.pinned.len();
+        let places = self.pinned.iter().zip(1..).map(|(&(position, product_id), nth)| (position.min(unpinned + nth), product_id));
+        let mut pins = places.skip_while(|(place, _)| *place <= page.from.shown).peekable();
+        let mut ranks = self.ranks.iter();
+        let mut next = page.from;
+        let mut product_ids = Vec::with_capacity(page.limit);
+        while product_ids.len() < page.limit {
+            let place = page.from.shown + product_ids.len() + 1;
+            if let Some((_, product_id)) = pins.next_if(|pin| pin.0 <= place) {
+                product_ids.push(product_id);
+            } else if let Some(rank) = ranks.next() {
+                next.after = Some(*rank);
+                product_ids.push(rank.product_id());
+            } else {
+                break;
+            }
+        }
+        next.shown += product_ids.len();
+        let used = self.ranks.len() - ranks.len();
+        let is_more = self.remaining > used || pins.next().is_some();
+        (product_ids, is_more.then_some(next))
+    }
 }
 
 impl Collector for Pass<'_> {
@@ -145,8 +193,10 @@ impl Collector for Pass<'_> {
             slots: self.view.slots_of(segment),
             facts: self.facts.clone(),
             filter: self.filter,
+            curated: self.curation.for_segment(segment)?,
             total: 0,
             page,
+            pinned: Vec::new(),
             tallies: tallies.map(|facet| SegmentTally::of(facet, segment)).collect::<Result<_, _>>()?,
         })
     }
@@ -162,6 +212,7 @@ impl Collector for Pass<'_> {
             answer.total += segment.total;
             answer.remaining += segment.remaining;
             answer.ranks.extend(segment.ranks);
+            answer.pinned.extend(segment.pinned);
             if answer.tallies.is_empty() {
                 answer.tallies = segment.tallies;
             } else {
@@ -172,6 +223,7 @@ impl Collector for Pass<'_> {
         }
         answer.ranks.sort_unstable_by_key(|&rank| Reverse(rank));
         answer.ranks.truncate(self.page.map_or(0, |page| page.limit));
+        answer.pinned.sort_unstable();
         Ok(answer)
     }
 }
@@ -180,8 +232,10 @@ pub(super) struct SegmentPass {
     slots: Arc<[u32]>,
     facts: Facts,
     filter: FactFilter,
+    curated: SegmentCuration,
     total: usize,
     page: Option<SegmentPage>,
+    pinned: Vec<(usize, Uuid)>,
     tallies: Vec<SegmentTally>,
 }
 
@@ -193,7 +247,7 @@ impl SegmentCollector for SegmentPass {
         let Some(&slot) = slot else {
             return;
         };
-        if !self.filter.accepts(slot, &self.facts) {
+        if self.curated.curation.is_hidden(slot) || !self.filter.accepts(slot, &self.facts) {
             return;
         }
         self.total += 1;
@@ -201,7 +255,10 @@ impl SegmentCollector for SegmentPass {
             tally.add(document, slot, &self.facts);
         }
         if let Some(page) = &mut self.page {
-            page.offer(document, score, slot, &self.facts);
+            match self.curated.curation.pin(slot) {
+                Some(pin) => self.pinned.push(pin),
+                None => page.offer(document, score, slot, &self.facts, self.curated.factor(document, slot)),
+            }
         }
     }
 
@@ -212,7 +269,7 @@ impl SegmentCollector for SegmentPass {
             Some(page) => (page.best.into_iter().map(|rank| rank.0).collect(), page.remaining),
             None => (Vec::new(), 0),
         };
-        Ok(PassAnswer { total: self.total, ranks, remaining, tallies })
+        Ok(PassAnswer { total: self.total, ranks, remaining, pinned: self.pinned, tallies })
     }
 }
 
@@ -227,10 +284,13 @@ struct SegmentPage {
 }
 
 impl SegmentPage {
-    fn offer(&mut self, document: DocId, score: Score, slot: u32, facts: &Facts) {
-        let key = self.key.get(document, score, slot, facts);
+    fn offer(&mut self, document: DocId, score: Score, slot: u32, facts: &Facts, factor: Option<f32>) {
+        let key = match factor {
+            None => self.key.get(document, score, slot, facts),
+            Some(factor) => self.key.boosted(document, score, slot, facts, factor),
+        };
         let rank = || Rank { key, product_id: Reverse(self.product_ids.get(document)) };
-        if let Some(after) = self.page.after
+        if let Some(after) = self.page.from.after
             && (key > after.key || (key == after.key && rank() >= after))
         {
             return;
@@ -279,6 +339,19 @@ impl SegmentKey {
             Self::PriceDesc => facts.price(slot).map_or(0, tantivy::i64_to_u64),
             Self::CreatedAt(column) => column.first(document).map_or(0, tantivy::i64_to_u64),
             Self::Popularity => tantivy::i64_to_u64(facts.popularity(slot)),
+        }
+    }
+
+    /// As [`Self::get`] where something is boosted: then all hits of a search have such keys. One that nobody has bought yet
+    /// can be lifted, too.
+    fn boosted(&self, document: DocId, score: Score, slot: u32, facts: &Facts, factor: f32) -> u64 {
+        match self {
+            Self::Score => self.get(document, score * factor, slot, facts),
+            Self::Popularity => {
+                let bought = u32::try_from(facts.popularity(slot).max(0)).unwrap_or(u32::MAX);
+                (f64::from(factor) * (f64::from(bought) + 1.0)).to_bits()
+            }
+            Self::PriceAsc | Self::PriceDesc | Self::CreatedAt(_) => self.get(document, score, slot, facts),
         }
     }
 }

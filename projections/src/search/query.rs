@@ -1,6 +1,6 @@
 //! Answers a request: text, filters, facets, one page of hits.
 
-use std::{collections::BTreeMap, iter};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use tantivy::{
     Searcher,
@@ -11,7 +11,8 @@ use super::{
     FACETS_MAX, FILTER_VALUES_MAX, LIMIT_MAX, SearchAnswer, SearchError, SearchIndex, SearchRequest, Sort, View,
     columns::Facts,
     facets::{Facet, FacetCount, Tally},
-    hits::{FactFilter, Page, Pass, PassAnswer, Rank},
+    hits::{Cursor, FactFilter, Page, Pass, PassAnswer},
+    rules::Curation,
     schema::Fields,
     text::{self, TextPlan, Width, finds_at_least},
 };
@@ -43,24 +44,26 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
         Sort::Relevance if text.is_none() => Sort::Popular,
         sort => sort,
     };
-    let after = request.cursor.as_deref();
-    let page =
-        Page { sort, after: after.map(|cursor| Rank::from_cursor(sort, cursor)).transpose()?, limit: request.limit.clamp(1, LIMIT_MAX) };
+    let from = request.cursor.as_deref().map(|cursor| Cursor::parse(sort, cursor)).transpose()?.unwrap_or_default();
+    let page = Page { sort, from, limit: request.limit.clamp(1, LIMIT_MAX) };
+    let curation = Curation::of(index, request, infra::clock::now());
 
     let (text, relaxed, did_you_mean) = match text {
         Some(plan) => {
             let (query, relaxed) = chosen(&view.searcher, plan.strict, plan.relaxed, sort)?;
-            (Some(query), relaxed, plan.did_you_mean)
+            (Some(curation.widen(query, index)), relaxed, plan.did_you_mean)
         }
         None => (None, false, None),
     };
-    let walk = Walk { view, text: text.as_deref(), filters: filters(fields, request), facts: index.columns.facts(&request.currency) };
+    let (filters, text) = (filters(fields, request), text.as_deref());
+    let walk = Walk { view, text, filters, facts: index.columns.facts(&request.currency), curation };
 
     let facets: Vec<(String, Facet)> =
         request.facets.iter().take(FACETS_MAX).filter_map(|name| Some((name.clone(), Facet::parse(name)?))).collect();
     // A facet without a filter of its own is counted over the hits themselves.
     let (filtered, unfiltered): (Vec<_>, Vec<_>) = facets.into_iter().partition(|(_, facet)| walk.filters_by(facet));
     let hits = walk.pass(None, Some(page), &unfiltered)?;
+    let (product_ids, next) = hits.place(page);
     let mut facets = counts(&unfiltered, hits.tallies);
     for facet in filtered {
         let own = [facet];
@@ -68,10 +71,9 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
         facets.extend(counts(&own, pass.tallies));
     }
 
-    let last = hits.ranks.last().filter(|_| hits.remaining > hits.ranks.len());
     Ok(SearchAnswer {
-        next_cursor: last.map(|rank| rank.to_cursor(sort)),
-        product_ids: hits.ranks.iter().map(Rank::product_id).collect(),
+        next_cursor: next.map(|cursor| cursor.to_text(sort)),
+        product_ids,
         total: hits.total,
         relaxed,
         facets,
@@ -149,6 +151,7 @@ struct Walk<'a> {
     text: Option<&'a dyn Query>,
     filters: Vec<Filter>,
     facts: Facts,
+    curation: Arc<Curation>,
 }
 
 impl Walk<'_> {
@@ -183,6 +186,7 @@ impl Walk<'_> {
             view: self.view,
             facts: &self.facts,
             filter: fact_filter,
+            curation: &self.curation,
             page,
             facets: facets.iter().map(|(_, facet)| facet).collect(),
         };

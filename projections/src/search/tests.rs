@@ -1,6 +1,7 @@
 //! The story of the index: what finds what, what is counted, what survives.
 
 mod brute_force;
+mod rules;
 
 use std::{
     collections::BTreeMap,
