@@ -20,6 +20,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod text;
+mod values;
 mod words;
 
 use std::{
@@ -44,6 +45,7 @@ pub use hits::Sort;
 use analysis::QueryAnalyser;
 use rules::Merchandising;
 use schema::Fields;
+use values::{SegmentCounts, SegmentValues, Values};
 
 /// Hits on one page.
 pub const LIMIT_MAX: usize = 200;
@@ -282,31 +284,48 @@ impl SearchIndex {
 /// One commit as queries see it.
 struct View {
     searcher: Searcher,
-    /// By segment, the place in the columns of each document.
-    slots: HashMap<SegmentId, Arc<[u32]>>,
+    segments: HashMap<SegmentId, Arc<Segment>>,
+    values: Arc<Values>,
     position: (i32, i64),
 }
 
+/// What queries need of a segment beside the index. Segments never change, so it is made once.
+struct Segment {
+    /// The place in the columns of each document.
+    slots: Arc<[u32]>,
+    values: SegmentValues,
+}
+
 impl View {
-    /// Segments never change, so the slots of those that `earlier` knew are taken from it.
     fn of(reader: &IndexReader, columns: &Columns, earlier: Option<&View>, position: (i32, i64)) -> Result<Self, SearchError> {
         let searcher = reader.searcher();
-        let mut slots = HashMap::new();
+        let values = earlier.map(|view| Arc::clone(&view.values)).unwrap_or_default();
+        let mut segments = HashMap::new();
         for segment in searcher.segment_readers() {
             let id = segment.segment_id();
-            let known = earlier.and_then(|view| view.slots.get(&id));
+            let known = earlier.and_then(|view| view.segments.get(&id));
             let of_segment = match known {
                 Some(known) => Arc::clone(known),
-                None => schema::ProductIds::of(segment)?.iter(segment.max_doc()).map(|product_id| columns.slot(product_id)).collect(),
+                None => Arc::new(Segment {
+                    slots: schema::ProductIds::of(segment)?.iter(segment.max_doc()).map(|product_id| columns.slot(product_id)).collect(),
+                    values: SegmentValues::read_ahead(segment, &values)?,
+                }),
             };
-            slots.insert(id, of_segment);
+            segments.insert(id, of_segment);
         }
-        Ok(Self { searcher, slots, position })
+        Ok(Self { searcher, segments, values, position })
     }
 
     fn slots_of(&self, segment: &SegmentReader) -> Arc<[u32]> {
-        let slots = self.slots.get(&segment.segment_id());
-        slots.map(Arc::clone).unwrap_or_default()
+        let known = self.segments.get(&segment.segment_id());
+        known.map(|segment| Arc::clone(&segment.slots)).unwrap_or_default()
+    }
+
+    fn counts_of(&self, segment: &SegmentReader, column: &str) -> tantivy::Result<SegmentCounts> {
+        match self.segments.get(&segment.segment_id()) {
+            Some(known) => known.values.counts(segment, column, &self.values),
+            None => SegmentValues::default().counts(segment, column, &self.values),
+        }
     }
 }
 

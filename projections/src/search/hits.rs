@@ -197,7 +197,7 @@ impl Collector for Pass<'_> {
             total: 0,
             page,
             pinned: Vec::new(),
-            tallies: tallies.map(|facet| SegmentTally::of(facet, segment)).collect::<Result<_, _>>()?,
+            tallies: tallies.map(|facet| SegmentTally::of(facet, segment, self.view)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -205,10 +205,9 @@ impl Collector for Pass<'_> {
         self.page.is_some_and(|page| page.sort == Sort::Relevance)
     }
 
-    fn merge_fruits(&self, segments: Vec<tantivy::Result<PassAnswer>>) -> tantivy::Result<PassAnswer> {
+    fn merge_fruits(&self, segments: Vec<PassAnswer>) -> tantivy::Result<PassAnswer> {
         let mut answer = PassAnswer::default();
         for segment in segments {
-            let segment = segment?;
             answer.total += segment.total;
             answer.remaining += segment.remaining;
             answer.ranks.extend(segment.ranks);
@@ -240,7 +239,7 @@ pub(super) struct SegmentPass {
 }
 
 impl SegmentCollector for SegmentPass {
-    type Fruit = tantivy::Result<PassAnswer>;
+    type Fruit = PassAnswer;
 
     fn collect(&mut self, document: DocId, score: Score) {
         let slot = usize::try_from(document).ok().and_then(|document| self.slots.get(document));
@@ -262,14 +261,13 @@ impl SegmentCollector for SegmentPass {
         }
     }
 
-    fn harvest(self) -> tantivy::Result<PassAnswer> {
-        let tallies = self.tallies.into_iter().map(SegmentTally::harvest);
-        let tallies = tallies.collect::<Result<_, _>>()?;
+    fn harvest(self) -> PassAnswer {
+        let tallies = self.tallies.into_iter().map(SegmentTally::harvest).collect();
         let (ranks, remaining) = match self.page {
             Some(page) => (page.best.into_iter().map(|rank| rank.0).collect(), page.remaining),
             None => (Vec::new(), 0),
         };
-        Ok(PassAnswer { total: self.total, ranks, remaining, pinned: self.pinned, tallies })
+        PassAnswer { total: self.total, ranks, remaining, pinned: self.pinned, tallies }
     }
 }
 
