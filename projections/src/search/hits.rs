@@ -231,7 +231,7 @@ pub(super) struct SegmentPass {
     slots: Arc<[u32]>,
     facts: Facts,
     filter: FactFilter,
-    curated: SegmentCuration,
+    curated: Option<SegmentCuration>,
     total: usize,
     page: Option<SegmentPage>,
     pinned: Vec<(usize, Uuid)>,
@@ -246,7 +246,8 @@ impl SegmentCollector for SegmentPass {
         let Some(&slot) = slot else {
             return;
         };
-        if self.curated.curation.is_hidden(slot) || !self.filter.accepts(slot, &self.facts) {
+        let curated = self.curated.as_ref();
+        if curated.is_some_and(|curated| curated.is_hidden(slot)) || !self.filter.accepts(slot, &self.facts) {
             return;
         }
         self.total += 1;
@@ -254,9 +255,9 @@ impl SegmentCollector for SegmentPass {
             tally.add(document, slot, &self.facts);
         }
         if let Some(page) = &mut self.page {
-            match self.curated.curation.pin(slot) {
+            match curated.and_then(|curated| curated.pin(slot)) {
                 Some(pin) => self.pinned.push(pin),
-                None => page.offer(document, score, slot, &self.facts, self.curated.factor(document, slot)),
+                None => page.offer(document, score, slot, &self.facts, curated.and_then(|curated| curated.factor(document, slot))),
             }
         }
     }

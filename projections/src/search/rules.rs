@@ -212,6 +212,8 @@ fn primary(tag: &str) -> &str {
 /// [`Applied`] by the places in the columns, as hits are collected with it.
 #[derive(Debug, Default)]
 pub(super) struct Curation {
+    /// A bit for each place that anything below says something about: few have one, and every hit is asked for.
+    marked: Vec<u64>,
     hidden: HashSet<u32>,
     pinned: HashMap<u32, (usize, Uuid)>,
     boosted: HashMap<u32, f32>,
@@ -235,15 +237,23 @@ impl Curation {
                 }
             }
         }
+        curation.mark();
         Arc::new(curation)
     }
 
-    pub(super) fn is_hidden(&self, slot: u32) -> bool {
-        !self.hidden.is_empty() && self.hidden.contains(&slot)
+    fn mark(&mut self) {
+        for slot in self.hidden.iter().chain(self.pinned.keys()).chain(self.boosted.keys()) {
+            let (word, bit) = bit_of(*slot);
+            if self.marked.len() <= word {
+                self.marked.resize(word + 1, 0);
+            }
+            self.marked[word] |= bit;
+        }
     }
 
-    pub(super) fn pin(&self, slot: u32) -> Option<(usize, Uuid)> {
-        if self.pinned.is_empty() { None } else { self.pinned.get(&slot).copied() }
+    fn is_marked(&self, slot: u32) -> bool {
+        let (word, bit) = bit_of(slot);
+        self.marked.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
     /// A text's matches and what is pinned beside them.
@@ -256,7 +266,11 @@ impl Curation {
         Box::new(BooleanQuery::new(vec![(Occur::Should, text), (Occur::Should, Box::new(unscored))]))
     }
 
-    pub(super) fn for_segment(self: &Arc<Self>, segment: &SegmentReader) -> tantivy::Result<SegmentCuration> {
+    /// `None` where nothing is said about any hit.
+    pub(super) fn for_segment(self: &Arc<Self>, segment: &SegmentReader) -> tantivy::Result<Option<SegmentCuration>> {
+        if self.marked.is_empty() && self.values.is_empty() {
+            return Ok(None);
+        }
         let mut values = Vec::with_capacity(self.values.len());
         for (column, value, factor) in &self.values {
             if let Some(column) = segment.fast_fields().str(column)?
@@ -265,27 +279,41 @@ impl Curation {
                 values.push((column, place, *factor));
             }
         }
-        Ok(SegmentCuration { curation: Arc::clone(self), values })
+        Ok(Some(SegmentCuration { curation: Arc::clone(self), values }))
     }
 }
 
 /// A curation as one segment needs it.
 pub(super) struct SegmentCuration {
-    pub(super) curation: Arc<Curation>,
+    curation: Arc<Curation>,
     /// Column, the place of a value in its dictionary, factor.
     values: Vec<(StrColumn, u64, f32)>,
 }
 
 impl SegmentCuration {
-    /// What a hit's relevance is multiplied with; `None` where nothing is boosted at all.
+    pub(super) fn is_hidden(&self, slot: u32) -> bool {
+        self.curation.is_marked(slot) && self.curation.hidden.contains(&slot)
+    }
+
+    pub(super) fn pin(&self, slot: u32) -> Option<(usize, Uuid)> {
+        if self.curation.is_marked(slot) { self.curation.pinned.get(&slot).copied() } else { None }
+    }
+
+    /// What a hit's relevance is multiplied with; `None` for all hits of a search where nothing is boosted.
     pub(super) fn factor(&self, document: DocId, slot: u32) -> Option<f32> {
-        if self.values.is_empty() && self.curation.boosted.is_empty() && self.curation.values.is_empty() {
+        let curation = &*self.curation;
+        if curation.boosted.is_empty() && curation.values.is_empty() {
             return None;
         }
-        let own = self.curation.boosted.get(&slot).copied().unwrap_or(1.0);
+        let own = if curation.is_marked(slot) { curation.boosted.get(&slot).copied() } else { None };
         let matching = self.values.iter().filter(|(column, place, _)| column.ords().values_for_doc(document).any(|value| value == *place));
-        Some(matching.fold(own, |factor, (_, _, by)| factor * by))
+        Some(matching.fold(own.unwrap_or(1.0), |factor, (_, _, by)| factor * by))
     }
+}
+
+/// The word of a bitmap that has a slot's bit, and the bit.
+fn bit_of(slot: u32) -> (usize, u64) {
+    (usize::try_from(slot / 64).unwrap_or(usize::MAX), 1 << (slot % 64))
 }
 
 #[cfg(test)]
