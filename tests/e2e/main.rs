@@ -8,6 +8,7 @@ mod history;
 mod inventory;
 mod log_store;
 mod money;
+mod openapi;
 mod parked;
 mod payment;
 mod personal;

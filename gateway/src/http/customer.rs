@@ -10,17 +10,15 @@ use domain::personal::Purpose;
 use infra::sealing::KeyScope;
 use serde_json::{Value, json};
 
-use super::caller::Caller;
+use super::caller::{Manages, Staff};
 use super::problem::Problem;
 use super::reading::Wrote;
 use crate::app::App;
-use crate::auth::Role;
 
 /// Erases a person: the keys of all personal data are destroyed, in every copy of the log at once.
 #[utoipa::path(post, path = "/admin/customers/{subject_id}/erase", tag = "merchants", params(("subject_id" = String, Path, description = "the subject's id, in its orders' events")),
     responses((status = 200, description = "erased; read models follow"), (status = 404, description = "not_found: nothing was ever kept of such a person"), (status = 409, description = "orders_open")))]
-pub async fn erase(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::manages)?;
+pub async fn erase(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<Value>, Problem> {
     let subject_id: SubjectId = id.parse().map_err(|_| Problem::not_found("person"))?;
     if !app.sealer.knows(subject_id.uuid()).await.map_err(commands::answer::Failure::from)? {
         return Err(Problem::not_found("person"));

@@ -24,11 +24,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::{Operates, Staff};
 use super::problem::{Problem, RETRY_AFTER_S};
 use super::reading::Read;
 use crate::app::App;
-use crate::auth::Role;
 use crate::verify::{self, Report};
 
 /// The search replica as a projection.
@@ -124,13 +123,9 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     get, path = "/ops/status", operation_id = "show_status", tag = "operators",
     responses(
         (status = 200, body = StatusBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn status(State(app): State<Arc<App>>, caller: Caller) -> Result<Read<StatusBody>, Problem> {
-    caller.require(Role::operates)?;
+pub async fn status(State(app): State<Arc<App>>, _: Staff<Operates>) -> Result<Read<StatusBody>, Problem> {
     let before = projections(&app.pool, Some(app.search.position().1)).await?;
     let began = Instant::now();
     let (relay_position, ()) = tokio::join!(relay_position(&app), sleep(SPEED_SAMPLE));
@@ -150,19 +145,15 @@ pub async fn status(State(app): State<Arc<App>>, caller: Caller) -> Result<Read<
     params(("name" = String, Path, example = "product"), ("action" = Action, Path)),
     responses(
         (status = 202, body = ActionBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "invalid_state: it is not paused, or can't be"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn act(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    _: Staff<Operates>,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<ActionBody>), Problem> {
-    caller.require(Role::operates)?;
     let action: Action = serde_json::from_value(Value::String(action)).map_err(|_| Problem::not_found("action"))?;
     let head = event_log::head(&app.pool).await?;
     let status = match (name.as_str(), action) {
@@ -187,14 +178,10 @@ pub async fn act(
     post, path = "/ops/verify", operation_id = "verify", tag = "operators",
     responses(
         (status = 200, description = "`discrepancies` is empty when all is well", body = Report),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 503, description = "overloaded: another verification runs"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn verify(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Report>, Problem> {
-    caller.require(Role::operates)?;
+pub async fn verify(State(app): State<Arc<App>>, _: Staff<Operates>) -> Result<Json<Report>, Problem> {
     let _alone = VERIFYING.try_acquire().map_err(|_| Problem::new("overloaded", "another verification runs; repeat when it has ended"))?;
     let subject = verify::Subject {
         pool: app.pool.clone(),

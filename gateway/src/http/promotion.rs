@@ -17,12 +17,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::{Body, Query};
-use super::caller::{Caller, new_secret};
+use super::caller::{Caller, Manages, Sees, Staff, new_secret};
 use super::cart::{money, settled};
 use super::problem::Problem;
 use super::reading::{Read, Wrote};
 use crate::app::App;
-use crate::auth::Role;
 
 /// Most promotions or coupons of a page.
 const PAGE_MAX: i64 = 200;
@@ -124,8 +123,7 @@ pub struct PageQuery {
 #[utoipa::path(get, path = "/admin/promotions", operation_id = "list_promotions", tag = "merchants",
     params(("cursor" = Option<String>, Query), ("limit" = Option<i64>, Query, description = "1 to 200")),
     responses((status = 200, description = "items, next_cursor")))]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<PageQuery>) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
+pub async fn list(State(app): State<Arc<App>>, caller: Staff<Sees>, Query(query): Query<PageQuery>) -> Result<Read<Value>, Problem> {
     let limit = limit_of(&query)?;
     if query.cursor.as_deref().is_some_and(|cursor| cursor.parse::<PromotionId>().is_err()) {
         return Err(invalid_cursor());
@@ -141,8 +139,7 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
 /// Makes a promotion.
 #[utoipa::path(post, path = "/admin/promotions", operation_id = "create_promotion", tag = "merchants", request_body = NewPromotion,
     responses((status = 201, description = "the promotion"), (status = 422, description = "validation_failed")))]
-pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body<NewPromotion>) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::manages)?;
+pub async fn create(State(app): State<Arc<App>>, caller: Staff<Manages>, Body(new): Body<NewPromotion>) -> Result<Wrote<Value>, Problem> {
     let idempotency = caller.idempotency(&new, false)?;
     let created = PromotionCreated {
         promotion_id: PromotionId::new(infra::clock::new_id()),
@@ -163,11 +160,10 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body
     responses((status = 200, description = "the promotion"), (status = 404, description = "not_found")))]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Path(id): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
     let (state, version, at) = read(&app, &caller, &id, &query).await?;
     Ok(Read::personal(render(&state).unwrap_or_default(), at).version(version, &caller))
 }
@@ -178,11 +174,10 @@ pub async fn show(
     responses((status = 200, description = "the promotion"), (status = 404, description = "not_found"), (status = 409, description = "invalid_state: it has ended; version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn change(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Body(wanted): Body<PromotionPatch>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::manages)?;
     let at = promotion_at(&caller, &id)?;
     let idempotency = caller.idempotency(&wanted, false)?;
     let changed = PromotionChanged {
@@ -200,8 +195,7 @@ pub async fn change(
 /// Ends a promotion for ever. Orders that have reserved its coupons keep them.
 #[utoipa::path(post, path = "/admin/promotions/{id}/end", operation_id = "end_promotion", tag = "merchants", params(("id" = String, Path)),
     responses((status = 200, description = "the promotion"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")))]
-pub async fn end(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::manages)?;
+pub async fn end(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<Value>, Problem> {
     let at = promotion_at(&caller, &id)?;
     let idempotency = caller.idempotency(&(), false)?;
     command(&app, &caller, idempotency, move |streams| promotion::end(streams, at)).await
@@ -213,11 +207,10 @@ pub async fn end(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<Str
         (status = 409, description = "already_exists {index}: a coupon has this code; invalid_state: an automatic promotion, one that has ended, or too many"), (status = 422, description = "validation_failed")))]
 pub async fn create_coupons(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Body(new): Body<NewCoupons>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::manages)?;
     let at = promotion_at(&caller, &id)?;
     let hashes: Vec<String> = new.codes.iter().map(|code| promotion::code_hash(&app.master, code)).collect();
     // What is kept of the body must not tell the codes.
@@ -262,11 +255,10 @@ pub async fn create_coupons(
     responses((status = 200, description = "items: coupon_id, limit, per_subject, valid_from, valid_until, redeemed, reserved, reservations {order_id}; next_cursor"), (status = 404, description = "not_found")))]
 pub async fn coupons(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Path(id): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
     let limit = usize::try_from(limit_of(&query)?).unwrap_or(0);
     let after = query.cursor.as_deref().map(|cursor| cursor.parse::<CouponId>().map_err(|_| invalid_cursor())).transpose()?;
     let (state, version, at) = read(&app, &caller, &id, &query).await?;

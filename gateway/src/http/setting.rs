@@ -22,12 +22,11 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::body::{Body, Query};
-use super::caller::Caller;
+use super::caller::{Manages, Staff};
 use super::cart::settled;
 use super::problem::Problem;
 use super::reading::{Read, Wrote};
 use crate::app::App;
-use crate::auth::Role;
 
 pub mod location;
 pub mod shipping_method;
@@ -121,12 +120,13 @@ impl TryFrom<RawAmount> for Amount {
     responses(
         (status = 200, body = SettingsBody),
         (status = 304, description = "Nothing has changed since `If-None-Match`"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn show(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<SettingQuery>) -> Result<Read<SettingsBody>, Problem> {
+pub async fn show(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Query(query): Query<SettingQuery>,
+) -> Result<Read<SettingsBody>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let body = body(&app, &found.settings, found.version);
     Ok(found.read(body, &caller))
@@ -138,14 +138,15 @@ pub async fn show(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     request_body = SettingsPatch,
     responses(
         (status = 200, body = SettingsBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn change(State(app): State<Arc<App>>, caller: Caller, Body(patch): Body<SettingsPatch>) -> Result<Wrote<SettingsBody>, Problem> {
+pub async fn change(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Body(patch): Body<SettingsPatch>,
+) -> Result<Wrote<SettingsBody>, Problem> {
     let idempotency = caller.idempotency(&patch, false)?;
     let command = SettingCommand::ChangeTerms { prices_include_tax: patch.prices_include_tax, rounding: patch.rounding };
     let done = app.set(&caller, idempotency, StatusCode::OK, command).await?;
@@ -173,7 +174,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn read<T>(&self, body: T, caller: &Caller) -> Read<T> {
+    pub(super) fn read<T>(&self, body: T, caller: &Staff<Manages>) -> Read<T> {
         Read::personal(body, self.position).version(self.version, caller)
     }
 }
@@ -241,8 +242,7 @@ impl App {
     }
 
     /// The settings in force, for those who may see them.
-    pub(super) async fn settings_now(&self, caller: &Caller, token: Option<&str>) -> Result<Found, Problem> {
-        caller.require(Role::manages)?;
+    pub(super) async fn settings_now(&self, caller: &Staff<Manages>, token: Option<&str>) -> Result<Found, Problem> {
         if let Some(token) = caller.token(token)? {
             self.checkpoints.check(token).await?;
         }
@@ -254,12 +254,11 @@ impl App {
     /// Lands a change; answers the settings as they were right after it, also when it is asked for again.
     pub(super) async fn set(
         &self,
-        caller: &Caller,
+        caller: &Staff<Manages>,
         idempotency: Option<Idempotency>,
         status: StatusCode,
         command: SettingCommand,
     ) -> Result<Set, Problem> {
-        caller.require(Role::manages)?;
         let change =
             Change { command, configured: Arc::clone(&self.settings.terms), expected_version: caller.if_match()?, status: status.as_u16() };
         let done = self.writer.execute(caller.origin(), idempotency, move |streams| setting::change(streams, &change)).await;

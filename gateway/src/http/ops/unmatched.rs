@@ -10,11 +10,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
-use super::super::caller::Caller;
+use super::super::caller::{Operates, Reconciles, Staff};
 use super::super::cart::money;
 use super::super::problem::Problem;
 use crate::app::App;
-use crate::auth::Role;
 
 /// Most that a list shows, the newest first.
 const SHOWN_MAX: i64 = 200;
@@ -33,11 +32,8 @@ struct Unmatched {
 
 /// What was parked, the newest first; settled ones are shown too.
 #[utoipa::path(get, path = "/ops/unmatched", tag = "operators", operation_id = "list_unmatched",
-    responses((status = 200, description = "items: provider, provider_ref, merchant_reference, amount, first_seen_at, settled_at, settled_by"),
-        (status = 401, description = "unauthenticated"), (status = 403, description = "forbidden")),
-    security(("bearer" = [])))]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<axum::Json<Value>, Problem> {
-    caller.require(|role| role.operates() || role.serves())?;
+    responses((status = 200, description = "items: provider, provider_ref, merchant_reference, amount, first_seen_at, settled_at, settled_by")))]
+pub async fn list(State(app): State<Arc<App>>, _: Staff<Reconciles>) -> Result<axum::Json<Value>, Problem> {
     let rows: Vec<Unmatched> = sqlx::query_as(
         "SELECT provider, provider_ref, merchant_reference, amount, currency, first_seen_at, settled_at, settled_by
          FROM unmatched_payment ORDER BY first_seen_at DESC, provider_ref LIMIT $1",
@@ -61,11 +57,8 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<axum::J
 /// Says that it was settled at the provider: refunded there, or found to be right. `verify` then counts it no more.
 #[utoipa::path(post, path = "/ops/unmatched/{provider_ref}/settle", tag = "operators", operation_id = "settle_unmatched",
     params(("provider_ref" = String, Path, description = "the provider's own id of the payment")),
-    responses((status = 204, description = "settled; again is no change"), (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"), (status = 404, description = "not_found")),
-    security(("bearer" = [])))]
-pub async fn settle(State(app): State<Arc<App>>, caller: Caller, Path(provider_ref): Path<String>) -> Result<StatusCode, Problem> {
-    caller.require(Role::operates)?;
+    responses((status = 204, description = "settled; again is no change"), (status = 404, description = "not_found")))]
+pub async fn settle(State(app): State<Arc<App>>, caller: Staff<Operates>, Path(provider_ref): Path<String>) -> Result<StatusCode, Problem> {
     let settled = sqlx::query(
         "UPDATE unmatched_payment SET settled_at = coalesce(settled_at, $2), settled_by = coalesce(settled_by, $3) WHERE provider_ref = $1",
     )

@@ -20,13 +20,12 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::body::{Body, Query};
-use super::super::caller::Caller;
+use super::super::caller::{Sees, Serves, Ships, Staff};
 use super::super::cart::money;
 use super::super::problem::Problem;
 use super::super::reading::{Read, Wrote};
 use super::render::{render, seal_contact};
 use crate::app::App;
-use crate::auth::Role;
 
 /// Most orders of a page.
 const PAGE_MAX: i64 = 200;
@@ -132,8 +131,7 @@ pub struct RefundBody {
 /// Orders, the newest first: all, or those for which all that is named holds.
 #[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(ListQuery),
     responses((status = 200, description = "items, next_cursor")))]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
+pub async fn list(State(app): State<Arc<App>>, caller: Staff<Sees>, Query(query): Query<ListQuery>) -> Result<Read<Value>, Problem> {
     let limit = query.limit.unwrap_or(50);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::new("invalid_parameter", format!("limit must be from 1 to {PAGE_MAX}")));
@@ -167,7 +165,7 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     let payments = projections::order::payments_of(&app.pool, &ids).await?;
     let of = |id: &str| payments.get(id).into_iter().flatten().collect::<Vec<_>>();
     let mut items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &of(&row.id), at, None))).collect();
-    let shows_contact = caller.role().is_some_and(Role::sees_contact);
+    let shows_contact = caller.role().sees_contact();
     for body in &mut items {
         seal_contact(body, shows_contact);
     }
@@ -177,14 +175,13 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
 /// Payments of an order, the first attempt first, with every operation that was asked of the provider.
 #[utoipa::path(get, path = "/admin/orders/{id}/payments", tag = "merchants", operation_id = "list_payments", params(("id" = String, Path), PaymentsQuery),
     responses((status = 200, description = "items: id, provider, status, amount, authorized, captured, capturable, refunded, refundable, operations, disputes"),
-        (status = 404, description = "not_found")), security(("bearer" = [])))]
+        (status = 404, description = "not_found")))]
 pub async fn payments(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Path(id): Path<String>,
     Query(query): Query<PaymentsQuery>,
 ) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
     let order_id = order_id(&id)?;
     let token = query.token_position.as_deref();
     let at = app.read_position(&caller, token, "order").await?;
@@ -205,15 +202,13 @@ pub async fn payments(
 #[utoipa::path(post, path = "/admin/orders/{id}/payments/{payment}/capture", tag = "merchants", operation_id = "capture_payment",
     params(("id" = String, Path), ("payment" = String, Path)), request_body = CaptureBody,
     responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
-        (status = 409, description = "payment_not_capturable, order_status, version_conflict"), (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+        (status = 409, description = "payment_not_capturable, order_status, version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn capture(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path((id, payment)): Path<(String, String)>,
     Body(body): Body<CaptureBody>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
     let (order_id, payment_id) = (order_id(&id)?, payment_id(&payment)?);
     let amount = app.amount(order_id, body.amount.as_ref()).await?;
     let operation_id = OperationId::new(infra::clock::new_id());
@@ -227,14 +222,12 @@ pub async fn capture(
 #[utoipa::path(post, path = "/admin/orders/{id}/payments/{payment}/void", tag = "merchants", operation_id = "void_payment",
     params(("id" = String, Path), ("payment" = String, Path)),
     responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
-        (status = 409, description = "payment_not_voidable, payment_already_captured, payment_capture_in_progress, version_conflict")),
-    security(("bearer" = [])))]
+        (status = 409, description = "payment_not_voidable, payment_already_captured, payment_capture_in_progress, version_conflict")))]
 pub async fn void(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path((id, payment)): Path<(String, String)>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
     let (order_id, payment_id) = (order_id(&id)?, payment_id(&payment)?);
     let (operation_id, if_match) = (OperationId::new(infra::clock::new_id()), caller.if_match()?);
     let idempotency = caller.idempotency(&(), false)?;
@@ -245,15 +238,13 @@ pub async fn void(
 /// Gives money back: an amount, units of lines, or all that is left.
 #[utoipa::path(post, path = "/admin/orders/{id}/refunds", tag = "merchants", operation_id = "refund_order", params(("id" = String, Path)), request_body = RefundBody,
     responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
-        (status = 409, description = "payment_not_refundable {refundable}, line_not_refundable {line_id, refundable}, dispute_open, version_conflict"), (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+        (status = 409, description = "payment_not_refundable {refundable}, line_not_refundable {line_id, refundable}, dispute_open, version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn refund(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<RefundBody>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let of = match (&body.amount, &body.lines) {
@@ -275,15 +266,13 @@ pub async fn refund(
 /// Cancels an order, or units of its lines: their stock is free, what was paid for them goes back.
 #[utoipa::path(post, path = "/admin/orders/{id}/cancel", tag = "merchants", operation_id = "cancel_lines", params(("id" = String, Path)), request_body = CancelBody,
     responses((status = 200, description = "the order"), (status = 404, description = "not_found"),
-        (status = 409, description = "order_status, order_shipped, line_not_cancellable, version_conflict"), (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+        (status = 409, description = "order_status, order_shipped, line_not_cancellable, version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn cancel(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<CancelBody>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let cancel = Cancel { by: "staff", reason: body.reason.clone(), if_match: caller.if_match()? };
@@ -303,15 +292,13 @@ pub async fn cancel(
 #[utoipa::path(post, path = "/admin/orders/{id}/fulfilments", tag = "merchants", operation_id = "ship_order", params(("id" = String, Path)), request_body = ShipBody,
     responses((status = 200, description = "the order"), (status = 404, description = "not_found"),
         (status = 409, description = "order_status, order_on_hold, line_not_shippable {line_id, shippable}, not_on_hand {line_id, on_hand}, version_conflict"),
-        (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+        (status = 422, description = "validation_failed")))]
 pub async fn ship(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Ships>,
     Path(id): Path<String>,
     Body(body): Body<ShipBody>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::ships)?;
     let order_id = order_id(&id)?;
     let lines = match &body.lines {
         None => None,
@@ -331,14 +318,12 @@ pub async fn ship(
 /// What had left has arrived.
 #[utoipa::path(post, path = "/admin/orders/{id}/fulfilments/{fulfilment}/deliver", tag = "merchants", operation_id = "deliver_fulfilment",
     params(("id" = String, Path), ("fulfilment" = String, Path)),
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")),
-    security(("bearer" = [])))]
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")))]
 pub async fn deliver(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Ships>,
     Path((id, fulfilment)): Path<(String, String)>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::ships)?;
     let order_id = order_id(&id)?;
     let fulfilment_id: FulfilmentId = fulfilment.parse().map_err(|_| Problem::not_found("shipment"))?;
     let if_match = caller.if_match()?;
@@ -349,15 +334,13 @@ pub async fn deliver(
 
 /// Nothing of the order is to leave for now.
 #[utoipa::path(post, path = "/admin/orders/{id}/hold", tag = "merchants", operation_id = "hold_order", params(("id" = String, Path)), request_body = ReasonBody,
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "order_status, version_conflict")),
-    security(("bearer" = [])))]
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "order_status, version_conflict")))]
 pub async fn hold(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<ReasonBody>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let (reason, if_match) = (body.reason.clone(), caller.if_match()?);
@@ -368,15 +351,13 @@ pub async fn hold(
 
 /// The order may leave again.
 #[utoipa::path(post, path = "/admin/orders/{id}/release", tag = "merchants", operation_id = "release_order", params(("id" = String, Path)), request_body = ReasonBody,
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")),
-    security(("bearer" = [])))]
+    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")))]
 pub async fn release(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<ReasonBody>,
 ) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let (reason, if_match) = (body.reason.clone(), caller.if_match()?);

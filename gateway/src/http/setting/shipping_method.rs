@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::{Amount, Page, PageQuery, Set, SettingQuery, id_of, page};
 use crate::app::App;
 use crate::http::body::{Body, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::{Manages, Staff};
 use crate::http::problem::Problem;
 use crate::http::product::render::MoneyBody;
 use crate::http::reading::{Read, Wrote};
@@ -111,14 +111,11 @@ pub struct WeightTierBody {
     responses(
         (status = 200, body = Page<ShippingMethodBody>),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<PageQuery>,
 ) -> Result<Read<Page<ShippingMethodBody>>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
@@ -132,15 +129,12 @@ pub async fn list(
     params(("id" = String, Path), SettingQuery),
     responses(
         (status = 200, body = ShippingMethodBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Query(query): Query<SettingQuery>,
 ) -> Result<Read<ShippingMethodBody>, Problem> {
@@ -155,16 +149,13 @@ pub async fn show(
     request_body = ShippingMethodDraft,
     responses(
         (status = 201, body = ShippingMethodBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn add(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Body(draft): Body<ShippingMethodDraft>,
 ) -> Result<Wrote<ShippingMethodBody>, Problem> {
     let idempotency = caller.idempotency(&draft, false)?;
@@ -181,17 +172,14 @@ pub async fn add(
     request_body = ShippingMethodDraft,
     responses(
         (status = 200, body = ShippingMethodBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn change(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Body(draft): Body<ShippingMethodDraft>,
 ) -> Result<Wrote<ShippingMethodBody>, Problem> {
@@ -208,14 +196,11 @@ pub async fn change(
     params(("id" = String, Path)),
     responses(
         (status = 204, description = "Removed"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn remove(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
+pub async fn remove(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
     let idempotency = caller.idempotency(&(), false)?;
     let command = SettingCommand::RemoveShippingMethod { method_id: method_id(&id)? };
     Ok(app.set(&caller, idempotency, StatusCode::NO_CONTENT, command).await?.removed())

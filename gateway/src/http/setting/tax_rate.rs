@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{Page, PageQuery, Set, SettingQuery, id_of, page};
 use crate::app::App;
 use crate::http::body::{Body, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::{Manages, Staff};
 use crate::http::problem::Problem;
 use crate::http::reading::{Read, Wrote};
 
@@ -60,12 +60,13 @@ pub struct TaxRateBody {
     responses(
         (status = 200, body = Page<TaxRateBody>),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<PageQuery>) -> Result<Read<Page<TaxRateBody>>, Problem> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Query(query): Query<PageQuery>,
+) -> Result<Read<Page<TaxRateBody>>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let body = page(&found.settings.tax_rates, &query, |rate| rate.tax_id.to_string(), body)?;
     Ok(found.read(body, &caller))
@@ -77,15 +78,12 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     params(("id" = String, Path), SettingQuery),
     responses(
         (status = 200, body = TaxRateBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Query(query): Query<SettingQuery>,
 ) -> Result<Read<TaxRateBody>, Problem> {
@@ -100,14 +98,15 @@ pub async fn show(
     request_body = TaxRateDraft,
     responses(
         (status = 201, body = TaxRateBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "already_exists: the same title for the same place and category; version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn add(State(app): State<Arc<App>>, caller: Caller, Body(draft): Body<TaxRateDraft>) -> Result<Wrote<TaxRateBody>, Problem> {
+pub async fn add(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Body(draft): Body<TaxRateDraft>,
+) -> Result<Wrote<TaxRateBody>, Problem> {
     let idempotency = caller.idempotency(&draft, false)?;
     let tax_id = id_of(idempotency.as_ref()).into();
     let command = SettingCommand::AddTaxRate(rate(tax_id, draft));
@@ -122,17 +121,14 @@ pub async fn add(State(app): State<Arc<App>>, caller: Caller, Body(draft): Body<
     request_body = TaxRateDraft,
     responses(
         (status = 200, body = TaxRateBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "already_exists, version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn change(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Body(draft): Body<TaxRateDraft>,
 ) -> Result<Wrote<TaxRateBody>, Problem> {
@@ -148,14 +144,11 @@ pub async fn change(
     params(("id" = String, Path)),
     responses(
         (status = 204, description = "Removed"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn remove(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
+pub async fn remove(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
     let idempotency = caller.idempotency(&(), false)?;
     let command = SettingCommand::RemoveTaxRate { tax_id: tax_id(&id)? };
     Ok(app.set(&caller, idempotency, StatusCode::NO_CONTENT, command).await?.removed())
