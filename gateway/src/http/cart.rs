@@ -248,7 +248,10 @@ pub async fn choose_shipping(
     Path(id): Path<String>,
     Body(chosen): Body<ChosenOption>,
 ) -> Result<Wrote<Value>, Problem> {
-    let unavailable = || Problem::new("shipping_unavailable", "choose one of GET …/shipping-options; it needs an address first");
+    let unavailable = || {
+        let detail = "choose one of GET …/shipping-options; it needs an address first";
+        Problem::new("shipping_unavailable", detail).error("/id", "shipping_unavailable", detail)
+    };
     let option_id: MethodId = chosen.id.parse().map_err(|_| unavailable())?;
     let state = app.cart(&app.cart_key(&id), 0).await?;
     exists(&state)?;
@@ -262,7 +265,8 @@ pub async fn choose_shipping(
 
 fn unsupported(app: &App, code: &str) -> Problem {
     let offered: Vec<String> = app.settings.currencies.iter().map(ToString::to_string).collect();
-    Problem::new("unsupported_currency", format!("{code} is not offered; use one of {}", offered.join(", ")))
+    let detail = format!("{code} is not offered; use one of {}", offered.join(", "));
+    Problem::new("unsupported_currency", detail.clone()).error("/currency", "unsupported_currency", detail)
 }
 
 pub(super) fn exists(cart: &Cart) -> Result<(), Problem> {

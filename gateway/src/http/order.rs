@@ -102,7 +102,7 @@ pub async fn place(
     let mut cart = app.cart(&app.cart_key(&id), 0).await?;
     exists(&cart)?;
     let expected_total = expected_total(body.expected_total.as_ref(), cart.currency)?;
-    let (attempt, ()) = tokio::join!(app.attempt(body.payment.as_ref()), app.have_key(cart.subject_id, Purpose::Order));
+    let (attempt, ()) = tokio::join!(app.attempt(body.payment.as_ref(), "/payment"), app.have_key(cart.subject_id, Purpose::Order));
     let attempt = attempt?;
     let mut checkout = Checkout {
         cart: app.cart_at(&caller, &id)?,
@@ -275,7 +275,7 @@ pub async fn pay(
     let order_id = app.may_change(&caller, &id, query.token.as_deref())?;
     let until = app.outcome_until(&caller);
     let idempotency = caller.idempotency(&body, true)?;
-    let Some(attempt) = app.attempt(Some(&body)).await? else {
+    let Some(attempt) = app.attempt(Some(&body), "").await? else {
         return Err(Problem::internal());
     };
     let wanted = attempt.clone();
@@ -400,24 +400,24 @@ impl App {
         Instant::now() + Duration::from_millis(wait)
     }
 
-    /// A fresh attempt to pay, its token already kept where the reactor finds it.
-    async fn attempt(&self, payment: Option<&PaymentBody>) -> Result<Option<Attempt>, Problem> {
+    /// A fresh attempt to pay, its token already kept where the reactor finds it; `at` is where the payment stands in the body.
+    async fn attempt(&self, payment: Option<&PaymentBody>, at: &str) -> Result<Option<Attempt>, Problem> {
         let Some(payment) = payment else {
             return Ok(None);
         };
         if payment.provider != SANDBOX || self.provider.is_none() {
             let detail = format!("{:?} is not a payment provider of this store; see GET /v1/store", payment.provider);
-            return Err(Problem::new("validation_failed", detail).error("/payment/provider", "unknown", "is not offered"));
+            return Err(Problem::new("validation_failed", detail).error(&format!("{at}/provider"), "unknown", "is not offered"));
         }
         if payment.token.is_empty() || payment.token.len() > 1_000 {
             return Err(Problem::new("validation_failed", "the payment's token must have 1 to 1000 characters").error(
-                "/payment/token",
+                &format!("{at}/token"),
                 "invalid",
                 "must have 1 to 1000 characters",
             ));
         }
         let payment_id = PaymentId::new(infra::clock::new_id());
-        let return_url = payment.return_url.as_deref().map(|url| self.return_url(url)).transpose()?;
+        let return_url = payment.return_url.as_deref().map(|url| self.return_url(url, &format!("{at}/return_url"))).transpose()?;
         let kept = Kept { token: payment.token.clone(), return_url, action_url: None };
         secret::keep(&self.writer, payment_id, &kept).await?;
         fail_point::after("checkout.token_kept");
@@ -432,7 +432,7 @@ impl App {
 
     /// Where a shopper may be sent back to: the shop's own pages and those of the configured origins, so that nobody is led elsewhere
     /// from a bank's page.
-    fn return_url(&self, url: &str) -> Result<String, Problem> {
+    fn return_url(&self, url: &str, pointer: &str) -> Result<String, Problem> {
         let http = &self.config.http;
         let ours = || http.cors_origins.iter().chain([&http.public_url]).filter(|origin| !origin.is_empty());
         let is_under = |origin: &String| {
@@ -444,7 +444,7 @@ impl App {
             return Ok(url.to_owned());
         }
         let detail = "return_url must be an address of this shop or of one of its origins (http.public_url, http.cors_origins)";
-        Err(Problem::new("validation_failed", detail).error("/payment/return_url", "invalid", detail))
+        Err(Problem::invalid(pointer, "invalid", detail))
     }
 
     /// The answer to a checkout: waits, bounded, for the outcome of what is being paid.

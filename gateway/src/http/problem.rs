@@ -187,6 +187,12 @@ impl Problem {
         Refusal::not_found(what).into()
     }
 
+    /// As [`Refusal::invalid`].
+    #[must_use]
+    pub fn invalid(pointer: &str, code: &str, detail: impl Into<String>) -> Self {
+        Refusal::invalid(pointer, code, detail).into()
+    }
+
     #[must_use]
     pub fn error(mut self, pointer: &str, code: &str, detail: impl Into<String>) -> Self {
         self.0.errors.push(FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.into() });

@@ -334,10 +334,11 @@ fn invalid_cursor() -> Problem {
 /// The codes that were given, or so many as were asked for, made from a secret.
 fn codes(app: &App, new: &NewCoupons, secret: &str) -> Result<Vec<String>, Problem> {
     let fits = |code: &str| code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    let invalid = |pointer: &str, detail: String| Problem::new("validation_failed", detail.clone()).error(pointer, "invalid", detail);
+    let invalid = |pointer: &str, detail: String| Problem::invalid(pointer, "invalid", detail);
     let number = new.count.unwrap_or(new.codes.len());
     if new.count.is_some() != new.codes.is_empty() || !(1..=COUPONS_AT_ONCE_MAX).contains(&number) {
-        return Err(invalid("/codes", format!("give 1 to {COUPONS_AT_ONCE_MAX} codes, or their count")));
+        let pointer = if new.codes.is_empty() && new.count.is_some() { "/count" } else { "/codes" };
+        return Err(invalid(pointer, format!("give 1 to {COUPONS_AT_ONCE_MAX} codes, or their count")));
     }
     for (index, code) in new.codes.iter().enumerate() {
         if !fits(code) || !(CODE_CHARS_MIN..=CODE_CHARS_MAX).contains(&code.len()) {

@@ -253,7 +253,7 @@ pub async fn refund(
         (None, Some(lines)) => RefundOf::Lines(app.lines_of(order_id, lines).await?),
         (Some(_), Some(_)) => {
             let detail = "name either an amount or lines";
-            return Err(Problem::new("validation_failed", detail).error("/lines", "invalid", detail));
+            return Err(Problem::invalid("/lines", "invalid", detail));
         }
     };
     let operation_id = OperationId::new(infra::clock::new_id());
@@ -377,7 +377,7 @@ impl App {
             && value.get("exponent").is_none_or(|named| named == currency.exponent());
         amount.filter(|amount| is_ours && *amount > 0).map(Some).ok_or_else(|| {
             let detail = format!("amount must be minor units above zero, or money in {currency}");
-            Problem::new("validation_failed", detail.clone()).error("/amount", "invalid", detail)
+            Problem::invalid("/amount", "invalid", detail)
         })
     }
 
@@ -428,7 +428,7 @@ fn check_reason(reason: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = format!("a reason of 1 to {REASON_CHARS_MAX} small letters, digits, spaces, _ and - is needed, such as out_of_stock");
-    Err(Problem::new("validation_failed", detail.clone()).error("/reason", "invalid", detail))
+    Err(Problem::invalid("/reason", "invalid", detail))
 }
 
 /// One attempt with all its operations.

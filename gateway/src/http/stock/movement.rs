@@ -285,7 +285,7 @@ fn policy(body: PolicyBody) -> Result<Policy, Problem> {
     let policy = match body.policy {
         PolicyKind::Deny if limit.is_some() => {
             let detail = "with `deny` nothing is promised beyond what is there; leave `limit` out";
-            return Err(Problem::new("validation_failed", detail).error("/limit", "invalid", detail));
+            return Err(Problem::invalid("/limit", "invalid", detail));
         }
         PolicyKind::Deny => StockPolicy::Deny,
         PolicyKind::Backorder => StockPolicy::Backorder { limit },
@@ -293,7 +293,7 @@ fn policy(body: PolicyBody) -> Result<Policy, Problem> {
     };
     if body.safety.len() > SAFETY_MAX {
         let detail = format!("at most {SAFETY_MAX} locations at once");
-        return Err(Problem::new("validation_failed", detail.clone()).error("/safety", "too_many", detail));
+        return Err(Problem::invalid("/safety", "too_many", detail));
     }
     let safety = body.safety.into_iter().map(|safety| (safety.location, safety.quantity)).collect();
     Ok(Policy { policy, safety, low_stock_threshold: body.low_stock_threshold })
