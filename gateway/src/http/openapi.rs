@@ -1,13 +1,15 @@
 //! The `OpenAPI` document: made from the handlers, completed by what all of them say alike.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::ArrayItems;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::problem::ProblemDocument;
@@ -16,6 +18,8 @@ use crate::app::App;
 /// Of those who call with a token of the staff; their other routes are probes, which need none.
 const STAFF_TAGS: [&str; 3] = ["merchants", "analysts", "operators"];
 const PROBES: [&str; 2] = ["livez", "readyz"];
+/// What the schemas of lists begin with.
+const LISTS: [&str; 2] = ["Page_", "Items_"];
 /// The security scheme that a route names when it needs a token.
 const BEARER: &str = "bearer";
 
@@ -50,6 +54,7 @@ pub fn documented(routes: OpenApiRouter<Arc<App>>) -> (Router<Arc<App>>, OpenApi
 fn complete(api: &mut OpenApi) {
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
     api.components.get_or_insert_default().add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    name_items(&mut api.components.get_or_insert_default().schemas);
     for item in api.paths.paths.values_mut() {
         for operation in [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten() {
             if is_for_staff(operation) {
@@ -71,6 +76,20 @@ fn complete(api: &mut OpenApi) {
                     response.content.insert("application/problem+json".to_owned(), RefOr::T(problem));
                 }
             }
+        }
+    }
+}
+
+/// Lists name what they are of: the schema of a generic answer has its parameter's written out once more.
+fn name_items(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let lists: Vec<String> = schemas.keys().filter(|name| LISTS.iter().any(|list| name.starts_with(list))).cloned().collect();
+    for name in lists {
+        let Some((_, of)) = name.split_once('_') else { continue };
+        let Some(RefOr::T(Schema::Object(list))) = schemas.get_mut(&name) else { continue };
+        let Some(RefOr::T(Schema::Array(items))) = list.properties.get_mut("items") else { continue };
+        let named = ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name(of).into()));
+        if let ArrayItems::RefOrSchema(written_out) = std::mem::replace(&mut items.items, named) {
+            schemas.entry(of.to_owned()).or_insert(*written_out);
         }
     }
 }

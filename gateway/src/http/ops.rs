@@ -18,7 +18,7 @@ use infra::event_log;
 use infra::postgres::MIGRATOR;
 use infra::stream::STREAM;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
@@ -98,23 +98,48 @@ pub struct ActionBody {
     pub head_position: i64,
 }
 
+/// The process lives.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AliveBody {
+    /// `alive`.
+    status: &'static str,
+}
+
+/// Whether the process can do its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadyBody {
+    /// `ready`, `not_ready`.
+    status: &'static str,
+    /// What is missing; empty when nothing is.
+    not_ready: Vec<Lack>,
+}
+
+/// What keeps the process from working.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Lack {
+    /// `database`, `schema`, `projection`, `writer`, `nats`.
+    what: &'static str,
+    /// And how to mend it.
+    detail: String,
+}
+
 /// The process answers.
-#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "operators", responses((status = 200, body = Object)))]
-pub async fn livez() -> Json<Value> {
-    Json(json!({ "status": "alive" }))
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "operators", responses((status = 200, body = AliveBody)))]
+pub async fn livez() -> Json<AliveBody> {
+    Json(AliveBody { status: "alive" })
 }
 
 /// The process can do its work: database, schema, NATS, read models.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "operators",
-    responses((status = 200, body = Object), (status = 503, description = "`not_ready` lists what is missing", body = Object)),
+    responses((status = 200, body = ReadyBody), (status = 503, description = "`not_ready` lists what is missing", body = ReadyBody)),
 )]
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let not_ready = not_ready(&app).await;
     if not_ready.is_empty() {
-        return Json(json!({ "status": "ready", "not_ready": [] })).into_response();
+        return Json(ReadyBody { status: "ready", not_ready }).into_response();
     }
-    let body = json!({ "status": "not_ready", "not_ready": not_ready });
+    let body = ReadyBody { status: "not_ready", not_ready };
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER_S.to_string())], Json(body)).into_response()
 }
 
@@ -265,9 +290,9 @@ async fn resume(pool: &PgPool, name: &str) -> Result<String, Problem> {
 }
 
 /// What keeps this process from working, each with its fix.
-async fn not_ready(app: &App) -> Vec<Value> {
+async fn not_ready(app: &App) -> Vec<Lack> {
     let mut missing = Vec::new();
-    let mut lacks = |what: &str, detail: String| missing.push(json!({ "what": what, "detail": detail }));
+    let mut lacks = |what: &'static str, detail: String| missing.push(Lack { what, detail });
     match timeout(READY_TIMEOUT, schema(&app.pool)).await {
         Ok(Ok((version, checkpoints))) => {
             let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);

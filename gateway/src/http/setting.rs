@@ -14,53 +14,23 @@ use commands::writer::Idempotency;
 use cqrs_es::Aggregate;
 use domain::cart::Cart;
 use domain::id::CartKey;
-use domain::money::{Currency, Money, Rounding};
+use domain::money::{Currency, Rounding};
 use domain::setting::{STORE, SettingCommand, Settings};
 use infra::event_log;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::{Body, Query};
 use super::caller::{Manages, Staff};
 use super::cart::settled;
 use super::problem::Problem;
-use super::reading::{Read, Wrote};
+use super::reading::{Read, TokenQuery, Wrote};
 use crate::app::App;
 
 pub mod location;
 pub mod shipping_method;
 pub mod tax_rate;
-
-/// Most things on one page, and how many unless the caller says.
-const PAGE_MAX: usize = 200;
-const PAGE_DEFAULT: usize = 50;
-
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct SettingQuery {
-    /// A consistency token that the answer must have seen.
-    token_position: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PageQuery {
-    /// 1 to 200; 50 unless given.
-    limit: Option<usize>,
-    /// `next_cursor` of the previous answer.
-    cursor: Option<String>,
-    /// A consistency token that the answer must have seen.
-    token_position: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Page<T> {
-    items: Vec<T>,
-    next_cursor: Option<String>,
-}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SettingsBody {
@@ -88,35 +58,10 @@ pub struct SettingsPatch {
     rounding: Option<Rounding>,
 }
 
-/// An amount as it comes in: a wrong `exponent` would make it a hundred times too large or too small, so it is refused.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(try_from = "RawAmount")]
-pub struct Amount(Money);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAmount {
-    amount: i64,
-    currency: Currency,
-    exponent: Option<u8>,
-}
-
-impl TryFrom<RawAmount> for Amount {
-    type Error = String;
-
-    fn try_from(raw: RawAmount) -> Result<Self, String> {
-        let exponent = raw.currency.exponent();
-        if raw.exponent.is_some_and(|said| said != exponent) {
-            return Err(format!("{} has the exponent {exponent}: send minor units", raw.currency));
-        }
-        Money::new(raw.amount, raw.currency).map(Self).map_err(|error| error.to_string())
-    }
-}
-
 /// How prices are meant, how amounts are rounded; what the configuration says beside.
 #[utoipa::path(
     get, path = "/admin/settings", operation_id = "show_settings", tag = "merchants",
-    params(SettingQuery),
+    params(TokenQuery),
     responses(
         (status = 200, body = SettingsBody),
         (status = 304, description = "Nothing has changed since `If-None-Match`"),
@@ -125,7 +70,7 @@ impl TryFrom<RawAmount> for Amount {
 pub async fn show(
     State(app): State<Arc<App>>,
     caller: Staff<Manages>,
-    Query(query): Query<SettingQuery>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Read<SettingsBody>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let body = body(&app, &found.settings, found.version);
@@ -277,51 +222,4 @@ impl App {
 /// The id of what a command makes; the same when the command is repeated under its key.
 pub(super) fn id_of(idempotency: Option<&Idempotency>) -> Uuid {
     idempotency.map_or_else(infra::clock::new_id, |known| Uuid::new_v5(&known.key, b"id"))
-}
-
-/// A part of a list in its own order; the cursor is the id of the last thing shown.
-fn page<T, B>(all: &[T], query: &PageQuery, id: impl Fn(&T) -> String, render: impl Fn(&T) -> B) -> Result<Page<B>, Problem> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new("invalid_parameter", format!("limit must be 1 to {PAGE_MAX}")));
-    }
-    let begin = match &query.cursor {
-        None => 0,
-        Some(cursor) => {
-            let last = all.iter().position(|item| id(item) == *cursor);
-            let gone = || Problem::new("invalid_cursor", "what the page before ended with is gone; begin again without cursor");
-            last.ok_or_else(gone)? + 1
-        }
-    };
-    let shown = &all[begin..all.len().min(begin + limit)];
-    let next_cursor = shown.last().filter(|_| begin + limit < all.len()).map(id);
-    Ok(Page { items: shown.iter().map(render).collect(), next_cursor })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_go_on_where_the_last_one_ended() {
-        let all = [1, 2, 3];
-        let page = |limit, cursor: Option<&str>| {
-            let query = PageQuery { limit: Some(limit), cursor: cursor.map(str::to_owned), token_position: None };
-            super::page(&all, &query, ToString::to_string, |n| *n).map(|page| (page.items, page.next_cursor))
-        };
-        assert_eq!(page(2, None).unwrap(), (vec![1, 2], Some("2".to_owned())));
-        assert_eq!(page(2, Some("2")).unwrap(), (vec![3], None));
-        assert_eq!(page(3, None).unwrap(), (vec![1, 2, 3], None));
-        assert_eq!(page(2, Some("9")).unwrap_err().code(), "invalid_cursor");
-        assert_eq!(page(0, None).unwrap_err().code(), "invalid_parameter");
-    }
-
-    #[test]
-    fn an_amount_in_another_exponent_is_refused() {
-        let read = |text: &str| serde_json::from_str::<Amount>(text).map(|Amount(money)| money.amount());
-        assert_eq!(read(r#"{"amount": 490, "currency": "EUR"}"#).unwrap(), 490);
-        assert_eq!(read(r#"{"amount": 490, "currency": "EUR", "exponent": 2}"#).unwrap(), 490);
-        assert!(read(r#"{"amount": 490, "currency": "EUR", "exponent": 0}"#).is_err());
-        assert!(read(r#"{"amount": 490, "currency": "EUR", "cents": 1}"#).is_err());
-    }
 }

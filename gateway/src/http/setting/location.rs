@@ -9,10 +9,11 @@ use domain::setting::{Location, LocationAddress, LocationChange, NewLocation, Se
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Page, PageQuery, Set, id_of, page};
+use super::{Set, id_of};
 use crate::app::App;
 use crate::http::body::{Body, Query};
 use crate::http::caller::{Manages, Staff};
+use crate::http::page::{Page, PageQuery, page};
 use crate::http::problem::Problem;
 use crate::http::reading::{Read, Wrote};
 

@@ -10,12 +10,13 @@ use domain::setting::SettingCommand;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Page, PageQuery, Set, SettingQuery, id_of, page};
+use super::{Set, id_of};
 use crate::app::App;
 use crate::http::body::{Body, Query};
 use crate::http::caller::{Manages, Staff};
+use crate::http::page::{Page, PageQuery, page};
 use crate::http::problem::Problem;
-use crate::http::reading::{Read, Wrote};
+use crate::http::reading::{Read, TokenQuery, Wrote};
 
 /// One tax. All that fit a line's category and its destination are on it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -75,7 +76,7 @@ pub async fn list(
 /// One tax.
 #[utoipa::path(
     get, path = "/admin/tax-rates/{id}", operation_id = "show_tax_rate", tag = "merchants",
-    params(("id" = String, Path), SettingQuery),
+    params(("id" = String, Path), TokenQuery),
     responses(
         (status = 200, body = TaxRateBody),
         (status = 404, description = "not_found"),
@@ -85,7 +86,7 @@ pub async fn show(
     State(app): State<Arc<App>>,
     caller: Staff<Manages>,
     Path(id): Path<String>,
-    Query(query): Query<SettingQuery>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Read<TaxRateBody>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let rate = found.settings.tax_rate(tax_id(&id)?).ok_or_else(missing)?;
