@@ -414,7 +414,7 @@ fn product_refusal(rejection: &ProductRejection) -> Refusal {
         ProductRejection::PriceNegative { .. } => "/variants/price",
         ProductRejection::PriceCurrencies { .. } => "/variants/compare_at",
     };
-    Refusal::invalid(pointer, rejection.code(), &rejection.to_string())
+    Refusal::invalid(pointer, rejection.code(), rejection.to_string())
 }
 
 fn category_refusal(rejection: &CategoryRejection) -> Refusal {
@@ -428,7 +428,7 @@ fn category_refusal(rejection: &CategoryRejection) -> Refusal {
         CategoryRejection::HandleInvalid { .. } => "/handle",
         CategoryRejection::OwnParent => "/parent_id",
     };
-    Refusal::invalid(pointer, rejection.code(), &rejection.to_string())
+    Refusal::invalid(pointer, rejection.code(), rejection.to_string())
 }
 
 fn claim_refusal(key: &ClaimKey, rejection: &ClaimRejection) -> Refusal {

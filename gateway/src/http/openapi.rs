@@ -44,9 +44,9 @@ struct Document;
 
 /// The routes, and the document that is made from their handlers.
 pub fn documented(routes: OpenApiRouter<Arc<App>>) -> (Router<Arc<App>>, OpenApi) {
-    let (router, mut api) = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", routes).split_for_parts();
+    let (serving, mut api) = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", routes).split_for_parts();
     complete(&mut api);
-    (router, api)
+    (serving, api)
 }
 
 /// Adds what all operations say alike: that the staff's need a token and refuse whoever has none, and that every refusal is a
@@ -69,7 +69,7 @@ fn complete(api: &mut OpenApi) {
                 let RefOr::T(response) = response else { continue };
                 if response.description.is_empty() {
                     let reason = status.parse().ok().and_then(|status: StatusCode| status.canonical_reason());
-                    response.description = reason.unwrap_or_default().to_owned();
+                    reason.unwrap_or_default().clone_into(&mut response.description);
                 }
                 if status.starts_with(['4', '5', 'd']) && response.content.is_empty() {
                     let problem = Content::new(Some(Ref::from_schema_name("Problem")));

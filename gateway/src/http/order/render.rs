@@ -121,7 +121,7 @@ pub struct OrderTotalsBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum OrderContact {
-    Open(ContactBody),
+    Open(Box<ContactBody>),
     Sealed(Sealed),
 }
 
@@ -221,12 +221,12 @@ pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_to
             refunded: amount(sum(Payment::refunded)),
             amount_due: amount(due),
         },
-        contact: OrderContact::Open(ContactBody::new(
+        contact: OrderContact::Open(Box::new(ContactBody::new(
             &facts.email,
             facts.phone.as_ref(),
             &facts.shipping_address,
             facts.billing_address.as_ref(),
-        )),
+        ))),
         payments: payments.iter().filter_map(|payment| render_payment(payment)).collect(),
         fulfilments: order.shipments.iter().map(|(id, shipment)| render_shipment(id.uuid(), shipment)).collect(),
         placed_at: facts.placed_at,
