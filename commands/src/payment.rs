@@ -403,7 +403,8 @@ pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
         OrderRejection::ShipmentNotFound { .. } => Refusal::not_found("shipment"),
         OrderRejection::Shipped => Refusal::new(rejection.code(), format!("{detail}; cancel the lines that are left, or take it back")),
         OrderRejection::OnHold => Refusal::new(rejection.code(), format!("{detail}; release it first")),
-        OrderRejection::QuantityZero | OrderRejection::Money(_) => Refusal::new("validation_failed", detail),
+        OrderRejection::QuantityZero => Refusal::invalid("/lines", rejection.code(), detail),
+        OrderRejection::Money(_) => Refusal::invalid("", rejection.code(), detail),
         OrderRejection::WrongStatus { .. } | OrderRejection::NotCovered { .. } => Refusal::new(rejection.code(), detail),
         OrderRejection::TotalsWrong | OrderRejection::TendersWrong => Refusal::new("invalid_state", detail),
     }
@@ -420,8 +421,7 @@ fn payment_refusal(rejection: &PaymentRejection) -> Refusal {
         | PaymentRejection::CaptureInProgress
         | PaymentRejection::NothingToVoid
         | PaymentRejection::DisputeOpen => Refusal::new(rejection.code(), detail),
-        PaymentRejection::AmountNotPositive | PaymentRejection::AllocationWrong | PaymentRejection::Money(_) => {
-            Refusal::new("validation_failed", detail)
-        }
+        PaymentRejection::AmountNotPositive | PaymentRejection::Money(_) => Refusal::invalid("/amount", rejection.code(), detail),
+        PaymentRejection::AllocationWrong => Refusal::invalid("/lines", rejection.code(), detail),
     }
 }

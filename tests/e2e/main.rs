@@ -9,6 +9,7 @@ mod inventory;
 mod log_store;
 mod merchandising;
 mod money;
+mod openapi;
 mod parked;
 mod payment;
 mod personal;

@@ -11,10 +11,9 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::Query;
-use super::caller::Caller;
+use super::caller::{Manages, Staff};
 use super::problem::Problem;
 use crate::app::App;
-use crate::auth::Role;
 use crate::import::{Import, Progress, Request};
 
 const CSV: &str = "text/csv";
@@ -50,20 +49,16 @@ pub enum StockMode {
     request_body(content = String, content_type = "text/csv", description = "Streamed; at most 1 GiB"),
     responses(
         (status = 200, description = "Progress, one line at a time; the last line has `done` and the `position` to wait for, or the `problem` that ended it", body = Progress, content_type = "application/x-ndjson"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "unsupported_currency or validation_failed: the header is not Shopify's"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn import_products(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<ImportQuery>,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.require(Role::manages)?;
     let content_type = caller.header("content-type").unwrap_or_default();
     if !content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(CSV)) {
         return Err(Problem::new("unsupported_media_type", format!("send the file as `Content-Type: {CSV}`")));

@@ -16,13 +16,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::body::{Body, Query};
-use super::caller::Caller;
+use super::caller::{Manages, Sees, Staff};
 use super::cart::settled;
+use super::page::{Page, PageQuery, page};
 use super::problem::Problem;
-use super::reading::{Read, Wrote};
-use super::setting::{Page, PageQuery, SettingQuery, id_of, page};
+use super::reading::{Read, TokenQuery, Wrote};
+use super::setting::id_of;
 use crate::app::App;
-use crate::auth::Role;
 
 pub mod queries;
 pub mod synonyms;
@@ -112,14 +112,11 @@ pub struct SearchRuleBody {
     responses(
         (status = 200, body = Page<SearchRuleBody>),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Query(query): Query<PageQuery>,
 ) -> Result<Read<Page<SearchRuleBody>>, Problem> {
     let (state, position) = app.merchandising(&caller, query.token_position.as_deref()).await?;
@@ -132,15 +129,15 @@ pub async fn list(
     post, path = "/admin/search-rules", operation_id = "create_search_rule", tag = "merchants", request_body = NewSearchRule,
     responses(
         (status = 201, body = SearchRuleBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "invalid_state: there are as many as there may be"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body<NewSearchRule>) -> Result<Wrote<SearchRuleBody>, Problem> {
-    caller.require(Role::manages)?;
+pub async fn create(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Body(new): Body<NewSearchRule>,
+) -> Result<Wrote<SearchRuleBody>, Problem> {
     let idempotency = caller.idempotency(&new, false)?;
     let rule_id = id_of(idempotency.as_ref()).into();
     let NewSearchRule { title, condition, valid_from, valid_until, pins, hidden, boosts } = new;
@@ -152,20 +149,17 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body
 /// Shows a rule.
 #[utoipa::path(
     get, path = "/admin/search-rules/{id}", operation_id = "show_search_rule", tag = "merchants",
-    params(("id" = String, Path), SettingQuery),
+    params(("id" = String, Path), TokenQuery),
     responses(
         (status = 200, body = SearchRuleBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found: there is none, or it was ended"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Path(id): Path<String>,
-    Query(query): Query<SettingQuery>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Read<SearchRuleBody>, Problem> {
     let (state, position) = app.merchandising(&caller, query.token_position.as_deref()).await?;
     let known = state.rules.get(&rule_id(&id)?).ok_or_else(missing)?;
@@ -178,21 +172,17 @@ pub async fn show(
     params(("id" = String, Path)), request_body = SearchRulePatch,
     responses(
         (status = 200, body = SearchRuleBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn change(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Body(wanted): Body<SearchRulePatch>,
 ) -> Result<Wrote<SearchRuleBody>, Problem> {
-    caller.require(Role::manages)?;
     let idempotency = caller.idempotency(&wanted, false)?;
     let at = RuleAt { rule_id: rule_id(&id)?, if_match: caller.if_match()? };
     let SearchRulePatch { title, condition, valid_from, valid_until, pins, hidden, boosts } = wanted;
@@ -206,15 +196,11 @@ pub async fn change(
     post, path = "/admin/search-rules/{id}/end", operation_id = "end_search_rule", tag = "merchants", params(("id" = String, Path)),
     responses(
         (status = 204, description = "Ended"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn end(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
-    caller.require(Role::manages)?;
+pub async fn end(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
     let idempotency = caller.idempotency(&(), false)?;
     let at = RuleAt { rule_id: rule_id(&id)?, if_match: caller.if_match()? };
     gone(app.writer.execute(caller.origin(), idempotency, move |streams| merchandising::end_rule(streams, at)).await)
@@ -222,8 +208,7 @@ pub async fn end(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<Str
 
 impl App {
     /// What is said about results now, for staff.
-    async fn merchandising(&self, caller: &Caller, token: Option<&str>) -> Result<(Merchandising, Position), Problem> {
-        caller.require(Role::is_staff)?;
+    async fn merchandising(&self, caller: &Staff<Sees>, token: Option<&str>) -> Result<(Merchandising, Position), Problem> {
         if let Some(token) = caller.token(token)? {
             self.checkpoints.check(token).await?;
         }

@@ -28,12 +28,13 @@ use uuid::Uuid;
 use super::body::Query;
 use super::caller::Caller;
 use super::event::resolve;
+use super::money::MoneyBody;
 use super::problem::Problem;
 use super::reading::Read;
 use crate::app::App;
 use crate::auth::Role;
 use listing::{Listing, currency};
-pub use render::{Around, MoneyBody, Presentation, ProductBody, image_of, render_product};
+pub use render::{Around, Presentation, ProductBody, image_of, render_product};
 
 /// Seconds that anybody may keep an answer of the catalogue.
 const CACHE_S: u32 = 5;

@@ -12,13 +12,12 @@ use utoipa::ToSchema;
 
 use super::gone;
 use crate::app::App;
-use crate::auth::Role;
 use crate::http::body::{Body, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::{Manages, Sees, Staff};
 use crate::http::cart::settled;
+use crate::http::page::{Page, PageQuery, page};
 use crate::http::problem::Problem;
-use crate::http::reading::{Read, Wrote};
-use crate::http::setting::{Page, PageQuery, SettingQuery, page};
+use crate::http::reading::{Read, TokenQuery, Wrote};
 
 /// A set of synonyms: `{kind: "two_way", phrases}`, each of which finds what the others find, or `{kind: "one_way", from, to}`: who
 /// looks for one of `from` finds the products of `to`, too.
@@ -48,14 +47,11 @@ pub struct SynonymsBody {
     responses(
         (status = 200, body = Page<SynonymsBody>),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Query(query): Query<PageQuery>,
 ) -> Result<Read<Page<SynonymsBody>>, Problem> {
     let (state, position) = app.merchandising(&caller, query.token_position.as_deref()).await?;
@@ -66,20 +62,17 @@ pub async fn list(
 /// One set of synonyms.
 #[utoipa::path(
     get, path = "/admin/synonyms/{key}", operation_id = "show_synonyms", tag = "merchants",
-    params(("key" = String, Path), SettingQuery),
+    params(("key" = String, Path), TokenQuery),
     responses(
         (status = 200, body = SynonymsBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Path(key): Path<String>,
-    Query(query): Query<SettingQuery>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Read<SynonymsBody>, Problem> {
     let (mut state, position) = app.merchandising(&caller, query.token_position.as_deref()).await?;
     let set = state.synonyms.remove(&key).ok_or_else(missing)?;
@@ -92,20 +85,16 @@ pub async fn show(
     params(("key" = String, Path, description = "Letters, digits, `-`, `_` or `.`")), request_body = SynonymsDraft,
     responses(
         (status = 200, body = SynonymsBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "invalid_state: there are as many as there may be"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn put(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(key): Path<String>,
     Body(draft): Body<SynonymsDraft>,
 ) -> Result<Wrote<SynonymsBody>, Problem> {
-    caller.require(Role::manages)?;
     let idempotency = caller.idempotency(&draft, false)?;
     let set = SynonymSet { key: key.clone(), language: draft.language, synonyms: draft.synonyms };
     let done = app.writer.execute(caller.origin(), idempotency, move |streams| merchandising::define_synonyms(streams, &set)).await;
@@ -126,14 +115,10 @@ pub async fn put(
     delete, path = "/admin/synonyms/{key}", operation_id = "remove_synonyms", tag = "merchants", params(("key" = String, Path)),
     responses(
         (status = 204, description = "Removed"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn remove(State(app): State<Arc<App>>, caller: Caller, Path(key): Path<String>) -> Result<Wrote<()>, Problem> {
-    caller.require(Role::manages)?;
+pub async fn remove(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(key): Path<String>) -> Result<Wrote<()>, Problem> {
     let idempotency = caller.idempotency(&(), false)?;
     gone(app.writer.execute(caller.origin(), idempotency, move |streams| merchandising::remove_synonyms(streams, &key)).await)
 }
