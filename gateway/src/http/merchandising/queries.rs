@@ -114,7 +114,7 @@ pub async fn clicked(State(app): State<Arc<App>>, Body(click): Body<Click>) -> R
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
-    caller: Staff<Sees>,
+    _caller: Staff<Sees>,
     Query(query): Query<QueriesQuery>,
 ) -> Result<impl IntoResponse + use<>, Problem> {
     let filter = filter(&query)?;
