@@ -13,6 +13,7 @@ mod columns;
 mod facets;
 mod fuzzy;
 mod hits;
+mod marks;
 mod pinyin;
 mod query;
 pub mod rules;
@@ -41,6 +42,7 @@ use uuid::Uuid;
 pub use columns::Columns;
 pub use facets::FacetCount;
 pub use hits::Sort;
+pub use marks::Marks;
 
 use analysis::QueryAnalyser;
 use rules::Merchandising;
@@ -126,6 +128,8 @@ pub struct SearchAnswer {
     pub facets: BTreeMap<String, Vec<FacetCount>>,
     pub next_cursor: Option<String>,
     pub did_you_mean: Option<String>,
+    /// What was found in the texts.
+    pub marks: Marks,
     /// Epoch and log position of the commit that answered; the columns may be ahead of it.
     pub position: (i32, i64),
 }

@@ -21,7 +21,13 @@ use super::{
     facets::{Facet, SegmentTally, Tally},
     rules::{Curation, SegmentCuration},
     schema::{self, ProductIds},
+    text::ALL_WORDS,
 };
+
+/// How much demand lifts: ten units sold by 24 %, a thousand by 69 %.
+const DEMAND: f64 = 0.1;
+/// What is sold out is still found, by who looks for just that.
+const OUT_OF_STOCK: f64 = 0.6;
 
 /// Equal hits come in the order of their ids, which is that of their creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -332,8 +338,7 @@ impl SegmentKey {
 
     fn get(&self, document: DocId, score: Score, slot: u32, facts: &Facts) -> u64 {
         match self {
-            // The bits of floats that aren't negative are in the order of the floats.
-            Self::Score => u64::from(score.max(0.0).to_bits()),
+            Self::Score => relevance(score, 1.0, slot, facts),
             Self::PriceAsc => facts.price(slot).map_or(0, |price| u64::MAX - tantivy::i64_to_u64(price)),
             Self::PriceDesc => facts.price(slot).map_or(0, tantivy::i64_to_u64),
             Self::CreatedAt(column) => column.first(document).map_or(0, tantivy::i64_to_u64),
@@ -345,7 +350,7 @@ impl SegmentKey {
     /// can be lifted, too.
     fn boosted(&self, document: DocId, score: Score, slot: u32, facts: &Facts, factor: f32) -> u64 {
         match self {
-            Self::Score => self.get(document, score * factor, slot, facts),
+            Self::Score => relevance(score, factor, slot, facts),
             Self::Popularity => {
                 let bought = u32::try_from(facts.popularity(slot).max(0)).unwrap_or(u32::MAX);
                 (f64::from(factor) * (f64::from(bought) + 1.0)).to_bits()
@@ -353,4 +358,16 @@ impl SegmentKey {
             Self::PriceAsc | Self::PriceDesc | Self::CreatedAt(_) => self.get(document, score, slot, facts),
         }
     }
+}
+
+/// How well the text matches, more where the product sells and less where there is none, as a number to compare. No factor lifts a
+/// product with some of the words over one with all.
+fn relevance(score: Score, factor: f32, slot: u32, facts: &Facts) -> u64 {
+    let (tier, text) = if score >= ALL_WORDS { (ALL_WORDS, score - ALL_WORDS) } else { (0.0, score) };
+    let sold = u32::try_from(facts.popularity(slot).max(0)).unwrap_or(u32::MAX);
+    let demand = 1.0 + DEMAND * f64::from(sold).ln_1p();
+    let supply = if facts.in_stock(slot) { 1.0 } else { OUT_OF_STOCK };
+    let relevance = f64::from(tier) + f64::from(text) * f64::from(factor) * demand * supply;
+    // The bits of floats that aren't negative are in the order of the floats.
+    relevance.max(0.0).to_bits()
 }

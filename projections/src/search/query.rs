@@ -12,6 +12,7 @@ use super::{
     columns::Facts,
     facets::{Facet, FacetCount, Tally},
     hits::{Cursor, FactFilter, Page, Pass, PassAnswer},
+    marks::Marks,
     rules::Curation,
     schema::Fields,
     text::{self, TextPlan, Width, finds_at_least},
@@ -29,7 +30,9 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     let (fields, analyser) = (&index.fields, &index.analyser);
     let text = match &request.q {
         Some(q) => {
-            let plan = |width| text::plan(&view.searcher, fields, analyser, q, &request.lang, width);
+            let merchandising = index.merchandising();
+            let spoken = (request.lang.as_str(), merchandising.synonyms(&request.lang));
+            let plan = |width| text::plan(&view.searcher, fields, analyser, q, spoken, width);
             match plan(Width::AsTyped)? {
                 Some(narrow) if !narrow.is_code && !finds_at_least(&view.searcher, &*narrow.strict, NARROW_ENOUGH)? => {
                     let wide = plan(Width::Wide)?;
@@ -48,12 +51,12 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     let page = Page { sort, from, limit: request.limit.clamp(1, LIMIT_MAX) };
     let curation = Curation::of(index, request, infra::clock::now());
 
-    let (text, relaxed, did_you_mean) = match text {
+    let (text, relaxed, did_you_mean, marks) = match text {
         Some(plan) => {
             let (query, relaxed) = chosen(&view.searcher, plan.strict, plan.relaxed, sort)?;
-            (Some(curation.widen(query, index)), relaxed, plan.did_you_mean)
+            (Some(curation.widen(query, index)), relaxed, plan.did_you_mean, plan.marks)
         }
-        None => (None, false, None),
+        None => (None, false, None, Marks::default()),
     };
     let (filters, text) = (filters(fields, request), text.as_deref());
     let walk = Walk { view, text, filters, facts: index.columns.facts(&request.currency), curation };
@@ -78,6 +81,7 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
         relaxed,
         facets,
         did_you_mean,
+        marks,
         position: view.position,
     })
 }

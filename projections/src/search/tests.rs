@@ -224,6 +224,41 @@ fn any_text_is_a_valid_query() {
 }
 
 #[test]
+fn what_sells_comes_first_and_what_is_sold_out_last_among_its_like() {
+    let (_scratch, index) = index_of(&[product(1, "Rug"), product(2, "Rug"), product(3, "Rug"), product(4, "Lamp")]);
+    let rug = |number| Uuid::from_u128(number);
+    index.columns().set_stock(rug(1), false);
+    index.columns().set_stock(rug(2), true);
+    index.columns().set_stock(rug(3), true);
+    index.columns().set_popularity(rug(3), 20);
+    assert_eq!(found(&index, "rug "), [3, 2, 1]);
+    index.columns().set_popularity(rug(4), u32::MAX);
+    assert_eq!(found(&index, "rug lamp"), [4, 3, 2, 1], "of those with some of the words, too");
+    index.put(&product(5, "Rug lamp")).unwrap();
+    index.commit(1, 101).unwrap();
+    assert_eq!(found(&index, "rug lamp")[0], 5, "but never before one with all words");
+}
+
+#[test]
+fn synonyms_are_found_as_well() {
+    use domain::merchandising::{Merchandising, MerchandisingEvent, SynonymSet, Synonyms};
+    let (_scratch, index) = index_of(&[product(1, "Notebook 15 inch"), product(2, "Laptop sleeve"), product(3, "Television set stand")]);
+    let phrases = |of: &[&str]| of.iter().map(|&phrase| phrase.to_owned()).collect();
+    let mut state = Merchandising::default();
+    for (key, of) in [("laptop", ["laptop", "notebook"]), ("tv", ["tv", "television set"])] {
+        let synonyms = Synonyms::TwoWay { phrases: phrases(&of) };
+        state.apply(&MerchandisingEvent::SynonymsDefined(SynonymSet { key: key.to_owned(), language: None, synonyms }));
+    }
+    index.set_merchandising(&state);
+    assert_eq!(found(&index, "laptop "), [2, 1], "what was typed comes first");
+    assert_eq!(found(&index, "laptop 15 "), [1, 2]);
+    assert_eq!(found(&index, "tv stand"), [3]);
+    assert_eq!(found(&index, "tv"), [3]);
+    let answer = index.search(&request("laptop ")).unwrap();
+    assert_eq!(answer.marks.highlighted("Notebook 15 inch").as_deref(), Some("<mark>Notebook</mark> 15 inch"));
+}
+
+#[test]
 fn price_and_stock_show_without_a_commit() {
     let (_scratch, index) = small_shop();
     let lamp = Uuid::from_u128(1);

@@ -16,7 +16,10 @@ use tantivy::{
 use super::{
     QUERY_CHARS_MAX, QUERY_WORDS_MAX,
     analysis::{PREFIX_CHARS_MAX, QueryAnalyser, QueryWord},
-    fuzzy, pinyin,
+    fuzzy,
+    marks::Marks,
+    pinyin,
+    rules::Synonyms,
     schema::{self, Fields},
     words::{self, is_unspaced},
 };
@@ -43,6 +46,8 @@ const COMMON: f64 = 0.4;
 const RESPACED: Score = 0.8;
 /// Other Chinese characters that sound the same, or a word spelled by its sound.
 const SOUND: Score = 0.6;
+/// Another word that the merchant says means the same.
+const SYNONYM: Score = 0.8;
 /// Initials say little.
 const INITIALS: Score = 0.3;
 /// A whole article number: nothing else is meant.
@@ -70,6 +75,8 @@ pub(super) struct TextPlan {
     /// be the same.
     pub(super) relaxed: Option<Box<dyn Query>>,
     pub(super) did_you_mean: Option<String>,
+    /// What is to be seen in a text that was found.
+    pub(super) marks: Marks,
     /// An article number: there is no other way to read it.
     pub(super) is_code: bool,
 }
@@ -80,7 +87,7 @@ pub(super) fn plan(
     fields: &Fields,
     analyser: &QueryAnalyser,
     text: &str,
-    lang: &str,
+    (lang, synonyms): (&str, &Synonyms),
     width: Width,
 ) -> tantivy::Result<Option<TextPlan>> {
     let text: String = text.chars().take(QUERY_CHARS_MAX).collect();
@@ -88,15 +95,16 @@ pub(super) fn plan(
     if text.trim().is_empty() {
         return Ok(None);
     }
-    let mut reader = Reader { searcher, fields, analyser: analyser.clone(), lang, width };
+    let mut reader = Reader { searcher, fields, analyser: analyser.clone(), lang, synonyms, width, marks: Marks::default() };
     let parts = reader.parts(&text)?;
     let strict = all_of(&parts, phrase(fields, &parts));
     if let Some(code) = reader.code(&text)? {
-        return Ok(Some(TextPlan { strict: any(vec![code, strict]), relaxed: None, did_you_mean: None, is_code: true }));
+        let strict = any(vec![code, strict]);
+        return Ok(Some(TextPlan { strict, relaxed: None, did_you_mean: None, marks: reader.marks, is_code: true }));
     }
     let several = parts.len() > 1 || parts.iter().any(|part| part.loose.len() > 1);
     let relaxed = several.then(|| some_of(&parts, phrase(fields, &parts), &*strict));
-    Ok(Some(TextPlan { strict, relaxed, did_you_mean: corrected(&text, &parts), is_code: false }))
+    Ok(Some(TextPlan { strict, relaxed, did_you_mean: corrected(&text, &parts), marks: reader.marks, is_code: false }))
 }
 
 /// A word of the query, some that are read together, or an article number.
@@ -136,7 +144,9 @@ struct Reader<'a> {
     fields: &'a Fields,
     analyser: QueryAnalyser,
     lang: &'a str,
+    synonyms: &'a Synonyms,
     width: Width,
+    marks: Marks,
 }
 
 impl Reader<'_> {
@@ -145,6 +155,8 @@ impl Reader<'_> {
         let unfinished_at = text.trim_end().len();
         let is_unfinished = unfinished_at == text.len();
         let mut parts: Vec<Part> = Vec::new();
+        // The word that each part is, nothing where it is several or a number.
+        let mut names: Vec<String> = Vec::new();
         // The piece before, when it was one word of one part.
         let mut before: Option<String> = None;
         let mut position = 0;
@@ -160,15 +172,18 @@ impl Reader<'_> {
                 let is_last = is_unfinished && at + word.to == unfinished_at;
                 of_piece.push(self.part(word, (at, position), is_last)?);
             }
+            let mut of_names: Vec<String> = words.iter().map(|word| word.plain.clone()).collect();
             position += words.last().map_or(0, |last| last.position + 1);
             if let Some(code) = self.code(piece)? {
                 let query = any(vec![code, all_of(&of_piece, None)]);
                 of_piece = vec![Part { loose: vec![query.box_clone()], query, optional: false, in_title: Vec::new(), correction: None }];
+                of_names = vec![String::new()];
             } else if self.width == Width::Wide
                 && words.len() > 1
                 && let Some(sound) = self.sound_of(piece)
             {
                 of_piece = vec![Part::together(of_piece, sound)];
+                of_names = vec![String::new()];
             }
             let single = words.first().filter(|word| words.len() == 1 && !word.stop_word).map(|word| word.plain.clone());
             if self.width == Width::Wide
@@ -178,12 +193,16 @@ impl Reader<'_> {
             {
                 of_piece.insert(0, first);
                 of_piece = vec![Part::together(of_piece, joined)];
+                names.pop();
+                of_names = vec![String::new()];
                 before = None;
             } else {
                 before = single;
             }
             parts.append(&mut of_piece);
+            names.append(&mut of_names);
         }
+        self.add_synonyms(&mut parts, &names)?;
         // "The Who": stop words count when there is nothing else.
         if parts.iter().all(|part| part.optional) {
             for part in &mut parts {
@@ -191,6 +210,26 @@ impl Reader<'_> {
             }
         }
         Ok(parts)
+    }
+
+    /// What means the same as some of the words is found as well.
+    fn add_synonyms(&mut self, parts: &mut Vec<Part>, names: &[String]) -> tantivy::Result<()> {
+        let synonyms = self.synonyms;
+        for (range, alternatives) in synonyms.of(names).into_iter().rev() {
+            let mut queries: Vec<Box<dyn Query>> = Vec::new();
+            for phrase in alternatives {
+                let mut words = Vec::new();
+                for word in self.analyser.words(&phrase.join(" "), self.lang) {
+                    let mut clauses = Vec::new();
+                    self.push_clauses(&word, SYNONYM, &mut clauses)?;
+                    words.push((Occur::Must, dis_max(clauses)));
+                }
+                queries.push(Box::new(BooleanQuery::new(words)));
+            }
+            let meant: Vec<Part> = parts.drain(range.clone()).collect();
+            parts.insert(range.start, Part::together(meant, dis_max(queries)));
+        }
+        Ok(())
     }
 
     /// `at` is where the word's piece begins: bytes of the text, and words before it.
@@ -201,6 +240,7 @@ impl Reader<'_> {
         if is_last && !is_unspaced {
             let prefix = word.plain.chars().take(PREFIX_CHARS_MAX).collect::<String>();
             self.push(self.fields.prefixes, &prefix, PREFIX, &mut clauses)?;
+            self.marks.prefix = Some(prefix);
         }
         let mut correction = None;
         if clauses.is_empty() || (self.width == Width::Wide && !word.stop_word) {
@@ -223,7 +263,8 @@ impl Reader<'_> {
     }
 
     /// The word in each field that has it.
-    fn push_clauses(&self, word: &QueryWord, boost: Score, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
+    fn push_clauses(&mut self, word: &QueryWord, boost: Score, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
+        self.marks.add(word);
         self.push(self.fields.title, &word.plain, TITLE * boost, clauses)?;
         self.push(self.fields.brand_words, &word.plain, BRAND * boost, clauses)?;
         for stem in &word.stems {

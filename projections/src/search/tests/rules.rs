@@ -28,7 +28,7 @@ fn set(index: &SearchIndex, rule: SearchRule) {
     index.set_merchandising(&state);
 }
 
-/// Ten rugs, the more bought the higher their number, and a lamp (20).
+/// Ten rugs, which nothing but their numbers tells apart for a query, and a lamp (20).
 fn rugs() -> (Scratch, SearchIndex) {
     let mut products: Vec<_> = (1..=10).map(|number| product(number, "Rug")).collect();
     for rug in &mut products {
@@ -38,7 +38,6 @@ fn rugs() -> (Scratch, SearchIndex) {
     products.push(ProductDocument { brand: Some("Alder".to_owned()), ..product(20, "Lamp") });
     let made = index_of(&products);
     for number in 1..=10_u32 {
-        made.1.columns().set_popularity(Uuid::from_u128(number.into()), number * 10);
         made.1.columns().set_price(Uuid::from_u128(number.into()), "EUR", Some(i64::from(number) * 100));
     }
     made
@@ -122,6 +121,9 @@ fn what_is_boosted_comes_before_its_like_and_what_is_buried_after_it() {
     }
 
     // While a category is browsed, popularity is what is multiplied.
+    for number in 1..=10_u32 {
+        index.columns().set_popularity(Uuid::from_u128(number.into()), number * 10);
+    }
     let browse = SearchRequest { category: Some("rugs".to_owned()), limit: 4, ..request("") };
     assert_eq!(walked(&index, &browse).0, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
     let lamps = BoostTarget::Category { handle: "rugs".to_owned() };
