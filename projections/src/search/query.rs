@@ -27,7 +27,7 @@ const STRICT_ENOUGH: usize = 10;
 
 pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<SearchAnswer, SearchError> {
     let view = &*index.view();
-    let (fields, analyser) = (&index.fields, &index.analyser);
+    let (fields, analyser) = (&view.fields, &index.analyser);
     let text = match &request.q {
         Some(q) => {
             let merchandising = index.merchandising();
@@ -54,7 +54,7 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     let (text, relaxed, did_you_mean, marks) = match text {
         Some(plan) => {
             let (query, relaxed) = chosen(&view.searcher, plan.strict, plan.relaxed, sort)?;
-            (Some(curation.widen(query, index)), relaxed, plan.did_you_mean, plan.marks)
+            (Some(curation.widen(query, fields)), relaxed, plan.did_you_mean, plan.marks)
         }
         None => (None, false, None, Marks::default()),
     };

@@ -312,19 +312,29 @@ fn reopening_keeps_position_and_products() {
 }
 
 #[test]
-fn an_index_of_another_format_starts_again() {
+fn an_index_of_another_format_answers_until_the_new_one_is_as_far() {
     let scratch = Scratch::new();
-    let mut index = SearchIndex::open(scratch.path()).unwrap();
-    "an older program".clone_into(&mut index.format);
+    let index = SearchIndex::open(scratch.path()).unwrap();
     index.put(&product(1, "Kettle")).unwrap();
     index.commit(2, 77).unwrap();
+    let (own, older) = (scratch.path().join(&index.format), scratch.path().join("older"));
     drop(index);
+    std::fs::rename(&own, &older).unwrap();
 
     let index = SearchIndex::open(scratch.path()).unwrap();
-    assert_eq!((index.position(), index.product_count()), ((0, 0), 0));
+    assert_eq!((index.built(), index.position(), index.product_count()), ((0, 0), (2, 77), 1));
+    index.put(&product(2, "Kettle, too")).unwrap();
+    index.commit(2, 50).unwrap();
+    assert_eq!((index.built(), found(&index, "kettle ")), ((2, 50), vec![1]), "it is not as far");
+    drop(index);
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    assert_eq!((index.built(), index.position(), found(&index, "kettle ")), ((2, 50), (2, 77), vec![1]), "nor after a restart");
+    index.reached(2, 77).unwrap();
+    assert_eq!((index.position(), found(&index, "kettle ")), ((2, 77), vec![2]));
+    assert!(!older.exists());
     drop(index);
 
-    std::fs::write(scratch.path().join("meta.json"), "torn").unwrap();
+    std::fs::write(own.join("meta.json"), "torn").unwrap();
     assert_eq!(SearchIndex::open(scratch.path()).unwrap().position(), (0, 0));
 }
 
