@@ -26,6 +26,7 @@ mod cart;
 mod customer;
 mod document;
 pub mod event;
+mod export;
 mod import;
 mod limits;
 pub mod ops;
@@ -114,6 +115,8 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(promotion::end))
         .routes(routes!(promotion::coupons, promotion::create_coupons))
         .routes(routes!(customer::erase))
+        .routes(routes!(export::categories))
+        .routes(routes!(export::locations))
         // Analysts
         .routes(routes!(event::show))
         .routes(routes!(event::stream))
@@ -135,6 +138,11 @@ fn streaming() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(event::list))
         .routes(routes!(order::live))
         .routes(routes!(import::import_products))
+        .routes(routes!(export::products))
+        .routes(routes!(export::stock))
+        .routes(routes!(export::google))
+        .routes(routes!(import::import_categories))
+        .routes(routes!(import::import_locations))
         .routes(routes!(ops::verify))
 }
 
