@@ -69,7 +69,9 @@ impl Feed {
             let mut text = String::new();
             match self.pages.next().await? {
                 Some(page) => {
-                    page.products.iter().filter(|product| is_published(product)).for_each(|product| self.items(&mut text, product, &page))
+                    for product in page.products.iter().filter(|product| is_published(product)) {
+                        self.items(&mut text, product, &page);
+                    }
                 }
                 None => text.push_str("</channel>\n</rss>\n"),
             }
@@ -177,7 +179,7 @@ fn availability(variant: &Variant, stock: Option<&StockItem>) -> &'static str {
 fn is_gtin(barcode: &str) -> bool {
     let digits: Vec<u32> = barcode.chars().filter_map(|c| c.to_digit(10)).collect();
     let sum: u32 = digits.iter().rev().zip([1, 3].into_iter().cycle()).map(|(digit, weight)| digit * weight).sum();
-    digits.len() == barcode.len() && matches!(digits.len(), 8 | 12 | 13 | 14) && sum % 10 == 0
+    digits.len() == barcode.len() && matches!(digits.len(), 8 | 12 | 13 | 14) && sum.is_multiple_of(10)
 }
 
 fn cut(text: &str, chars_max: usize) -> String {

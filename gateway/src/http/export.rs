@@ -44,6 +44,14 @@ pub struct ExportQuery {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
+pub struct ListExportQuery {
+    /// A consistency token that the answer must have seen.
+    token_position: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct FeedQuery {
     /// BCP 47; the store's first one unless given.
     language: Option<String>,
@@ -156,7 +164,7 @@ pub struct LocationLine {
 /// The tree of categories as a list that can be imported again; by handle.
 #[utoipa::path(
     get, path = "/admin/exports/categories", operation_id = "export_categories", tag = "merchants",
-    params(ExportQuery),
+    params(ListExportQuery),
     responses(
         (status = 200, body = Vec<CategoryLine>),
         (status = 401, description = "unauthenticated"),
@@ -168,7 +176,7 @@ pub struct LocationLine {
 pub async fn categories(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Query(query): Query<ExportQuery>,
+    Query(query): Query<ListExportQuery>,
 ) -> Result<Read<Vec<CategoryLine>>, Problem> {
     caller.require(Role::manages)?;
     let position = app.read_position(&caller, query.token_position.as_deref(), "product").await?;
@@ -187,7 +195,7 @@ pub async fn categories(
 /// The open locations as a list that can be imported again, in the order in which stock is sold from them.
 #[utoipa::path(
     get, path = "/admin/exports/locations", operation_id = "export_locations", tag = "merchants",
-    params(ExportQuery),
+    params(ListExportQuery),
     responses(
         (status = 200, body = Vec<LocationLine>),
         (status = 401, description = "unauthenticated"),
@@ -198,7 +206,7 @@ pub async fn categories(
 pub async fn locations(
     State(app): State<Arc<App>>,
     caller: Caller,
-    Query(query): Query<ExportQuery>,
+    Query(query): Query<ListExportQuery>,
 ) -> Result<Read<Vec<LocationLine>>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let line = |location: &Location| {

@@ -74,7 +74,7 @@ pub enum StockMode {
     Overwrite,
 }
 
-/// Imports products from Shopify's or WooCommerce's CSV, or from any other by a mapping file. Needs no `Idempotency-Key`: what was imported already appends nothing.
+/// Imports products from Shopify's or `WooCommerce`'s CSV, or from any other by a mapping file. Needs no `Idempotency-Key`: what was imported already appends nothing.
 #[utoipa::path(
     post, path = "/admin/imports", operation_id = "import_products", tag = "merchants",
     params(ImportQuery),

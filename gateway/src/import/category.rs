@@ -63,7 +63,7 @@ impl Categories {
     fn of_handle(&mut self, handle: &str, language: &str) -> Result<CategoryId, String> {
         match self.by_handle.get(&key(handle)) {
             Some(known) => Ok(*known),
-            None => self.want(handle.to_owned(), handle, None, language),
+            None => self.want(handle, handle, None, language),
         }
     }
 
@@ -77,18 +77,18 @@ impl Categories {
             let known = self.by_title.get(&(parent_id, title.to_lowercase())).copied();
             parent_id = Some(match known {
                 Some(known) => known,
-                None => self.want(handle.clone(), title, parent_id, language)?,
+                None => self.want(&handle, title, parent_id, language)?,
             });
         }
         Ok(parent_id)
     }
 
-    fn want(&mut self, handle: String, title: &str, parent_id: Option<CategoryId>, language: &str) -> Result<CategoryId, String> {
+    fn want(&mut self, handle: &str, title: &str, parent_id: Option<CategoryId>, language: &str) -> Result<CategoryId, String> {
         if self.by_handle.len() >= CATEGORIES_MAX {
             return Err(format!("the shop would have more than {CATEGORIES_MAX} categories"));
         }
         // Another branch may have led to the same handle.
-        let handle = (1..).map(|n| if n == 1 { handle.clone() } else { format!("{handle}-{n}") });
+        let handle = (1..).map(|n| if n == 1 { handle.to_owned() } else { format!("{handle}-{n}") });
         let handle = handle.take(CATEGORIES_MAX).find(|handle| !self.by_handle.contains_key(&key(handle))).unwrap_or_default();
         let facts = CategoryFacts {
             category_id: catalog::category_id(&handle),

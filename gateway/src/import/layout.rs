@@ -1,4 +1,4 @@
-//! How the rows of a file become rows of products: as they stand, by a mapping file, or as WooCommerce writes them.
+//! How the rows of a file become rows of products: as they stand, by a mapping file, or as `WooCommerce` writes them.
 
 use super::mapping::Mapping;
 use super::woocommerce::WooCommerce;

@@ -74,14 +74,20 @@ impl Reading<'_> {
             let mut option = ImportedOption { number, option_id, name, values: Vec::new() };
             if !listed.is_empty() {
                 match serde_json::from_str::<Vec<Text>>(listed) {
-                    Ok(values) => values.into_iter().for_each(|label| option.add(label)),
+                    Ok(values) => {
+                        for label in values {
+                            option.add(label);
+                        }
+                    }
                     Err(error) => {
                         let reason = format!("these are no values as an export writes them: {error}");
                         self.refuse(first, Field::OptionValues(number), "option_values_invalid", reason);
                     }
                 }
             }
-            labels.into_iter().for_each(|label| option.add(label));
+            for label in labels {
+                option.add(label);
+            }
             options.push(option);
         }
         options

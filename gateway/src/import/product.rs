@@ -358,7 +358,8 @@ impl Reading<'_> {
             match serde_json::from_str::<Vec<Price>>(others) {
                 Ok(others) => prices.extend(others),
                 Err(error) => {
-                    self.refuse(row, Field::Prices, "prices_invalid", format!("these are no prices as an export writes them: {error}"))
+                    let reason = format!("these are no prices as an export writes them: {error}");
+                    self.refuse(row, Field::Prices, "prices_invalid", reason);
                 }
             }
         }

@@ -182,7 +182,7 @@ impl Import {
             let given_up_at = self.waiting_since.unwrap_or_else(Instant::now) + idle;
             tokio::select! {
                 Some(outcome) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    if let Err(stopped) = self.count(outcome) {
+                    if let Err(stopped) = self.count(&outcome) {
                         return Some(self.last_line(Some(stopped)));
                     }
                 }
@@ -310,7 +310,7 @@ impl Import {
         Ok(())
     }
 
-    fn count(&mut self, outcome: Outcome) -> Result<(), Stopped> {
+    fn count(&mut self, outcome: &Outcome) -> Result<(), Stopped> {
         match &outcome.stored {
             Stored::Put(put, position) => {
                 match put.outcome {
@@ -325,7 +325,7 @@ impl Import {
             }
             Stored::Refused(refusal) => {
                 self.progress.refused += outcome.rows;
-                let error = self.row_error(&outcome, refusal);
+                let error = self.row_error(outcome, refusal);
                 self.tell(error);
             }
             Stored::Failed(stopped) => return Err(stopped.clone()),

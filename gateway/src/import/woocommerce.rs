@@ -1,4 +1,4 @@
-//! WooCommerce's product CSV, as its own exporter writes it (version 3.1 and later, English column names).
+//! `WooCommerce`'s product CSV, as its own exporter writes it (version 3.1 and later, English column names).
 //!
 //! Its export is in the order of ids: a variation can stand far behind the product that it is of. Products with
 //! variations are held until the file ends, everything else goes in at once.
@@ -174,14 +174,13 @@ impl WooCommerce {
     pub fn finish(&mut self) -> Vec<Group> {
         let mut groups = Vec::new();
         for (parent, texts) in std::mem::take(&mut self.orphans) {
-            match self.index.get(&parent).copied() {
-                Some(at) => self.held[at].variations.push(texts),
-                None => {
-                    let reason = format!("the file has no variable product {parent:?}, by its SKU or as id:⟨ID⟩");
-                    let error = RowError::new(texts.line, Some("Parent"), "parent_missing", reason);
-                    groups.push(refused(texts.error.unwrap_or(error)));
-                }
+            if let Some(at) = self.index.get(&parent).copied() {
+                self.held[at].variations.push(texts);
+                continue;
             }
+            let reason = format!("the file has no variable product {parent:?}, by its SKU or as id:⟨ID⟩");
+            let error = RowError::new(texts.line, Some("Parent"), "parent_missing", reason);
+            groups.push(refused(texts.error.unwrap_or(error)));
         }
         for variable in std::mem::take(&mut self.held) {
             groups.push(self.variable(variable));
