@@ -35,6 +35,7 @@ and `values` (the file's words and what they mean here), `separator` (between se
 category and the one below it), `unit` or `unit_column` (of a weight: g, kg, lb, oz):
 
   product_rows = true                     # a product with variants has a row of its own before theirs
+  scattered = true                        # rows of a product may stand apart: they are held until the file ends
   [columns]
   handle = \"slug\"                         # the one that must be there; rows with the same one are a product
   title = \"name\"

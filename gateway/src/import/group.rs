@@ -1,7 +1,7 @@
 //! Records put together to products: rows that share a handle stand together; the first has the product's own fields,
 //! each a variant, a picture or both.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use commands::catalog::Kept;
@@ -16,6 +16,8 @@ use super::records::{Fault, Record};
 /// Most rows that one product may have, and most bytes that they may have together.
 pub const PRODUCT_ROWS_MAX: u64 = 5_000;
 pub const PRODUCT_BYTES_MAX: usize = 16 << 20;
+/// Most bytes of a file whose rows are held until it ends.
+pub const HELD_BYTES_MAX: usize = 256 << 20;
 /// Most products that one file may have; their handles are remembered, so that rows which stand apart are found.
 pub const PRODUCTS_MAX: usize = 5_000_000;
 
@@ -59,6 +61,10 @@ pub struct Products {
     /// An apostrophe before what a spreadsheet would take for a formula is taken off.
     takes_apostrophes_off: bool,
     group: Option<Group>,
+    /// Products whose rows stand apart, in the order of their first ones.
+    held: Vec<Group>,
+    held_at: HashMap<String, usize>,
+    held_bytes: usize,
     /// Hashes of the handles whose rows are over.
     seen: HashSet<u64>,
 }
@@ -66,8 +72,8 @@ pub struct Products {
 impl Products {
     pub fn new(headers: Vec<String>, layout: Layout, columns: Columns, terms: Terms, categories: Categories) -> Self {
         let kept = Arc::new(columns.kept());
-        let (group, seen) = (None, HashSet::new());
-        Self { columns, categories, headers, layout, terms, kept, takes_apostrophes_off: true, group, seen }
+        let (group, seen, held, held_at) = (None, HashSet::new(), Vec::new(), HashMap::new());
+        Self { columns, categories, headers, layout, terms, kept, takes_apostrophes_off: true, group, held, held_at, held_bytes: 0, seen }
     }
 
     pub fn with_raw_cells(mut self, raw: bool) -> Self {
@@ -95,6 +101,9 @@ impl Products {
             let missing = || RowError::new(line, column, "handle_missing", "the row has no handle; every row needs its product's");
             return vec![Parsed::Refused { rows: 1, errors: vec![error.unwrap_or_else(missing)] }];
         }
+        if matches!(&self.layout, Layout::Mapped(mapping) if mapping.scattered) {
+            return self.hold(line, handle, rows, bytes, error).into_iter().collect();
+        }
         let mut completed = Vec::new();
         if self.group.as_ref().is_none_or(|group| group.handle != handle) {
             completed.extend(self.complete());
@@ -112,7 +121,25 @@ impl Products {
             let groups = woo.finish();
             return groups.into_iter().map(|group| self.build(group)).collect();
         }
-        self.complete().into_iter().collect()
+        let held = std::mem::take(&mut self.held);
+        let mut finished: Vec<Parsed> = held.into_iter().map(|group| self.build(group)).collect();
+        finished.extend(self.complete());
+        finished
+    }
+
+    /// Keeps a row for its product until the file ends.
+    fn hold(&mut self, line: u64, handle: String, rows: Vec<Row>, bytes: usize, error: Option<RowError>) -> Option<Parsed> {
+        self.held_bytes += bytes;
+        if self.held_bytes > HELD_BYTES_MAX {
+            let reason = format!("a file whose rows stand apart may have {HELD_BYTES_MAX} bytes; split it");
+            return Some(Parsed::Refused { rows: 1, errors: vec![RowError::new(line, None, "file_too_large", reason)] });
+        }
+        let at = *self.held_at.entry(domain::claim::ClaimKey::handle(&handle).key).or_insert_with(|| {
+            self.held.push(Group::new(handle));
+            self.held.len() - 1
+        });
+        self.held[at].take(line, rows, bytes, error);
+        None
     }
 
     fn complete(&mut self) -> Option<Parsed> {

@@ -64,6 +64,9 @@ struct MappingFile {
     /// A product whose variants have rows of their own has one more, first, that is none of them.
     #[serde(default)]
     product_rows: bool,
+    /// Rows of a product may stand apart: all are held until the file ends.
+    #[serde(default)]
+    scattered: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +127,8 @@ fn text() -> String {
 pub struct Mapping {
     /// One for each cell of a made row.
     cells: Vec<Cell>,
+    /// Rows of a product may stand apart.
+    pub scattered: bool,
 }
 
 #[derive(Debug)]
@@ -183,7 +188,8 @@ impl Mapping {
         for (key, source) in &file.attributes {
             making.attribute(key, source)?;
         }
-        making.finish()
+        let (mapping, columns) = making.finish()?;
+        Ok((Self { scattered: file.scattered, ..mapping }, columns))
     }
 
     /// The row that a row of the file means.
@@ -299,7 +305,7 @@ impl Making<'_> {
         }
         let unused = self.headers.iter().enumerate().filter(|(place, name)| !self.used.contains(place) && !name.is_empty());
         self.columns.ignored = unused.map(|(_, name)| name.clone()).collect();
-        Ok((Mapping { cells: self.cells }, self.columns))
+        Ok((Mapping { cells: self.cells, scattered: false }, self.columns))
     }
 }
 

@@ -277,11 +277,11 @@ fn rows_in_another_currency_add_a_price_and_rows_in_another_language_a_text() {
             (Layout::Mapped(Box::new(mapping)), columns)
         })
     };
-    let map = "product_rows = true\n[columns]\nhandle = \"h\"\ntitle = \"t\"\nsku = \"s\"\nprice = \"p\"\ncurrency = \"c\"\n\
+    let map = "product_rows = true\nscattered = true\n[columns]\nhandle = \"h\"\ntitle = \"t\"\nsku = \"s\"\nprice = \"p\"\ncurrency = \"c\"\n\
                    [[options]]\nname = \"n\"\nvalue = \"v\"\n";
     let read = mapped(
         map,
-        "h,t,s,p,c,n,v\nmug,Mug,MUG,0,USD,,\nmug,,R,9,USD,Colour,Red\nmug,,B,9,USD,Colour,Blue\nmug,,R,8,EUR,,\nmug,,B,8,EUR,,\n",
+        "h,t,s,p,c,n,v\nmug,Mug,MUG,0,USD,,\nmug,,R,9,USD,Colour,Red\nmug,,B,9,USD,Colour,Blue\ncup,Cup,C,1,USD,,\nmug,,R,8,EUR,,\nmug,,B,8,EUR,,\n",
     );
     // The product's own row has no options, so that the first variant names them.
     assert_eq!(read.told(), []);

@@ -9,11 +9,8 @@ use domain::catalog::{Attribute, Text};
 
 use super::category::{LEVEL, PATH};
 use super::columns::{Columns, Field, OPTIONS_MAX, Row};
-use super::group::{Group, Texts};
+use super::group::{Group, HELD_BYTES_MAX, Texts};
 use super::{RowError, list, weight};
-
-/// Most bytes of products with variations that are held until the file ends.
-pub const HELD_BYTES_MAX: usize = 256 << 20;
 
 /// What one column of the file becomes; others are made of several.
 const COLUMNS: &[(&str, Field)] = &[
