@@ -36,7 +36,7 @@ impl std::str::FromStr for Position {
 /// One invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
-    /// JSON pointer into the request's body.
+    /// JSON pointer (RFC 6901) into the request's body, `""` for the whole; of a parameter of the query `?` and its name.
     pub pointer: String,
     pub code: String,
     pub detail: String,
@@ -61,6 +61,20 @@ impl Refusal {
     #[must_use]
     pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// A field of the request is not what the command takes.
+    #[must_use]
+    pub fn invalid(pointer: &str, code: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::new("validation_failed", detail.clone()).error(pointer, code, detail)
+    }
+
+    /// Names the place in the request that a refusal is about.
+    #[must_use]
+    pub fn error(mut self, pointer: &str, code: &str, detail: impl Into<String>) -> Self {
+        self.errors.push(FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.into() });
         self
     }
 

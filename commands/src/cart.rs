@@ -57,7 +57,10 @@ pub fn add_line(
     let now = streams.now;
     let product = streams.get::<Product>(&sellable.product_id.to_string())?;
     let variant = sellable_variant(product, sellable.variant_id)?;
-    let price = price_of(variant, currency, quantity, now)?;
+    let price = price_of(variant, currency, quantity, now).map_err(|refusal| {
+        let detail = refusal.detail.clone();
+        refusal.error("", "unsupported_currency", detail)
+    })?;
     let line = CartLine {
         line_id,
         variant_id: sellable.variant_id,
@@ -219,10 +222,8 @@ pub fn price_of(variant: &Variant, currency: Currency, quantity: u32, now: chron
 #[must_use]
 pub fn refusal(rejection: CartRejection) -> Refusal {
     let detail = rejection.to_string();
-    let invalid = |pointer: &str, code: &str| {
-        let error = FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.clone() };
-        Refusal { errors: vec![error], ..Refusal::new("validation_failed", format!("{pointer}: {detail}")) }
-    };
+    let invalid =
+        |pointer: &str, code: &str| Refusal::new("validation_failed", format!("{pointer}: {detail}")).error(pointer, code, detail.clone());
     match rejection {
         // Somebody else's cart is not there, as far as the caller learns.
         CartRejection::NotFound | CartRejection::OtherCustomer => Refusal::not_found("cart"),

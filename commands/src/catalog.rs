@@ -17,7 +17,7 @@ use domain::inventory::StockPolicy;
 use domain::money::Currency;
 use uuid::Uuid;
 
-use crate::answer::{Failure, FieldError, Refusal};
+use crate::answer::{Failure, Refusal};
 use crate::inventory::{self, OpeningStock};
 use crate::loader::{Loader, version_number};
 use crate::streams::{Stop, Streams};
@@ -262,22 +262,17 @@ fn check_ancestors(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result<
     let mut seen = BTreeSet::from([wanted.category_id]);
     while let Some(parent_id) = above {
         if !seen.insert(parent_id) {
-            return Err(invalid("/parent_id", "category_cycle", "a category can't lie below itself").into());
+            return Err(Refusal::invalid("/parent_id", "category_cycle", "a category can't lie below itself").into());
         }
         if seen.len() > CATEGORY_DEPTH_MAX {
-            return Err(invalid("/parent_id", "category_too_deep", "the categories are nested too deep").into());
+            return Err(Refusal::invalid("/parent_id", "category_too_deep", "the categories are nested too deep").into());
         }
         let Category::Live(parent) = streams.get::<Category>(&parent_id.to_string())? else {
-            return Err(invalid("/parent_id", "category_not_found", "there is no such parent category").into());
+            return Err(Refusal::invalid("/parent_id", "category_not_found", "there is no such parent category").into());
         };
         above = parent.parent_id;
     }
     Ok(())
-}
-
-fn invalid(pointer: &str, code: &str, detail: &str) -> Refusal {
-    let error = FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.to_owned() };
-    Refusal { errors: vec![error], ..Refusal::new("validation_failed", detail) }
 }
 
 fn product_refusal(rejection: &ProductRejection) -> Refusal {
@@ -297,7 +292,7 @@ fn product_refusal(rejection: &ProductRejection) -> Refusal {
         ProductRejection::PriceNegative { .. } => "/variants/price",
         ProductRejection::PriceCurrencies { .. } => "/variants/compare_at",
     };
-    invalid(pointer, rejection.code(), &rejection.to_string())
+    Refusal::invalid(pointer, rejection.code(), rejection.to_string())
 }
 
 fn category_refusal(rejection: &CategoryRejection) -> Refusal {
@@ -311,7 +306,7 @@ fn category_refusal(rejection: &CategoryRejection) -> Refusal {
         CategoryRejection::HandleInvalid { .. } => "/handle",
         CategoryRejection::OwnParent => "/parent_id",
     };
-    invalid(pointer, rejection.code(), &rejection.to_string())
+    Refusal::invalid(pointer, rejection.code(), rejection.to_string())
 }
 
 fn claim_refusal(key: &ClaimKey, rejection: &ClaimRejection) -> Refusal {
@@ -319,8 +314,8 @@ fn claim_refusal(key: &ClaimKey, rejection: &ClaimRejection) -> Refusal {
     let pointer = if key.kind == "sku" { "/variants/sku" } else { "/handle" };
     let kind = if key.kind == "sku" { "sku" } else { "handle" };
     let detail = format!("the {kind} {} belongs to another object; choose another one", key.key);
-    let error = FieldError { pointer: pointer.to_owned(), code: rejection.code().to_owned(), detail: detail.clone() };
-    Refusal { errors: vec![error], ..Refusal::new("already_exists", detail) }.fact("held_by", by.as_str()).fact(kind, key.key.as_str())
+    let refusal = Refusal::new("already_exists", detail.clone()).error(pointer, rejection.code(), detail);
+    refusal.fact("held_by", by.as_str()).fact(kind, key.key.as_str())
 }
 
 #[cfg(test)]

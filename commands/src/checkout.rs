@@ -286,7 +286,7 @@ fn reserve(streams: &mut Streams<'_>, checkout: &Checkout, terms: &Terms, cart: 
             }
             Err(StockRejection::NotFound) => short.push(json!({ "sku": line.sku, "line_id": line.line_id, "available": 0 })),
             Err(rejection) => {
-                return Err(Refusal::new("validation_failed", rejection.to_string()).into());
+                return Err(Refusal::invalid("", rejection.code(), rejection.to_string()).into());
             }
         }
     }

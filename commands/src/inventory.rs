@@ -8,7 +8,7 @@ use domain::inventory::{
     SafetyStock, StockCommand, StockEvent, StockItem, StockPolicy, StockRejection, StockTransferDispatched, StockTransferReceived,
 };
 
-use crate::answer::{FieldError, Refusal};
+use crate::answer::Refusal;
 use crate::catalog::{LocatedStock, check_version, named_id};
 use crate::setting;
 use crate::streams::{Stop, Streams};
@@ -196,22 +196,35 @@ fn run(streams: &mut Streams<'_>, at: Target, command: StockCommand) -> Result<(
 
 fn emit(streams: &mut Streams<'_>, variant_id: VariantId, command: StockCommand) -> Result<usize, Stop> {
     let id = variant_id.to_string();
-    let events = streams.get::<StockItem>(&id)?.decide(command).map_err(|rejection| refusal(&rejection))?;
+    let quantity = quantity_field(&command);
+    let events = streams.get::<StockItem>(&id)?.decide(command).map_err(|rejection| refusal(&rejection, quantity))?;
     let number = events.len();
     streams.emit::<StockItem>(&id, events, None)?;
     Ok(number)
 }
 
 fn decide_onto(item: &mut StockItem, command: StockCommand) -> Result<Vec<StockEvent>, Stop> {
-    let events = item.decide(command).map_err(|rejection| refusal(&rejection))?;
+    let quantity = quantity_field(&command);
+    let events = item.decide(command).map_err(|rejection| refusal(&rejection, quantity))?;
     for event in &events {
         item.apply(event);
     }
     Ok(events)
 }
 
-fn refusal(rejection: &StockRejection) -> Refusal {
+/// Where a request says how much a command is about.
+const fn quantity_field(command: &StockCommand) -> &'static str {
+    match command {
+        StockCommand::Adjust { .. } => "/delta",
+        StockCommand::ReceiveTransfer(_) => "/received",
+        _ => "/quantity",
+    }
+}
+
+/// A domain's "no" in the words of the interface; `quantity` is the field that says how much.
+fn refusal(rejection: &StockRejection, quantity: &str) -> Refusal {
     let detail = rejection.to_string();
+    let invalid = |pointer: &str| Refusal::invalid(pointer, rejection.code(), rejection.to_string());
     match rejection {
         StockRejection::NotFound => Refusal::not_found("stock item"),
         StockRejection::InsufficientStock { available } => {
@@ -221,27 +234,22 @@ fn refusal(rejection: &StockRejection) -> Refusal {
             Refusal::new("not_on_hand", format!("{detail}; take away no more than that, or count what is there")).fact("on_hand", *on_hand)
         }
         StockRejection::QuantityTooLarge { max } => {
-            Refusal::new("quantity_too_large", format!("{detail}; lower the quantity")).fact("max", *max)
+            let refusal = Refusal::new("quantity_too_large", format!("{detail}; lower the quantity")).fact("max", *max);
+            refusal.error(quantity, rejection.code(), detail)
         }
         StockRejection::TransferNotFound { .. } => Refusal::not_found("transfer on its way"),
         StockRejection::TransferExists { .. } => Refusal::new("already_exists", detail),
         StockRejection::TransferQuantity { dispatched } => {
-            let detail = format!("{detail}; receive no more than that, and count or adjust what came on top");
-            Refusal::new("transfer_quantity", detail).fact("dispatched", *dispatched)
+            let fix = format!("{detail}; receive no more than that, and count or adjust what came on top");
+            Refusal::new("transfer_quantity", fix).fact("dispatched", *dispatched).error(quantity, rejection.code(), detail)
         }
-        StockRejection::QuantityZero | StockRejection::NotAllocated { .. } => invalid("/quantity", rejection),
-        StockRejection::ReasonMissing => invalid("/reason", rejection),
-        StockRejection::LocationMissing => invalid("/location", rejection),
-        StockRejection::TransferToItself => invalid("/to", rejection),
+        StockRejection::QuantityZero | StockRejection::NotAllocated { .. } => invalid(quantity),
+        StockRejection::ReasonMissing => invalid("/reason"),
+        StockRejection::LocationMissing => invalid("/location"),
+        StockRejection::TransferToItself => invalid("/to"),
         StockRejection::HoldExists { .. }
         | StockRejection::HoldNotFound { .. }
         | StockRejection::HoldExpired { .. }
         | StockRejection::AllocationNotFound { .. } => Refusal::new("invalid_state", detail),
     }
-}
-
-fn invalid(pointer: &str, rejection: &StockRejection) -> Refusal {
-    let detail = rejection.to_string();
-    let error = FieldError { pointer: pointer.to_owned(), code: rejection.code().to_owned(), detail: detail.clone() };
-    Refusal { errors: vec![error], ..Refusal::new("validation_failed", detail) }
 }

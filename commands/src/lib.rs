@@ -9,6 +9,7 @@ pub mod cqrs;
 pub mod customer;
 pub mod inventory;
 pub mod loader;
+pub mod merchandising;
 #[cfg(test)]
 mod model;
 pub mod order;

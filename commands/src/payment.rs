@@ -56,9 +56,7 @@ pub fn record(streams: &mut Streams<'_>, reported: &Reported, late: Late) -> Res
         return Err(Refusal::not_found("payment").into());
     };
     let mut payment = payment.clone();
-    let is_another = |theirs: &String| payment.provider_ref().is_some_and(|ours| ours != theirs);
-    if reported.evidence.provider_ref.as_ref().is_some_and(is_another) {
-        // A second payment at the provider under our reference: nobody of ours has asked for it.
+    if reported.evidence.provider_ref.as_ref().is_some_and(|theirs| payment.is_another(theirs)) {
         return Err(Refusal::not_found("payment").into());
     }
     let command = PaymentCommand::Record { evidence: reported.evidence.clone(), fact: reported.fact.clone() };
@@ -405,7 +403,8 @@ pub(crate) fn order_refusal(rejection: &OrderRejection) -> Refusal {
         OrderRejection::ShipmentNotFound { .. } => Refusal::not_found("shipment"),
         OrderRejection::Shipped => Refusal::new(rejection.code(), format!("{detail}; cancel the lines that are left, or take it back")),
         OrderRejection::OnHold => Refusal::new(rejection.code(), format!("{detail}; release it first")),
-        OrderRejection::QuantityZero | OrderRejection::Money(_) => Refusal::new("validation_failed", detail),
+        OrderRejection::QuantityZero => Refusal::invalid("/lines", rejection.code(), detail),
+        OrderRejection::Money(_) => Refusal::invalid("", rejection.code(), detail),
         OrderRejection::WrongStatus { .. } | OrderRejection::NotCovered { .. } => Refusal::new(rejection.code(), detail),
         OrderRejection::TotalsWrong | OrderRejection::TendersWrong => Refusal::new("invalid_state", detail),
     }
@@ -422,8 +421,7 @@ fn payment_refusal(rejection: &PaymentRejection) -> Refusal {
         | PaymentRejection::CaptureInProgress
         | PaymentRejection::NothingToVoid
         | PaymentRejection::DisputeOpen => Refusal::new(rejection.code(), detail),
-        PaymentRejection::AmountNotPositive | PaymentRejection::AllocationWrong | PaymentRejection::Money(_) => {
-            Refusal::new("validation_failed", detail)
-        }
+        PaymentRejection::AmountNotPositive | PaymentRejection::Money(_) => Refusal::invalid("/amount", rejection.code(), detail),
+        PaymentRejection::AllocationWrong => Refusal::invalid("/lines", rejection.code(), detail),
     }
 }

@@ -18,7 +18,7 @@ use domain::promotion::{
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::answer::{Failure, FieldError, Refusal};
+use crate::answer::{Failure, Refusal};
 use crate::cart::{self, CartAt};
 use crate::catalog::check_version;
 use crate::checkout::PromotionsSeen;
@@ -60,7 +60,7 @@ pub fn code_hash(master: &infra::sealing::MasterKey, code: &str) -> String {
 pub fn create(streams: &mut Streams<'_>, created: &PromotionCreated) -> Result<Outcome, Stop> {
     let id = created.promotion_id.to_string();
     let command = PromotionCommand::Create(Box::new(created.clone()));
-    let events = streams.create::<Promotion>(&id)?.decide(command).map_err(|e| refusal(&e))?;
+    let events = streams.create::<Promotion>(&id)?.decide(command).map_err(|e| refusal(&e, "/ends_at"))?;
     streams.emit::<Promotion>(&id, events, None)?;
     streams.answer_with::<Promotion>(201, &id);
     streams.outcome(&id)
@@ -335,7 +335,8 @@ fn decide(streams: &mut Streams<'_>, at: PromotionAt, command: PromotionCommand)
     let id = at.promotion_id.to_string();
     let version = streams.version::<Promotion>(&id)?;
     check_version(at.if_match, version)?;
-    let events = streams.get::<Promotion>(&id)?.decide(command).map_err(|e| refusal(&e))?;
+    let dates = if matches!(command, PromotionCommand::CreateCoupons(_)) { "/valid_until" } else { "/ends_at" };
+    let events = streams.get::<Promotion>(&id)?.decide(command).map_err(|e| refusal(&e, dates))?;
     streams.emit::<Promotion>(&id, events, None)?;
     streams.answer_with::<Promotion>(200, &id);
     streams.outcome(&id)
@@ -374,7 +375,8 @@ pub(crate) fn unusable(reason: Inapplicable, fix: &str) -> Refusal {
     }
 }
 
-fn refusal(rejection: &PromotionRejection) -> Refusal {
+/// A domain's "no" in the words of the interface; `dates` is the field that says until when.
+fn refusal(rejection: &PromotionRejection, dates: &str) -> Refusal {
     let pointer = match rejection {
         PromotionRejection::NotFound => return Refusal::not_found("promotion"),
         PromotionRejection::Exists | PromotionRejection::CouponExists => return Refusal::new("already_exists", rejection.to_string()),
@@ -390,12 +392,12 @@ fn refusal(rejection: &PromotionRejection) -> Refusal {
         PromotionRejection::AmountsInvalid => "/rule/amounts",
         PromotionRejection::FilterInvalid => "/rule/target",
         PromotionRejection::MinimumInvalid => "/minimum",
-        PromotionRejection::DatesInvalid => "/ends_at",
+        PromotionRejection::DatesInvalid => dates,
         PromotionRejection::LimitInvalid => "/limit",
+        PromotionRejection::PerSubjectInvalid => "/per_subject",
     };
     let detail = rejection.to_string();
-    let error = FieldError { pointer: pointer.to_owned(), code: rejection.code().to_owned(), detail: detail.clone() };
-    Refusal { errors: vec![error], ..Refusal::new("validation_failed", format!("{pointer}: {detail}")) }
+    Refusal::new("validation_failed", format!("{pointer}: {detail}")).error(pointer, rejection.code(), detail)
 }
 
 impl<'a> Offered<'a> {

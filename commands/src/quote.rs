@@ -181,5 +181,5 @@ fn request_line(line: &CartLine, product: &Product, variant: &Variant, unit_pric
 }
 
 fn unpriceable(error: &pricing::PricingError) -> Refusal {
-    Refusal::new("validation_failed", format!("the cart can't be priced: {error}; lower its quantities"))
+    Refusal::invalid("", error.code(), format!("the cart can't be priced: {error}; lower its quantities"))
 }

@@ -164,8 +164,7 @@ pub(crate) fn location(streams: &mut Streams<'_>, wanted: Option<&str>, pointer:
     };
     found.ok_or_else(|| {
         let detail = format!("the store has no location {:?}; see /v1/admin/locations, or leave it out", wanted.unwrap_or_default());
-        let error = FieldError { pointer: pointer.to_owned(), code: "location_unknown".to_owned(), detail: detail.clone() };
-        Refusal { errors: vec![error], ..Refusal::new("location_unknown", detail) }.into()
+        Refusal::new("location_unknown", detail.clone()).error(pointer, "location_unknown", detail).into()
     })
 }
 
@@ -217,8 +216,8 @@ fn refusal(rejection: SettingRejection) -> Refusal {
         SettingRejection::TaxRateNotFound => Refusal::not_found("tax rate"),
         SettingRejection::ShippingMethodNotFound => Refusal::not_found("shipping method"),
         SettingRejection::LocationCodeTaken { .. } => {
-            let error = FieldError { pointer: "/code".to_owned(), code: "location_code_taken".to_owned(), detail: detail.clone() };
-            Refusal { errors: vec![error], ..Refusal::new("already_exists", format!("{detail}; choose another code")) }
+            let refusal = Refusal::new("already_exists", format!("{detail}; choose another code"));
+            refusal.error("/code", "location_code_taken", detail)
         }
         SettingRejection::TaxRateExists { tax_id } => {
             let detail = format!("{detail}; change that one, or give this one another title, place or category");

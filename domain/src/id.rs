@@ -93,6 +93,7 @@ ids! {
     ReturnId,
     PromotionId,
     CouponId,
+    SearchRuleId,
 }
 
 /// The keyed hash of a cart's public id, in hex. The public id is a secret and never stored.

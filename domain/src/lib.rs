@@ -37,6 +37,9 @@ pub mod setting;
 /// Promotions and coupons: what is taken off, and how often.
 pub mod promotion;
 
+/// Search results as a merchant wants them: pins, hidden products, boosts, synonyms.
+pub mod merchandising;
+
 /// Orders, from placing to completion.
 pub mod order;
 

@@ -280,6 +280,12 @@ impl Payment {
     pub fn provider_ref(&self) -> Option<&str> {
         self.operations.iter().find_map(|operation| operation.provider_ref.as_deref())
     }
+
+    /// Whether the provider speaks of another payment than ours: a second one under our reference, which nobody of ours asked for.
+    #[must_use]
+    pub fn is_another(&self, provider_ref: &str) -> bool {
+        self.provider_ref().is_some_and(|ours| ours != provider_ref)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

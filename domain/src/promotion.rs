@@ -227,8 +227,10 @@ pub enum PromotionRejection {
     CouponsTooMany,
     #[error("the coupon exists already")]
     CouponExists,
-    #[error("a limit must be at least one, per person at most {PER_SUBJECT_MAX}")]
+    #[error("a limit must be at least one")]
     LimitInvalid,
+    #[error("a person may use a coupon 1 to {PER_SUBJECT_MAX} times")]
+    PerSubjectInvalid,
     #[error("the coupon can't be used: {}", .0.as_str())]
     Unusable(Inapplicable),
 }
@@ -250,6 +252,7 @@ impl PromotionRejection {
             Self::CouponsTooMany => "coupons_too_many",
             Self::CouponExists => "coupon_exists",
             Self::LimitInvalid => "limit_invalid",
+            Self::PerSubjectInvalid => "per_subject_invalid",
             Self::Unusable(_) => "coupon_unusable",
         }
     }

@@ -12,6 +12,7 @@ use domain::claim::ClaimEvent;
 use domain::customer::SubjectEvent;
 use domain::event::{DecodeError, Event};
 use domain::inventory::StockEvent;
+use domain::merchandising::MerchandisingEvent;
 use domain::order::OrderEvent;
 use domain::payment::PaymentEvent;
 use domain::promotion::PromotionEvent;
@@ -68,6 +69,7 @@ fn every_event_that_was_ever_written_can_be_read() {
             check::<PaymentEvent>,
             check::<SettingEvent>,
             check::<PromotionEvent>,
+            check::<MerchandisingEvent>,
             check::<SubjectEvent>,
             check::<ClaimEvent>,
         ];
@@ -87,6 +89,7 @@ fn every_event_has_a_golden_file() {
         PaymentEvent::TYPES,
         SettingEvent::TYPES,
         PromotionEvent::TYPES,
+        MerchandisingEvent::TYPES,
         SubjectEvent::TYPES,
         ClaimEvent::TYPES,
     ];

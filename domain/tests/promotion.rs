@@ -222,7 +222,7 @@ fn coupons_are_for_promotions_that_are_not_automatic_and_have_bounds() {
     let another = |n: u128| CouponCreated { coupon_id: CouponId::new(uuid(n)), ..coupon(None) };
     assert_eq!(make(vec![another(60), another(60)]), Err(PromotionRejection::CouponExists));
     assert_eq!(make(vec![CouponCreated { limit: Some(0), ..another(60) }]), Err(PromotionRejection::LimitInvalid));
-    assert_eq!(make(vec![CouponCreated { per_subject: Some(21), ..another(60) }]), Err(PromotionRejection::LimitInvalid));
+    assert_eq!(make(vec![CouponCreated { per_subject: Some(21), ..another(60) }]), Err(PromotionRejection::PerSubjectInvalid));
     // One is there already.
     let many = |count: usize| (100..).take(count).map(another).collect();
     assert_eq!(make(many(COUPONS_MAX)), Err(PromotionRejection::CouponsTooMany));
@@ -231,7 +231,7 @@ fn coupons_are_for_promotions_that_are_not_automatic_and_have_bounds() {
     assert_eq!(make(valid(now())), Err(PromotionRejection::DatesInvalid));
     assert_eq!(make(valid(now() + Duration::seconds(1))).map(|events| events.len()), Ok(1));
     let per_person = |uses| vec![CouponCreated { per_subject: Some(uses), ..another(60) }];
-    assert_eq!(make(per_person(0)), Err(PromotionRejection::LimitInvalid));
+    assert_eq!(make(per_person(0)), Err(PromotionRejection::PerSubjectInvalid));
     assert_eq!(make(per_person(20)).map(|events| events.len()), Ok(1));
 }
 

@@ -38,6 +38,8 @@ mod cart;
 mod category;
 #[path = "table/claim.rs"]
 mod claim;
+#[path = "table/merchandising.rs"]
+mod merchandising;
 #[path = "table/order.rs"]
 mod order;
 #[path = "table/payment.rs"]

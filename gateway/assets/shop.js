@@ -34,6 +34,7 @@ async function list(query) {
   const params = new URLSearchParams(query);
   params.set("facets", "brand,category,price"); params.set("lang", state.lang); params.set("limit", "24");
   const [found, tree] = await Promise.all([call("GET", "/products?" + params), call("GET", "/categories?lang=" + state.lang)]);
+  const shown = Number(query.get("shown") || 0);
   const names = {};
   (function walk(nodes) { for (const n of nodes) { names[n.handle] = n.title; walk(n.children || []); } })(tree.items || []);
   const chosen = (name) => (query.get(name) || "").split(",").filter(Boolean);
@@ -51,12 +52,17 @@ async function list(query) {
     <section><p class="soft" aria-live="polite">${found.total} products${found.did_you_mean ? ` · did you mean <a href="#/?q=${encodeURIComponent(found.did_you_mean)}">${escape(found.did_you_mean)}</a>?` : ""}
     · sort <select id="sort" aria-label="Sort">${["relevance", "price_asc", "price_desc", "newest"].map((s) => `<option ${query.get("sort") === s ? "selected" : ""}>${s}</option>`).join("")}</select></p>
     <ul class="grid">${found.items.map(card).join("")}</ul>
-    ${found.next_cursor ? `<p><a href="#/?${new URLSearchParams({ ...Object.fromEntries(query), cursor: found.next_cursor })}">More</a></p>` : ""}</section></div>`);
-  const go = (name, value) => { const next = new URLSearchParams(query); next.delete("cursor"); value ? next.set(name, value) : next.delete(name); location.hash = "#/?" + next; };
+    ${found.next_cursor ? `<p><a href="#/?${new URLSearchParams({ ...Object.fromEntries(query), cursor: found.next_cursor, shown: shown + found.items.length })}">More</a></p>` : ""}</section></div>`);
+  const go = (name, value) => { const next = new URLSearchParams(query); next.delete("cursor"); next.delete("shown"); value ? next.set(name, value) : next.delete(name); location.hash = "#/?" + next; };
   main.querySelectorAll("[data-facet]").forEach((box) => box.addEventListener("change", () => {
     const name = box.dataset.facet;
     if (name === "category") return go(name, box.checked ? box.value : "");
     go(name, [...main.querySelectorAll(`[data-facet="${name}"]:checked`)].map((b) => b.value).join(","));
+  }));
+  // What was chosen from a search; whether it is counted is of no matter to the shopper.
+  if (found.query_id) main.querySelectorAll(".card a").forEach((link, place) => link.addEventListener("click", () => {
+    const click = { query_id: found.query_id, product_id: found.items[place].id, position: shown + place + 1 };
+    fetch("/v1/search-clicks", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(click), keepalive: true }).catch(() => {});
   }));
   main.querySelector("#sort").addEventListener("change", (event) => go("sort", event.target.value));
 }

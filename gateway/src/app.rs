@@ -10,6 +10,7 @@ use infra::feed::Feed;
 use infra::sealing::{MasterKey, Sealer};
 use infra::task::CancellationToken;
 use projections::cache::ReadCache;
+use projections::query_log::QueryLog;
 use projections::replica::SearchReplica;
 use sqlx::PgPool;
 
@@ -31,6 +32,7 @@ pub struct App {
     pub feed: Feed,
     pub search: Arc<SearchReplica>,
     pub cache: Arc<ReadCache>,
+    pub query_log: Arc<QueryLog>,
     pub provider: Option<PaymentProvider>,
     pub nats: Option<async_nats::Client>,
     pub checkpoints: Arc<Checkpoints>,

@@ -13,7 +13,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -23,14 +22,19 @@ mod asset;
 mod body;
 mod caller;
 mod cart;
+mod contact;
 mod customer;
 mod document;
 pub mod event;
 mod export;
 mod import;
 mod limits;
+mod merchandising;
+mod money;
+mod openapi;
 pub mod ops;
 mod order;
+mod page;
 pub mod problem;
 mod product;
 mod promotion;
@@ -38,24 +42,6 @@ pub mod reading;
 mod setting;
 mod stock;
 mod webhook;
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Daybook",
-        description = "An event-sourced commerce engine. Money is in integer minor units; errors are RFC 9457 problem documents whose `code` is stable; \
-                       every command answers a `Consistency-Token` that a later read can wait for.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
-    ),
-    tags(
-        (name = "shoppers", description = "Search, carts, orders"),
-        (name = "merchants", description = "Catalogue, stock, orders; needs a staff role"),
-        (name = "analysts", description = "The event log, as stored"),
-        (name = "operators", description = "Health, projections, verification"),
-        (name = "providers", description = "What payment providers call")
-    )
-)]
-struct Document;
 
 /// Requests that end by themselves soon.
 fn ordinary() -> OpenApiRouter<Arc<App>> {
@@ -66,6 +52,7 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(product::show))
         .routes(routes!(product::categories))
         .routes(routes!(product::suggest))
+        .routes(routes!(merchandising::queries::clicked))
         .routes(routes!(cart::create))
         .routes(routes!(cart::show, cart::change))
         .routes(routes!(cart::add_line))
@@ -114,6 +101,12 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(promotion::show, promotion::change))
         .routes(routes!(promotion::end))
         .routes(routes!(promotion::coupons, promotion::create_coupons))
+        .routes(routes!(merchandising::list, merchandising::create))
+        .routes(routes!(merchandising::show, merchandising::change))
+        .routes(routes!(merchandising::end))
+        .routes(routes!(merchandising::synonyms::list))
+        .routes(routes!(merchandising::synonyms::show, merchandising::synonyms::put, merchandising::synonyms::remove))
+        .routes(routes!(merchandising::queries::list))
         .routes(routes!(customer::erase))
         .routes(routes!(export::categories))
         .routes(routes!(export::locations))
@@ -146,19 +139,12 @@ fn streaming() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(ops::verify))
 }
 
-/// The `OpenAPI` document, made from the handlers.
-#[cfg(test)]
-fn openapi() -> utoipa::openapi::OpenApi {
-    let routes = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary().merge(streaming()));
-    routes.split_for_parts().1
-}
-
 pub fn router(app: &Arc<App>) -> Router {
     let http = &app.config.http;
     let ordinary = ordinary()
         .layer(DefaultBodyLimit::max(http.body_bytes_max))
         .layer(middleware::from_fn_with_state(Duration::from_millis(http.request_timeout_ms), limits::time_out));
-    let (api, document) = OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", ordinary.merge(streaming())).split_for_parts();
+    let (api, document) = openapi::documented(ordinary.merge(streaming()));
     let document = Arc::new(document);
     let tokens = Arc::clone(app);
     let pages = Router::new()
@@ -239,7 +225,8 @@ mod tests {
     #[test]
     fn the_committed_openapi_document_is_the_generated_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
-        let generated = serde_json::to_string_pretty(&super::openapi()).unwrap() + "\n";
+        let generated =
+            serde_json::to_string_pretty(&super::openapi::documented(super::ordinary().merge(super::streaming())).1).unwrap() + "\n";
         if std::env::var("DAYBOOK_TEST_WRITE").is_ok() {
             std::fs::write(path, &generated).unwrap();
         }

@@ -21,6 +21,7 @@ use infra::task::{CancellationToken, TaskGroup};
 use infra::{event_log, history, postgres, relay, stream};
 use projections::cache::ReadCache;
 use projections::projector::Progress;
+use projections::query_log::QueryLog;
 use projections::replica::SearchReplica;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -149,13 +150,15 @@ pub async fn start(
         let own_pool = postgres::connect_for_followers(&config.database_url, commands::reactor::CONNECTIONS_MAX, &[]).await?;
         let reactor = Reactor::new(own_pool, writer.clone(), provider.clone(), feed.clone(), &config);
         outside.spawn("reactor", reactor.run(outside.stop_signal()));
-    }
-    if roles.contains(&Role::Reactor) {
         let ttl = Duration::from_secs(config.store.cart_ttl_s);
         outside.spawn("carts", cart_expiry::run(pool.clone(), writer.clone(), ttl, outside.stop_signal()));
     }
     let cache = Arc::new(ReadCache::new(pool.clone(), feed.clone()));
     following.spawn("cache", Arc::clone(&cache).run(stop_following.clone()));
+    let query_log = Arc::new(QueryLog::new(pool.clone(), config.search.clone()));
+    if roles.contains(&Role::Gateway) {
+        following.spawn("query log", Arc::clone(&query_log).run(stop_following.clone()));
+    }
     let checkpoints = Arc::new(Checkpoints::new(pool.clone(), progress));
     following.spawn("checkpoints", Arc::clone(&checkpoints).run(stop_following.clone()));
     following.spawn("lag", observe::export_lag(pool.clone(), Arc::clone(&search), stop_following));
@@ -170,6 +173,7 @@ pub async fn start(
         feed,
         search,
         cache,
+        query_log,
         provider,
         nats: Some(nats),
         checkpoints: Arc::clone(&checkpoints),

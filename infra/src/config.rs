@@ -25,6 +25,7 @@ pub struct Config {
     pub writer: Writer,
     pub rate: Rate,
     pub store: Store,
+    pub search: Search,
     pub payments: Payments,
     pub tax: Vec<Tax>,
     pub shipping: Vec<Shipping>,
@@ -122,6 +123,17 @@ pub struct Store {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+pub struct Search {
+    /// Days that sums of what shoppers search for are kept, today included; 0: nothing is counted.
+    pub query_log_days: u32,
+    /// How often what was counted is written.
+    pub query_log_flush_ms: u64,
+    /// Most queries, and most clicked products, that are counted between two writes; others are dropped.
+    pub query_log_buffer_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Payments {
     /// The sandbox provider is offered, with a warning.
     pub sandbox: bool,
@@ -194,6 +206,7 @@ impl Default for Config {
             writer: Writer::default(),
             rate: Rate::default(),
             store: Store::default(),
+            search: Search::default(),
             payments: Payments::default(),
             tax: vec![
                 tax("Umsatzsteuer 19 %", "DE", "standard", 190_000, true),
@@ -273,6 +286,12 @@ impl Default for Store {
             cart_ttl_s: 30 * 86_400,
             available_shown_max: 999,
         }
+    }
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { query_log_days: 90, query_log_flush_ms: 2_000, query_log_buffer_max: 10_000 }
     }
 }
 
@@ -438,6 +457,8 @@ fn check(config: &Config, errors: &mut Vec<String>) {
         (1..=3_650 * 86_400).contains(&config.store.cart_ttl_s),
         "`store.cart_ttl_s` must be at least 1 and at most 315360000 (ten years)",
     );
+    must(config.search.query_log_flush_ms > 0, "`search.query_log_flush_ms` must be at least 1");
+    must(config.search.query_log_days <= 3_650, "`search.query_log_days` must be at most 3650 (ten years)");
     must(config.writer.batch_commands_max > 0, "`writer.batch_commands_max` must be at least 1");
     must(config.writer.queue_max > 0, "`writer.queue_max` must be at least 1");
     must(config.http.request_timeout_ms > 0, "`http.request_timeout_ms` must be at least 1");

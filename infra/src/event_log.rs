@@ -183,7 +183,7 @@ pub async fn stretch(reader: &mut PgConnection, after: i64, positions: i64, type
 }
 
 /// One stream's events after the version `after` and up to the position `until`.
-pub async fn stream(pool: &PgPool, stream: (&str, &str), after: i64, until: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
+pub async fn stream(reader: impl PgExecutor<'_>, stream: (&str, &str), after: i64, until: i64) -> Result<Vec<StoredEvent>, sqlx::Error> {
     sqlx::query_as(
         "SELECT position, partition, aggregate_type, aggregate_id, sequence, event_id, event_type, event_version,
                 payload::text AS payload, metadata::text AS metadata, recorded_at
@@ -193,7 +193,7 @@ pub async fn stream(pool: &PgPool, stream: (&str, &str), after: i64, until: i64)
     .bind(stream.1)
     .bind(after)
     .bind(until)
-    .fetch_all(pool)
+    .fetch_all(reader)
     .await
 }
 

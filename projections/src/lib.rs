@@ -31,6 +31,9 @@ pub mod promotion;
 /// The index: documents in, answers out.
 pub mod search;
 
+/// What shoppers search for, in sums; fed by the gateway.
+pub mod query_log;
+
 /// The index kept true to the log, in one process.
 pub mod replica;
 
@@ -73,7 +76,8 @@ pub async fn migrate_all(pool: &PgPool) -> Result<(), sqlx::Error> {
     projector::migrate::<StockProjection>(pool).await?;
     projector::migrate::<CartProjection>(pool).await?;
     projector::migrate::<OrderProjection>(pool).await?;
-    projector::migrate::<PromotionProjection>(pool).await
+    projector::migrate::<PromotionProjection>(pool).await?;
+    query_log::migrate(pool).await
 }
 
 /// Starts one task for each projection.

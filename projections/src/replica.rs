@@ -1,7 +1,7 @@
 //! The search index of one process, kept true to the log.
 //!
-//! Two followers with a tail each: [`facts`] keeps what changes with every sale (price, stock, popularity) in memory and is
-//! never held up; [`documents`] puts texts and commits them on a timer, so a long import can't delay the news that the last
+//! Two followers with a tail each: [`facts`] keeps in memory what takes effect at once, which is what changes with every sale
+//! (price, stock, popularity) and what a merchant says about results (rules, synonyms), and is never held up; [`documents`] puts texts and commits them on a timer, so a long import can't delay the news that the last
 //! unit is sold. Relies on the log only: read models are taken as snapshots that the log is read on from. Holds no keys:
 //! what is sealed stays so.
 
@@ -187,7 +187,7 @@ fn open_index(dir: &Path, head: i64) -> Result<SearchIndex, SearchError> {
     SearchIndex::open(dir)
 }
 
-/// Columns and category tree from one snapshot of the read models, and the positions to follow the log from.
+/// Columns and category tree from one snapshot of the read models, rules and synonyms from the log, and the positions to follow the log from.
 async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
@@ -199,7 +199,7 @@ async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> 
     let checkpoint = |name: &str| at.iter().find(|(known, _)| known == name).map_or(0, |(_, position)| *position);
     let mut facts = Facts::default();
     let mut documents = Documents::load(&mut transaction, index.position().1).await?;
-    facts.load(&mut transaction, &mut documents, index.columns()).await?;
+    facts.load(&mut transaction, &mut documents, index).await?;
     transaction.commit().await?;
     Ok(Start {
         facts,

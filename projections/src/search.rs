@@ -13,11 +13,16 @@ mod columns;
 mod facets;
 mod fuzzy;
 mod hits;
+mod marks;
+mod pinyin;
 mod query;
+pub mod rules;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod text;
+mod values;
+mod words;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,9 +42,12 @@ use uuid::Uuid;
 pub use columns::Columns;
 pub use facets::FacetCount;
 pub use hits::Sort;
+pub use marks::Marks;
 
 use analysis::QueryAnalyser;
+use rules::Merchandising;
 use schema::Fields;
+use values::{SegmentCounts, SegmentValues, Values};
 
 /// Hits on one page.
 pub const LIMIT_MAX: usize = 200;
@@ -120,6 +128,8 @@ pub struct SearchAnswer {
     pub facets: BTreeMap<String, Vec<FacetCount>>,
     pub next_cursor: Option<String>,
     pub did_you_mean: Option<String>,
+    /// What was found in the texts.
+    pub marks: Marks,
     /// Epoch and log position of the commit that answered; the columns may be ahead of it.
     pub position: (i32, i64),
 }
@@ -145,6 +155,8 @@ pub struct SearchIndex {
     writer: Mutex<IndexWriter>,
     reader: IndexReader,
     columns: Columns,
+    /// Replaced as a whole when a merchant changes anything of it.
+    merchandising: RwLock<Arc<Merchandising>>,
     /// Replaced as a whole at a commit, so that a query sees one commit and its position.
     view: RwLock<Arc<View>>,
     /// Of schema and analysis: an index with another one is of no use to this program.
@@ -185,6 +197,7 @@ impl SearchIndex {
             writer: Mutex::new(writer),
             reader,
             columns,
+            merchandising: RwLock::default(),
             view: RwLock::new(Arc::new(view)),
             format,
         })
@@ -203,6 +216,19 @@ impl SearchIndex {
     /// Price, stock and popularity, visible to queries as soon as they are set.
     pub fn columns(&self) -> &Columns {
         &self.columns
+    }
+
+    /// Rules and synonyms as the next query sees them.
+    pub fn merchandising(&self) -> Arc<Merchandising> {
+        Arc::clone(&self.merchandising.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other rules and synonyms in force, at once.
+    pub fn set_merchandising(&self, state: &domain::merchandising::Merchandising) {
+        let mut analyser = self.analyser.clone();
+        let words = |phrase: &str| analyser.words(phrase, "").into_iter().map(|word| word.plain).collect();
+        let made = Arc::new(Merchandising::of(state, words));
+        *self.merchandising.write().unwrap_or_else(PoisonError::into_inner) = made;
     }
 
     /// Replaces the product's document at the next commit. Waits while the writer is full.
@@ -262,31 +288,48 @@ impl SearchIndex {
 /// One commit as queries see it.
 struct View {
     searcher: Searcher,
-    /// By segment, the place in the columns of each document.
-    slots: HashMap<SegmentId, Arc<[u32]>>,
+    segments: HashMap<SegmentId, Arc<Segment>>,
+    values: Arc<Values>,
     position: (i32, i64),
 }
 
+/// What queries need of a segment beside the index. Segments never change, so it is made once.
+struct Segment {
+    /// The place in the columns of each document.
+    slots: Arc<[u32]>,
+    values: SegmentValues,
+}
+
 impl View {
-    /// Segments never change, so the slots of those that `earlier` knew are taken from it.
     fn of(reader: &IndexReader, columns: &Columns, earlier: Option<&View>, position: (i32, i64)) -> Result<Self, SearchError> {
         let searcher = reader.searcher();
-        let mut slots = HashMap::new();
+        let values = earlier.map(|view| Arc::clone(&view.values)).unwrap_or_default();
+        let mut segments = HashMap::new();
         for segment in searcher.segment_readers() {
             let id = segment.segment_id();
-            let known = earlier.and_then(|view| view.slots.get(&id));
+            let known = earlier.and_then(|view| view.segments.get(&id));
             let of_segment = match known {
                 Some(known) => Arc::clone(known),
-                None => schema::ProductIds::of(segment)?.iter(segment.max_doc()).map(|product_id| columns.slot(product_id)).collect(),
+                None => Arc::new(Segment {
+                    slots: schema::ProductIds::of(segment)?.iter(segment.max_doc()).map(|product_id| columns.slot(product_id)).collect(),
+                    values: SegmentValues::read_ahead(segment, &values)?,
+                }),
             };
-            slots.insert(id, of_segment);
+            segments.insert(id, of_segment);
         }
-        Ok(Self { searcher, slots, position })
+        Ok(Self { searcher, segments, values, position })
     }
 
     fn slots_of(&self, segment: &SegmentReader) -> Arc<[u32]> {
-        let slots = self.slots.get(&segment.segment_id());
-        slots.map(Arc::clone).unwrap_or_default()
+        let known = self.segments.get(&segment.segment_id());
+        known.map(|segment| Arc::clone(&segment.slots)).unwrap_or_default()
+    }
+
+    fn counts_of(&self, segment: &SegmentReader, column: &str) -> tantivy::Result<SegmentCounts> {
+        match self.segments.get(&segment.segment_id()) {
+            Some(known) => known.values.counts(segment, column, &self.values),
+            None => SegmentValues::default().counts(segment, column, &self.values),
+        }
     }
 }
 

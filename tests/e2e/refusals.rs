@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -33,6 +34,7 @@ const UNMET: &[(&str, &str)] = &[
     ("transfer_exists", "a transfer's id is fresh"),
     ("promotion_exists", "a promotion's id is fresh"),
     ("coupon_exists", "a coupon's id is fresh"),
+    ("search_rule_exists", "a rule's id is fresh"),
     ("claim_taken", "the holder's own rejection is said: already_exists"),
     ("subject_linked_to_itself", "nothing outside links subjects"),
     ("discount_negative", "discounts are amounts taken off by the rules"),
@@ -60,6 +62,9 @@ const UNMET: &[(&str, &str)] = &[
     ("category_own_parent", "import"),
 ];
 
+/// What is refused as unprocessable though no field of the request is to blame.
+const ABOUT_NO_FIELD: [&str; 1] = ["cart_incomplete"];
+
 /// Rejections that were met, and the problem that said them.
 #[derive(Default)]
 struct Met(BTreeMap<&'static str, String>);
@@ -70,13 +75,16 @@ impl Met {
         let said = (answer.status.as_u16(), answer.body["code"].as_str().unwrap_or_default());
         assert_eq!(said, (status, code), "{rejection}: {}", answer.text);
         assert!(answer.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{rejection}: {}", answer.text);
+        let names_fields = answer.body["errors"].as_array().is_some_and(|errors| !errors.is_empty());
+        assert!(status != 422 || names_fields || ABOUT_NO_FIELD.contains(&code), "{rejection}: {}", answer.text);
         self.0.insert(rejection, code.to_owned());
     }
 
-    /// The same, of a field: its own code is the rejection's.
+    /// The same, of a field, which is named by its place.
     #[track_caller]
-    fn meet_field(&mut self, rejection: &'static str, answer: &Answer) {
+    fn meet_field(&mut self, rejection: &'static str, answer: &Answer, pointer: &str) {
         self.meet(rejection, answer, 422, "validation_failed");
+        assert_eq!(answer.str("/errors/0/pointer"), pointer, "{rejection}: {}", answer.text);
     }
 }
 
@@ -120,6 +128,7 @@ async fn every_rejection_is_met_over_http_and_its_problem_has_a_page() {
     stock(&shop, &mut met).await;
     settings(&shop, &mut met).await;
     promotions(&shop, &mut met).await;
+    merchandising(&shop, &mut met).await;
     people(&shop, &mut met).await;
 
     for code in met.0.values() {
@@ -140,15 +149,19 @@ async fn carts(shop: &Shop, met: &mut Met) {
     let lines = format!("{path}/lines");
     let line = |sku: &str, quantity: u32| json!({ "sku": sku, "quantity": quantity });
     met.meet("cart_not_found", &shop.post("/v1/carts/none/lines", line("NO-1", 1)).await, 404, "not_found");
-    met.meet_field("quantity_zero", &shop.post(&lines, line("NO-1", 0)).await);
-    met.meet_field("quantity_limit", &shop.post(&lines, line("NO-1", 1_000)).await);
-    met.meet_field("country_invalid", &shop.send(Method::PATCH, &path, Some(json!({ "country": "Germany" })), &[]).await.unwrap());
-    met.meet_field("contact_invalid", &shop.put(&format!("{path}/contact"), contact("no", "Mira")).await);
+    met.meet_field("quantity_zero", &shop.post(&lines, line("NO-1", 0)).await, "/quantity");
+    met.meet_field("quantity_limit", &shop.post(&lines, line("NO-1", 1_000)).await, "/quantity");
+    met.meet_field(
+        "country_invalid",
+        &shop.send(Method::PATCH, &path, Some(json!({ "country": "Germany" })), &[]).await.unwrap(),
+        "/country",
+    );
+    met.meet_field("contact_invalid", &shop.put(&format!("{path}/contact"), contact("no", "Mira")).await, "/email");
     met.meet("checkout_incomplete", &shop.post(&format!("{path}/checkout"), json!({})).await, 422, "cart_incomplete");
     shop.post(&lines, line("NO-1", 1)).await.expect(200);
     shop.post(&lines, line("NO-2", 1)).await.expect(200);
-    met.meet_field("line_limit", &shop.post(&lines, line("NO-3", 1)).await);
-    met.meet_field("currency_fixed", &shop.send(Method::PATCH, &path, Some(json!({ "currency": "USD" })), &[]).await.unwrap());
+    met.meet_field("line_limit", &shop.post(&lines, line("NO-3", 1)).await, "");
+    met.meet_field("currency_fixed", &shop.send(Method::PATCH, &path, Some(json!({ "currency": "USD" })), &[]).await.unwrap(), "/currency");
     let gone = shop.send(Method::DELETE, &format!("{lines}/NO-3"), None, &[]).await.unwrap();
     met.meet("line_not_found", &gone, 404, "not_found");
 
@@ -201,7 +214,7 @@ async fn payments(shop: &Shop, met: &mut Met) {
     let capture = format!("payments/{payment}/capture");
     let much = merchant(shop, &paid, &capture, json!({ "amount": 1_000_000 })).await;
     met.meet("payment_not_capturable", &much, 409, "payment_not_capturable");
-    met.meet_field("amount_not_positive", &merchant(shop, &paid, &capture, json!({ "amount": 0 })).await);
+    met.meet_field("amount_not_positive", &merchant(shop, &paid, &capture, json!({ "amount": 0 })).await, "/amount");
     merchant(shop, &paid, &capture, json!({})).await.expect(200);
     paid.until(shop, |seen| seen[1] == "paid").await.unwrap();
     let void = merchant(shop, &paid, &format!("payments/{payment}/void"), json!({})).await;
@@ -244,10 +257,10 @@ async fn stock(shop: &Shop, met: &mut Met) {
     met.meet("insufficient_stock", &shop.checkout(&cart, "tok_approve").await, 409, "insufficient_stock");
     met.meet("quantity_too_large", &at("receive", json!({ "quantity": u32::MAX })).await, 422, "quantity_too_large");
     met.meet("not_on_hand", &at("adjust", json!({ "delta": -51, "reason": "lost" })).await, 409, "not_on_hand");
-    met.meet_field("reason_missing", &at("adjust", json!({ "delta": 1, "reason": "" })).await);
+    met.meet_field("reason_missing", &at("adjust", json!({ "delta": 1, "reason": "" })).await, "/reason");
     let attic = json!({ "code": "attic", "title": "Attic" });
     shop.staff(Method::POST, "/v1/admin/locations", Some(attic)).await.expect(201);
-    met.meet_field("transfer_to_itself", &at("transfer", json!({ "from": "main", "to": "main", "quantity": 1 })).await);
+    met.meet_field("transfer_to_itself", &at("transfer", json!({ "from": "main", "to": "main", "quantity": 1 })).await, "/to");
     let sent = at("transfers", json!({ "from": "main", "to": "attic", "quantity": 2 })).await.expect(201);
     let arrival = format!("transfers/{}/receive", sent.str("/transfers/0/transfer_id"));
     met.meet("transfer_quantity", &at(&arrival, json!({ "received": 3 })).await, 422, "transfer_quantity");
@@ -283,7 +296,7 @@ async fn settings(shop: &Shop, met: &mut Met) {
     let method = set(Method::DELETE, &format!("shipping-methods/{none}"), None).await;
     met.meet("shipping_method_not_found", &method, 404, "not_found");
     let nameless = json!({ "title": "", "country": "DE", "category": "x", "rate_ppm": 1 });
-    met.meet_field("invalid", &set(Method::POST, "tax-rates", Some(nameless)).await);
+    met.meet_field("invalid", &set(Method::POST, "tax-rates", Some(nameless)).await, "/title");
 }
 
 async fn promotions(shop: &Shop, met: &mut Met) {
@@ -296,15 +309,19 @@ async fn promotions(shop: &Shop, met: &mut Met) {
         404,
         "not_found",
     );
-    met.meet_field("title_invalid", &set(Method::POST, "", json!({ "title": "", "rule": percent(1) })).await);
-    met.meet_field("percent_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": percent(0) })).await);
+    met.meet_field("title_invalid", &set(Method::POST, "", json!({ "title": "", "rule": percent(1) })).await, "/title");
+    met.meet_field("percent_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": percent(0) })).await, "/rule/ppm");
     let nothing = json!({ "kind": "fixed", "amounts": [], "target": "order" });
-    met.meet_field("amounts_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": nothing })).await);
+    met.meet_field("amounts_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": nothing })).await, "/rule/amounts");
     let filtered = json!({ "kind": "percent", "ppm": 1, "target": "order", "product_ids": ["0198f3a2-0000-7000-8000-000000000000"] });
-    met.meet_field("filter_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": filtered })).await);
-    met.meet_field("minimum_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": percent(1), "minimum": cents(-1) })).await);
+    met.meet_field("filter_invalid", &set(Method::POST, "", json!({ "title": "x", "rule": filtered })).await, "/rule/target");
+    met.meet_field(
+        "minimum_invalid",
+        &set(Method::POST, "", json!({ "title": "x", "rule": percent(1), "minimum": cents(-1) })).await,
+        "/minimum",
+    );
     let dates = json!({ "title": "x", "rule": percent(1), "starts_at": "2026-02-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z" });
-    met.meet_field("dates_invalid", &set(Method::POST, "", dates).await);
+    met.meet_field("dates_invalid", &set(Method::POST, "", dates).await, "/ends_at");
     let automatic = set(Method::POST, "", json!({ "title": "All", "rule": percent(1), "automatic": true })).await.expect(201).str("/id");
     let coupons = set(Method::POST, &format!("/{automatic}/coupons"), json!({ "count": 1 })).await;
     met.meet("promotion_automatic", &coupons, 409, "invalid_state");
@@ -313,7 +330,10 @@ async fn promotions(shop: &Shop, met: &mut Met) {
 
     let by_coupon = set(Method::POST, "", json!({ "title": "Some", "rule": percent(10_000) })).await.expect(201).str("/id");
     let coupons = format!("/{by_coupon}/coupons");
-    met.meet_field("limit_invalid", &set(Method::POST, &coupons, json!({ "count": 1, "limit": 0 })).await);
+    met.meet_field("limit_invalid", &set(Method::POST, &coupons, json!({ "count": 1, "limit": 0 })).await, "/limit");
+    met.meet_field("per_subject_invalid", &set(Method::POST, &coupons, json!({ "count": 1, "per_subject": 0 })).await, "/per_subject");
+    let backwards = json!({ "count": 1, "valid_from": "2026-02-01T00:00:00Z", "valid_until": "2026-01-01T00:00:00Z" });
+    met.meet_field("dates_invalid", &set(Method::POST, &coupons, backwards).await, "/valid_until");
     set(Method::POST, &coupons, json!({ "codes": ["ONLY-ONE"], "limit": 1 })).await.expect(201);
     let (first, second) = (shop.cart(&[("NO-3", 1)]).await, shop.cart(&[("NO-3", 1)]).await);
     for cart in [&first, &second] {
@@ -328,7 +348,7 @@ async fn promotions(shop: &Shop, met: &mut Met) {
     for code in codes {
         applied.push(shop.post(&format!("/v1/carts/{cart}/coupons"), json!({ "code": code })).await);
     }
-    met.meet_field("coupon_limit", applied.last().unwrap());
+    met.meet_field("coupon_limit", applied.last().unwrap(), "/code");
     fill(shop, met, &by_coupon).await;
 }
 
@@ -341,6 +361,32 @@ async fn fill(shop: &Shop, met: &mut Met, promotion: &str) {
             return met.meet("coupons_too_many", &answer, 409, "invalid_state");
         }
     }
+}
+
+async fn merchandising(shop: &Shop, met: &mut Met) {
+    let set = async |method: Method, path: &str, body: Value| shop.staff(method, &format!("/v1/admin/{path}"), Some(body)).await;
+    let none = "search-rules/0198f3a2-0000-7000-8000-000000000000";
+    met.meet("search_rule_not_found", &set(Method::PATCH, none, json!({ "title": "x" })).await, 404, "not_found");
+    let rule = |title: &str| {
+        let boosts = json!([{ "kind": "brand", "brand": "Maker", "percent": 120 }]);
+        json!({ "title": title, "condition": { "kind": "everywhere" }, "boosts": boosts })
+    };
+    met.meet_field("search_rule_invalid", &set(Method::POST, "search-rules", rule("")).await);
+    let many = until_refused(domain::merchandising::RULES_MAX, |_| set(Method::POST, "search-rules", rule("x"))).await;
+    met.meet("search_rules_too_many", &many, 409, "invalid_state");
+    met.meet("synonyms_not_found", &set(Method::DELETE, "synonyms/tv", Value::Null).await, 404, "not_found");
+    let two_way = json!({ "kind": "two_way", "phrases": ["tv", "television set"] });
+    met.meet_field("synonyms_invalid", &set(Method::PUT, "synonyms/tv", json!({ "kind": "two_way", "phrases": ["tv"] })).await);
+    let put = async |n: usize| set(Method::PUT, &format!("synonyms/tv-{n}"), two_way.clone()).await;
+    let many = until_refused(domain::merchandising::SYNONYM_SETS_MAX, put).await;
+    met.meet("synonyms_too_many", &many, 409, "invalid_state");
+}
+
+/// The answer to one more than there may be.
+async fn until_refused(max: usize, make: impl AsyncFn(usize) -> Answer) -> Answer {
+    let made = futures::stream::iter(0..max).map(|n| make(n)).buffer_unordered(32).collect::<Vec<_>>().await;
+    assert!(made.iter().all(|answer| answer.status.is_success()), "{}", made[0].text);
+    make(max).await
 }
 
 async fn people(shop: &Shop, met: &mut Met) {

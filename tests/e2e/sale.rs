@@ -169,6 +169,18 @@ async fn bad_input_gets_an_error_that_says_the_fix() {
         assert!(answer.body["request_id"].is_string(), "{}", answer.text);
         shop.get(&format!("/problems/{code}")).await.expect(200);
     }
+    let said = |answer: &crate::shop::Answer| (answer.str("/errors/0/pointer"), answer.str("/errors/0/code"));
+    let option = shop.put(&format!("/v1/carts/{cart}/shipping-option"), json!({ "id": "none" })).await.expect(422);
+    assert_eq!(said(&option), ("/id".to_owned(), "shipping_unavailable".to_owned()));
+    let unoffered = shop.get("/v1/products?currency=XXQ").await.expect(422);
+    assert_eq!(said(&unoffered), ("?currency".to_owned(), "unsupported_currency".to_owned()));
+    let unoffered = shop.post("/v1/carts", json!({ "currency": "XXQ" })).await.expect(422);
+    assert_eq!(said(&unoffered), ("/currency".to_owned(), "unsupported_currency".to_owned()));
+    let contact = format!("/v1/carts/{cart}/contact");
+    let unstorable = shop.put(&contact, crate::shop::contact("mira@example.org", "Mi\0ra")).await.expect(422);
+    assert_eq!(said(&unstorable), ("/shipping_address/name".to_owned(), "invalid_text".to_owned()));
+    let much = shop.staff(Method::POST, "/v1/admin/stock/MUG-1/adjust", Some(json!({ "delta": 10_i64.pow(12), "reason": "found" }))).await;
+    assert_eq!(said(&much.expect(422)), ("/delta".to_owned(), "quantity_too_large".to_owned()));
     let negative = shop.post(&lines, json!({ "sku": "MUG-1", "quantity": -1 })).await.expect(422);
     assert_eq!((negative.str("/errors/0/pointer"), negative.str("/errors/0/code")), ("/quantity".to_owned(), "invalid".to_owned()));
     assert!(negative.str("/detail").ends_with("expected a whole number that is not negative"), "{}", negative.text);

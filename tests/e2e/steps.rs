@@ -3,13 +3,15 @@
 
 use futures::StreamExt;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::payment::View;
 use crate::shop::{Answer, Shop};
 
 /// Shops at once; each has servers of its own.
 const SHOPS_AT_ONCE: usize = 3;
+/// Each waits in the server for `store.idempotency_wait_ms`, 5 s.
+const REPEATS_MAX: usize = 6;
 const DIE_AT: &str = "DAYBOOK_TEST_DIE_AT";
 const SKU: &str = "STEP-1";
 
@@ -118,8 +120,19 @@ async fn dies_after(flow: &Flow, step: &str) -> Option<String> {
 
 async fn checkout(shop: &Shop, cart: &str, token: &str) -> reqwest::Result<Answer> {
     let body = json!({ "payment": { "provider": "sandbox", "token": token } });
-    let headers = [("idempotency-key", "checkout"), ("prefer", "wait=10")];
-    shop.send(Method::POST, &format!("/v1/carts/{cart}/checkout"), Some(body), &headers).await
+    repeated(shop, &format!("/v1/carts/{cart}/checkout"), &body, &[("idempotency-key", "checkout"), ("prefer", "wait=10")]).await
+}
+
+/// Sent again as long as the answer says to: the call of the process that died waits for its lease to end.
+async fn repeated(shop: &Shop, path: &str, body: &Value, headers: &[(&str, &str)]) -> reqwest::Result<Answer> {
+    let mut answer = shop.send(Method::POST, path, Some(body.clone()), headers).await?;
+    for _ in 0..REPEATS_MAX {
+        if answer.body["code"] != "idempotency_in_progress" {
+            break;
+        }
+        answer = shop.send(Method::POST, path, Some(body.clone()), headers).await?;
+    }
+    Ok(answer)
 }
 
 /// What comes after the checkout, done as often as it is asked for with the effect of once; `None`: nothing does.
@@ -139,5 +152,5 @@ async fn go_on(shop: &Shop, what: What, order: &Answer) -> Option<reqwest::Resul
         What::Refund => (format!("/v1/admin/orders/{}/refunds", view.id), json!({ "reason": "sent back" })),
         What::Cancel => (format!("/v1/admin/orders/{}/cancel", view.id), json!({ "reason": "changed mind" })),
     };
-    Some(shop.send(Method::POST, &path, Some(body), &headers).await)
+    Some(repeated(shop, &path, &body, &headers).await)
 }

@@ -108,6 +108,7 @@ fn tidy_every_event_has_its_golden_file() {
         domain::payment::PaymentEvent::TYPES,
         domain::setting::SettingEvent::TYPES,
         domain::promotion::PromotionEvent::TYPES,
+        domain::merchandising::MerchandisingEvent::TYPES,
         domain::customer::SubjectEvent::TYPES,
         domain::claim::ClaimEvent::TYPES,
     ];

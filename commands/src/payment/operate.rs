@@ -67,7 +67,7 @@ pub fn capture(streams: &mut Streams<'_>, order_id: OrderId, payment_id: Payment
         let detail = format!("the order lacks {} only; capture no more", show(lacking, currency));
         return Err(Refusal::new("payment_not_capturable", detail).fact("capturable", lacking.min(payment.capturable())).into());
     }
-    let amount = Money::new(amount, currency).map_err(|e| Refusal::new("validation_failed", e.to_string()))?;
+    let amount = Money::new(amount, currency).map_err(|e| Refusal::invalid("/amount", e.code(), e.to_string()))?;
     let idempotency_key = wanted.operation_id.to_string();
     let command = PaymentCommand::RequestCapture { operation_id: wanted.operation_id, idempotency_key, amount, is_final: wanted.is_final };
     let events = payment.decide(command).map_err(|e| payment_refusal(&e))?;
@@ -136,7 +136,7 @@ pub fn refund(streams: &mut Streams<'_>, order_id: OrderId, wanted: &Refund) -> 
             operation_id,
             refund_id: RefundId::new(operation_id.uuid()),
             idempotency_key: operation_id.to_string(),
-            amount: Money::new(part, currency).map_err(|e| Refusal::new("validation_failed", e.to_string()))?,
+            amount: Money::new(part, currency).map_err(|e| Refusal::invalid("/amount", e.code(), e.to_string()))?,
             reason: wanted.reason.clone(),
             allocation: allocation.clone(),
         };
@@ -162,7 +162,7 @@ pub(crate) fn of_lines(
 ) -> Result<(i64, Vec<RefundAllocation>), Refusal> {
     let (mut sum, mut allocation) = (0_i64, Vec::with_capacity(lines.len()));
     for (line_id, quantity) in lines {
-        let invalid = |e: MoneyError| Refusal::new("validation_failed", e.to_string());
+        let invalid = |e: MoneyError| Refusal::invalid("/lines", e.code(), e.to_string());
         let line = amounts_of(order, *line_id).map_err(invalid)?.ok_or_else(|| Refusal::not_found("line"))?;
         let before = payments.iter().map(|(_, payment)| payment.refunded_of(*line_id)).fold(RefundedLine::default(), |sum, part| {
             RefundedLine { units: sum.units + part.units, net: sum.net + part.net, tax: sum.tax + part.tax }

@@ -92,8 +92,7 @@ impl Reactor {
             Some((_, payment)) => payment,
             None => self.writer.loader().load::<Payment>(&payment_id.to_string()).await?.0,
         };
-        let is_another = payment.provider_ref().is_some_and(|ours| ours != fact.provider_ref);
-        if payment.created.is_none() || is_another {
+        if payment.created.is_none() || payment.is_another(&fact.provider_ref) {
             if moves_money(fact) {
                 park_unmatched(&self.pool, &unmatched(fact)).await?;
             }
@@ -108,7 +107,14 @@ impl Reactor {
             return Ok(());
         }
         tracing::info!(payment.id = %told.payment_id, "the provider's list says what nothing else has told");
-        Ok(record_told(&self.writer, &self.pool, told, self.late).await?)
+        match record_told(&self.writer, &self.pool, told, self.late).await {
+            // What can't be recorded now can't later: a person settles it, and the facts behind it are not kept waiting.
+            Err(CommandError::Refused(refusal, _)) => {
+                tracing::error!(payment.id = %payment_id, code = refusal.code, "what the provider's list says of a payment is refused");
+                Ok(park_unmatched(&self.pool, &unmatched(fact)).await?)
+            }
+            recorded => Ok(recorded?),
+        }
     }
 }
 

@@ -403,7 +403,8 @@ impl Task {
         for pending in &mut decided.events {
             // Looked for before it is sealed: a read model, where it stands open, can't hold it.
             if pending.event.payload.contains("\\u0000") {
-                let refusal = Refusal::new("invalid_text", "texts must not contain the character U+0000; remove it");
+                let detail = "texts must not contain the character U+0000; remove it";
+                let refusal = Refusal::new("invalid_text", detail).error("", "invalid_text", detail);
                 job.fail(CommandError::Refused(Box::new(refusal), Position { epoch: 1, position: 0 }));
                 return None;
             }
@@ -422,7 +423,8 @@ impl Task {
             }
             if pending.event.payload.len() > self.limits.event_bytes_max {
                 let detail = format!("an event would be {} bytes; shorten the texts", pending.event.payload.len());
-                job.fail(CommandError::Refused(Box::new(Refusal::new("too_large", detail)), Position { epoch: 1, position: 0 }));
+                let refusal = Refusal::new("too_large", detail.clone()).error("", "too_large", detail);
+                job.fail(CommandError::Refused(Box::new(refusal), Position { epoch: 1, position: 0 }));
                 return None;
             }
         }

@@ -60,9 +60,11 @@ impl Promotion {
             if self.coupons.contains_key(&coupon.coupon_id) || !ids.insert(coupon.coupon_id) {
                 return Err(PromotionRejection::CouponExists);
             }
-            let per_subject_fits = coupon.per_subject.is_none_or(|uses| (1..=PER_SUBJECT_MAX).contains(&uses));
-            if coupon.limit == Some(0) || !per_subject_fits {
+            if coupon.limit == Some(0) {
                 return Err(PromotionRejection::LimitInvalid);
+            }
+            if coupon.per_subject.is_some_and(|uses| !(1..=PER_SUBJECT_MAX).contains(&uses)) {
+                return Err(PromotionRejection::PerSubjectInvalid);
             }
             if let (Some(from), Some(until)) = (coupon.valid_from, coupon.valid_until)
                 && until <= from

@@ -12,7 +12,7 @@ use crate::{Table, eur, id};
 variants!(PromotionCommand: Create, Change, End, CreateCoupons, Reserve, Redeem, Release);
 variants!(PromotionRejection:
     NotFound, Exists, Ended, TitleInvalid, PercentInvalid, AmountsInvalid, FilterInvalid, MinimumInvalid, DatesInvalid, Automatic,
-    CouponsTooMany, CouponExists, LimitInvalid, Unusable,
+    CouponsTooMany, CouponExists, LimitInvalid, PerSubjectInvalid, Unusable,
 );
 
 /// Coupon 50 can be used once; orders 1 and 2 want it.
@@ -91,6 +91,12 @@ CreateCoupons, too many
 CreateCoupons for no use
     promotion_not_found                                        | absent
     limit_invalid                                              | fresh couponed over reserved released redeemed
+    promotion_automatic                                        | automatic
+    promotion_ended                                            | gone
+
+CreateCoupons for no use by anybody
+    promotion_not_found                                        | absent
+    per_subject_invalid                                        | fresh couponed over reserved released redeemed
     promotion_automatic                                        | automatic
     promotion_ended                                            | gone
 
@@ -211,6 +217,7 @@ fn commands() -> Vec<(&'static str, PromotionCommand)> {
         ("CreateCoupons, one that may be there", coupons(vec![coupon(50)])),
         ("CreateCoupons, too many", coupons((0..=COUPONS_MAX as u128).map(|n| coupon(100 + n)).collect())),
         ("CreateCoupons for no use", coupons(vec![CouponCreated { limit: Some(0), ..coupon(51) }])),
+        ("CreateCoupons for no use by anybody", coupons(vec![CouponCreated { per_subject: Some(0), ..coupon(51) }])),
         ("Reserve for order 1", reserve(1)),
         ("Reserve for order 2", reserve(2)),
         ("Redeem of order 1", PromotionCommand::Redeem { reservation_id }),

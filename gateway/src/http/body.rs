@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::problem::Problem;
 
@@ -28,6 +29,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             return Err(Problem::new("unsupported_media_type", "send the body as `Content-Type: application/json`"));
         }
         let text = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
+        if let Some(refused) = unstorable(text) {
+            return Err(refused);
+        }
         // serde takes an array for an object by the order of its fields, which nobody can mean.
         if text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
             let what = "an array, expected an object";
@@ -39,6 +43,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| refused(error.path(), error.inner()))?;
         reader.end().map(|()| Self(read)).map_err(|error| Problem::new("invalid_json", format!("the body is not JSON: {error}")))
     }
+}
+
+/// Refuses U+0000, which Postgres stores nowhere, and says where it is.
+fn unstorable(text: &[u8]) -> Option<Problem> {
+    // In JSON it is always escaped, and hardly ever there: only then is the body looked through.
+    if !text.windows(6).any(|six| six == b"\\u0000") {
+        return None;
+    }
+    let body = serde_json::from_slice(text).ok()?;
+    let detail = "texts must not contain the character U+0000; remove it";
+    pointer_to_nul(&body).map(|pointer| Problem::new("invalid_text", detail).error(&pointer, "invalid_text", detail))
+}
+
+fn pointer_to_nul(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => {
+            let mut below = items.iter().enumerate().filter_map(|(index, item)| Some(format!("/{index}{}", pointer_to_nul(item)?)));
+            below.next()
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let below = if name.contains('\0') { Some(String::new()) } else { pointer_to_nul(value) };
+            Some(format!("/{}{}", escaped(name), below?))
+        }),
+        _ => None,
+    }
+}
+
+/// A name as a part of a JSON pointer (RFC 6901 §3).
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// What is wrong with a body, and where; a value's type in the words of JSON.
@@ -56,7 +91,7 @@ fn refused(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Probl
     };
     let pointer = path.iter().fold(String::new(), |pointer, segment| match segment {
         serde_path_to_error::Segment::Seq { index } => format!("{pointer}/{index}"),
-        serde_path_to_error::Segment::Map { key } => format!("{pointer}/{key}"),
+        serde_path_to_error::Segment::Map { key } => format!("{pointer}/{}", escaped(key)),
         _ => pointer,
     });
     let code = if what.starts_with("missing field") { "required" } else { "invalid" };
@@ -73,5 +108,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
         query.map(|q| Self(q.0)).map_err(|error| Problem::new("invalid_parameter", error.body_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_stored_is_named_by_its_place() {
+        let pointer = |body: Value| pointer_to_nul(&body);
+        assert_eq!(pointer(json!({ "a": ["b", { "c/d~": "e\0" }] })).as_deref(), Some("/a/1/c~1d~0"));
+        assert_eq!(pointer(json!({ "a": "b" })), None);
+        assert!(unstorable(br#"{"a": "\u0000"}"#).is_some());
+        // A backslash and five characters.
+        assert!(unstorable(br#"{"a": "\\u0000"}"#).is_none());
     }
 }

@@ -1,5 +1,7 @@
 //! What a request says about itself: who calls, what it follows, what it must not do twice, what it has seen.
 
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
@@ -148,6 +150,115 @@ impl FromRequestParts<Arc<App>> for Caller {
             traceparent: parts.headers.get("traceparent").and_then(|v| v.to_str().ok()).filter(|t| is_traceparent(t)).map(str::to_owned),
         };
         Ok(Self { claims, origin, method_and_path: format!("{} {}", parts.method, parts.uri.path()), headers: parts.headers.clone() })
+    }
+}
+
+/// What a route asks of its callers: which roles may.
+pub trait Duty: Send + Sync {
+    fn may(role: Role) -> bool;
+}
+
+/// A caller who may do what `D` names. In a handler's signature it stands before path, query and body, so that nothing of a request
+/// is read, let alone answered, before it is known that its caller may ask.
+#[derive(Debug)]
+pub struct Staff<D> {
+    caller: Caller,
+    role: Role,
+    duty: PhantomData<D>,
+}
+
+impl<D> Staff<D> {
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+}
+
+impl<D> Deref for Staff<D> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl<D: Duty> FromRequestParts<Arc<App>> for Staff<D> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let role = caller.require(D::may)?.role;
+        Ok(Self { caller, role, duty: PhantomData })
+    }
+}
+
+/// Sees orders, stock and promotions: everybody of the staff.
+#[derive(Debug)]
+pub struct Sees;
+
+impl Duty for Sees {
+    fn may(role: Role) -> bool {
+        role.is_staff()
+    }
+}
+
+/// Acts for shoppers.
+#[derive(Debug)]
+pub struct Serves;
+
+impl Duty for Serves {
+    fn may(role: Role) -> bool {
+        role.serves()
+    }
+}
+
+/// Sends orders.
+#[derive(Debug)]
+pub struct Ships;
+
+impl Duty for Ships {
+    fn may(role: Role) -> bool {
+        role.ships()
+    }
+}
+
+/// Changes catalogue, stock, promotions and settings.
+#[derive(Debug)]
+pub struct Manages;
+
+impl Duty for Manages {
+    fn may(role: Role) -> bool {
+        role.manages()
+    }
+}
+
+/// Reads the event log.
+#[derive(Debug)]
+pub struct Analyses;
+
+impl Duty for Analyses {
+    fn may(role: Role) -> bool {
+        role.analyses()
+    }
+}
+
+/// Runs the machine.
+#[derive(Debug)]
+pub struct Operates;
+
+impl Duty for Operates {
+    fn may(role: Role) -> bool {
+        role.operates()
+    }
+}
+
+/// Looks after money that belongs to no order.
+#[derive(Debug)]
+pub struct Reconciles;
+
+impl Duty for Reconciles {
+    fn may(role: Role) -> bool {
+        role.operates() || role.serves()
     }
 }
 

@@ -10,20 +10,20 @@ use commands::answer::{CommandError, Position, Recorded};
 use commands::cart::{self, CartAt, LineRef, Sellable};
 use commands::quote;
 use commands::writer::Idempotency;
-use domain::cart::{Address, Cart, CartCommand, CartCreated, CartSettingsChanged, ContactDraft};
+use domain::cart::{Cart, CartCommand, CartCreated, CartSettingsChanged, ContactDraft};
 use domain::catalog::{Product, STOREFRONT};
 use domain::id::{CartKey, LineId, MethodId, ProductId, SubjectId, VariantId};
-use domain::money::Money;
-use domain::personal::{Personal, Purpose};
+use domain::personal::Purpose;
 use infra::sealing::KeyScope;
 use projections::state::Row;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::body::{Body, Query};
 use super::caller::{Caller, new_secret};
+use super::contact::ContactDraftBody;
+use super::page::Items;
 use super::problem::Problem;
 use super::reading::{Read, Wrote};
 use crate::app::App;
@@ -31,6 +31,8 @@ use crate::app::App;
 pub mod claim;
 pub mod coupon;
 pub(super) mod render;
+
+use render::{CartBody, ShippingOptionBody};
 
 /// How often the answer to a command that has landed is tried, while a read model that it shows is made anew.
 const LANDED_INTERVAL: Duration = Duration::from_millis(20);
@@ -82,8 +84,8 @@ pub struct CartQuery {
 
 /// Makes a cart. Its id is a secret: who has it, has the cart.
 #[utoipa::path(post, path = "/carts", tag = "shoppers", request_body = NewCart,
-    responses((status = 201, description = "the cart"), (status = 422, description = "unsupported_currency, validation_failed")))]
-pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body<NewCart>) -> Result<Wrote<Value>, Problem> {
+    responses((status = 201, body = CartBody, description = "the cart"), (status = 422, description = "unsupported_currency, validation_failed")))]
+pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body<NewCart>) -> Result<Wrote<CartBody>, Problem> {
     let currency = app.settings.currency(&new.currency).ok_or_else(|| unsupported(&app, &new.currency))?;
     // With an idempotency key a repetition must find the same cart: its secret is derived from the key.
     let idempotency = caller.idempotency(&new, false)?;
@@ -115,13 +117,13 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, Body(new): Body
 /// Shows a cart with live prices.
 #[utoipa::path(get, path = "/carts/{id}", tag = "shoppers", params(("id" = String, Path, description = "the cart's id"),
         ("as_of" = Option<String>, Query, description = "position or RFC 3339 time")),
-    responses((status = 200, description = "the cart"), (status = 404, description = "not_found")))]
+    responses((status = 200, body = CartBody, description = "the cart"), (status = 404, description = "not_found")))]
 pub async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<CartQuery>,
-) -> Result<Read<Value>, Problem> {
+) -> Result<Read<CartBody>, Problem> {
     let key = app.cart_key(&id);
     if let Some(as_of) = &query.as_of {
         let position = super::event::resolve(&app.pool, "as_of", as_of).await?;
@@ -146,13 +148,13 @@ pub async fn show(
 
 /// Changes country, language, or, while it is empty, the currency.
 #[utoipa::path(patch, path = "/carts/{id}", tag = "shoppers", params(("id" = String, Path)), request_body = CartSettings,
-    responses((status = 200, description = "the cart"), (status = 409, description = "cart_closed, version_conflict"), (status = 422, description = "validation_failed")))]
+    responses((status = 200, body = CartBody, description = "the cart"), (status = 409, description = "cart_closed, version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn change(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Body(wanted): Body<CartSettings>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<CartBody>, Problem> {
     let currency = match &wanted.currency {
         Some(code) => Some(app.settings.currency(code).ok_or_else(|| unsupported(&app, code))?),
         None => None,
@@ -163,13 +165,13 @@ pub async fn change(
 
 /// Adds units; they join a line of the same variant.
 #[utoipa::path(post, path = "/carts/{id}/lines", tag = "shoppers", params(("id" = String, Path)), request_body = NewLine,
-    responses((status = 200, description = "the cart"), (status = 404, description = "not_found"), (status = 409, description = "cart_closed"), (status = 422, description = "validation_failed")))]
+    responses((status = 200, body = CartBody, description = "the cart"), (status = 404, description = "not_found"), (status = 409, description = "cart_closed"), (status = 422, description = "validation_failed")))]
 pub async fn add_line(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Body(new): Body<NewLine>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<CartBody>, Problem> {
     let sellable = app.sellable(&new).await?;
     let (at, limits, quantity) = (app.cart_at(&caller, &id)?, app.settings.terms.cart_limits, new.quantity);
     let line_id = LineId::new(infra::clock::new_id());
@@ -182,36 +184,36 @@ pub async fn add_line(
 
 /// Sets a line's quantity; the line by its id or SKU.
 #[utoipa::path(patch, path = "/carts/{id}/lines/{line}", tag = "shoppers", params(("id" = String, Path), ("line" = String, Path, description = "line id or SKU")),
-    request_body = LineQuantity, responses((status = 200, description = "the cart"), (status = 404, description = "not_found"), (status = 409, description = "ambiguous_line, cart_closed")))]
+    request_body = LineQuantity, responses((status = 200, body = CartBody, description = "the cart"), (status = 404, description = "not_found"), (status = 409, description = "ambiguous_line, cart_closed")))]
 pub async fn set_line(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((id, line)): Path<(String, String)>,
     Body(wanted): Body<LineQuantity>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<CartBody>, Problem> {
     app.set_quantity(&caller, &id, &line, wanted.quantity).await
 }
 
 /// Removes a line.
 #[utoipa::path(delete, path = "/carts/{id}/lines/{line}", tag = "shoppers", params(("id" = String, Path), ("line" = String, Path, description = "line id or SKU")),
-    responses((status = 200, description = "the cart"), (status = 404, description = "not_found")))]
+    responses((status = 200, body = CartBody, description = "the cart"), (status = 404, description = "not_found")))]
 pub async fn remove_line(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path((id, line)): Path<(String, String)>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<CartBody>, Problem> {
     app.set_quantity(&caller, &id, &line, 0).await
 }
 
 /// Says who buys and where it goes.
-#[utoipa::path(put, path = "/carts/{id}/contact", tag = "shoppers", params(("id" = String, Path)),
-    responses((status = 200, description = "the cart"), (status = 409, description = "cart_closed"), (status = 422, description = "validation_failed: errors names each field")))]
+#[utoipa::path(put, path = "/carts/{id}/contact", tag = "shoppers", params(("id" = String, Path)), request_body = ContactDraftBody,
+    responses((status = 200, body = CartBody, description = "the cart"), (status = 409, description = "cart_closed"), (status = 422, description = "validation_failed: errors names each field")))]
 pub async fn set_contact(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Body(contact): Body<ContactDraft>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<CartBody>, Problem> {
     if let Some(kept) = app.cache.cart(&app.cart_key(&id), 0) {
         app.have_key(kept.0.subject_id, Purpose::Account).await;
     }
@@ -221,13 +223,13 @@ pub async fn set_contact(
 
 /// The ways to ship this cart to its address.
 #[utoipa::path(get, path = "/carts/{id}/shipping-options", tag = "shoppers", params(("id" = String, Path)),
-    responses((status = 200, description = "items: id, title, price"), (status = 404, description = "not_found")))]
+    responses((status = 200, body = Items<ShippingOptionBody>), (status = 404, description = "not_found")))]
 pub async fn shipping_options(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<CartQuery>,
-) -> Result<Read<Value>, Problem> {
+) -> Result<Read<Items<ShippingOptionBody>>, Problem> {
     let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
     let state = app.cart(&app.cart_key(&id), at.position).await?;
     exists(&state)?;
@@ -235,20 +237,22 @@ pub async fn shipping_options(
     let by_variant = products.iter().map(|(variant_id, row)| (*variant_id, &row.state)).collect();
     let terms = app.terms(at.position).await?;
     let options = quote::shipping_options(&state, &by_variant, &terms, infra::clock::now())?;
-    let items: Vec<Value> = options.iter().map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) })).collect();
-    Ok(Read::personal(json!({ "items": items }), at))
+    Ok(Read::personal(Items { items: options.iter().map(Into::into).collect() }, at))
 }
 
 /// Chooses how it is shipped.
 #[utoipa::path(put, path = "/carts/{id}/shipping-option", tag = "shoppers", params(("id" = String, Path)), request_body = ChosenOption,
-    responses((status = 200, description = "the cart"), (status = 422, description = "shipping_unavailable")))]
+    responses((status = 200, body = CartBody, description = "the cart"), (status = 422, description = "shipping_unavailable")))]
 pub async fn choose_shipping(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Body(chosen): Body<ChosenOption>,
-) -> Result<Wrote<Value>, Problem> {
-    let unavailable = || Problem::new("shipping_unavailable", "choose one of GET …/shipping-options; it needs an address first");
+) -> Result<Wrote<CartBody>, Problem> {
+    let unavailable = || {
+        let detail = "choose one of GET …/shipping-options; it needs an address first";
+        Problem::new("shipping_unavailable", detail).error("/id", "shipping_unavailable", detail)
+    };
     let option_id: MethodId = chosen.id.parse().map_err(|_| unavailable())?;
     let state = app.cart(&app.cart_key(&id), 0).await?;
     exists(&state)?;
@@ -262,35 +266,12 @@ pub async fn choose_shipping(
 
 fn unsupported(app: &App, code: &str) -> Problem {
     let offered: Vec<String> = app.settings.currencies.iter().map(ToString::to_string).collect();
-    Problem::new("unsupported_currency", format!("{code} is not offered; use one of {}", offered.join(", ")))
+    let detail = format!("{code} is not offered; use one of {}", offered.join(", "));
+    Problem::new("unsupported_currency", detail.clone()).error("/currency", "unsupported_currency", detail)
 }
 
 pub(super) fn exists(cart: &Cart) -> Result<(), Problem> {
     if cart.currency.is_some() { Ok(()) } else { Err(Problem::not_found("cart")) }
-}
-
-/// Money as the interface writes it: minor units, currency, exponent.
-pub fn money(money: Money) -> Value {
-    json!({ "amount": money.amount(), "currency": money.currency().as_str(), "exponent": money.currency().exponent() })
-}
-
-fn known<T: Serialize>(personal: &Personal<T>) -> Value {
-    personal.known().map_or(Value::Null, |value| json!(value))
-}
-
-/// The address and e-mail of a cart or order; erased ones are null.
-pub(super) fn contact_json(
-    email: &Personal<String>,
-    phone: Option<&Personal<String>>,
-    shipping: &Personal<Address>,
-    billing: Option<&Personal<Address>>,
-) -> Value {
-    json!({
-        "email": known(email),
-        "phone": phone.map(known),
-        "shipping_address": known(shipping),
-        "billing_address": billing.map(known),
-    })
 }
 
 impl App {
@@ -328,7 +309,13 @@ impl App {
         Ok(CartAt { key: self.cart_key(id), if_match: caller.if_match()? })
     }
 
-    async fn cart_command(&self, caller: &Caller, id: &str, body: &impl Serialize, command: CartCommand) -> Result<Wrote<Value>, Problem> {
+    async fn cart_command(
+        &self,
+        caller: &Caller,
+        id: &str,
+        body: &impl Serialize,
+        command: CartCommand,
+    ) -> Result<Wrote<CartBody>, Problem> {
         let at = self.cart_at(caller, id)?;
         let key = at.key.clone();
         let idempotency = caller.idempotency(body, false)?;
@@ -337,7 +324,7 @@ impl App {
         self.cart_answer(id, &key, StatusCode::OK, None, done).await
     }
 
-    async fn set_quantity(&self, caller: &Caller, id: &str, line: &str, quantity: u32) -> Result<Wrote<Value>, Problem> {
+    async fn set_quantity(&self, caller: &Caller, id: &str, line: &str, quantity: u32) -> Result<Wrote<CartBody>, Problem> {
         let (at, limits) = (self.cart_at(caller, id)?, self.settings.terms.cart_limits);
         let line = line.parse::<LineId>().map_or_else(|_| LineRef::Sku(line.to_owned()), LineRef::Id);
         let key = at.key.clone();
@@ -354,7 +341,7 @@ impl App {
         status: StatusCode,
         lang: Option<&str>,
         done: Result<commands::answer::Done<cart::Outcome>, CommandError>,
-    ) -> Result<Wrote<Value>, Problem> {
+    ) -> Result<Wrote<CartBody>, Problem> {
         let (position, (state, version), replayed) = match done {
             Ok(done) => (done.position, done.output, false),
             Err(CommandError::Replayed(recorded)) => {
@@ -372,7 +359,7 @@ impl App {
 
     /// A cart that a command has changed. What has landed is not answered by a refusal that would be repeated: while a read model is
     /// made anew, its answer waits.
-    async fn render_landed(&self, id: &str, cart: &Cart, lang: Option<&str>) -> Result<Value, Problem> {
+    async fn render_landed(&self, id: &str, cart: &Cart, lang: Option<&str>) -> Result<CartBody, Problem> {
         let until = Instant::now() + Duration::from_millis(self.config.http.read_wait_max_ms);
         loop {
             match self.render_cart(id, cart, lang, 0).await {

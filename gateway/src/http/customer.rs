@@ -8,19 +8,28 @@ use commands::customer;
 use domain::id::SubjectId;
 use domain::personal::Purpose;
 use infra::sealing::KeyScope;
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
-use super::caller::Caller;
+use super::caller::{Manages, Staff};
 use super::problem::Problem;
 use super::reading::Wrote;
 use crate::app::App;
-use crate::auth::Role;
+
+/// A person of whom nothing can be read any more.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErasedBody {
+    subject_id: Uuid,
+    /// What was kept of it: `account`, `order`.
+    #[schema(value_type = Vec<String>)]
+    erased: [&'static str; 2],
+}
 
 /// Erases a person: the keys of all personal data are destroyed, in every copy of the log at once.
 #[utoipa::path(post, path = "/admin/customers/{subject_id}/erase", tag = "merchants", params(("subject_id" = String, Path, description = "the subject's id, in its orders' events")),
-    responses((status = 200, description = "erased; read models follow"), (status = 404, description = "not_found: nothing was ever kept of such a person"), (status = 409, description = "orders_open")))]
-pub async fn erase(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::manages)?;
+    responses((status = 200, body = ErasedBody, description = "erased; read models follow"), (status = 404, description = "not_found: nothing was ever kept of such a person"), (status = 409, description = "orders_open")))]
+pub async fn erase(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<ErasedBody>, Problem> {
     let subject_id: SubjectId = id.parse().map_err(|_| Problem::not_found("person"))?;
     if !app.sealer.knows(subject_id.uuid()).await.map_err(commands::answer::Failure::from)? {
         return Err(Problem::not_found("person"));
@@ -33,6 +42,6 @@ pub async fn erase(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<S
         let scope = KeyScope { subject_id: subject_id.uuid(), purpose: purpose.as_str() };
         app.sealer.destroy(scope).await.map_err(commands::answer::Failure::from)?;
     }
-    let body = json!({ "subject_id": subject_id, "erased": ["account", "order"] });
+    let body = ErasedBody { subject_id: subject_id.uuid(), erased: [Purpose::Account, Purpose::Order].map(Purpose::as_str) };
     Ok(Wrote { status: StatusCode::OK, body: Some(body), position: done.position, version: None, replayed: false })
 }

@@ -24,6 +24,7 @@ use domain::claim::Claim;
 use domain::customer::Subject;
 use domain::event::Root;
 use domain::inventory::StockItem;
+use domain::merchandising::Merchandising;
 use domain::order::Order;
 use domain::payment::Payment;
 use domain::promotion::Promotion;
@@ -38,11 +39,10 @@ use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::Query;
-use super::caller::Caller;
+use super::caller::{Analyses, Caller, Staff};
 use super::problem::Problem;
 use super::reading::{Read, check_token};
 use crate::app::App;
-use crate::auth::Role;
 
 pub use walk::Filter;
 use walk::Scan;
@@ -179,14 +179,10 @@ pub async fn find(pool: &PgPool, name: &str, place: Place) -> Result<i64, Proble
             description = "CloudEvents, one a line, the last line is `{\"scanned_to\": …, \"events\": …}`; or as server-sent events that follow the head",
             content((String = "application/x-ndjson"), (String = "text/event-stream"))),
         (status = 400, description = "invalid_parameter"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "position_unknown or write_lost"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<EventsQuery>) -> Result<Response, Problem> {
-    caller.require(Role::analyses)?;
+pub async fn list(State(app): State<Arc<App>>, caller: Staff<Analyses>, Query(query): Query<EventsQuery>) -> Result<Response, Problem> {
     has_seen(&app, &caller, query.token_position.as_deref()).await?;
     let format = format_of(caller.header("accept"))?;
     let head = event_log::head(&app.pool).await?;
@@ -215,15 +211,11 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     responses(
         (status = 200, description = "CloudEvents 1.0, as stored", body = Object),
         (status = 400, description = "invalid_parameter"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "position_unknown or write_lost"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn show(State(app): State<Arc<App>>, caller: Caller, Path(position): Path<String>) -> Result<Read<Box<RawValue>>, Problem> {
-    caller.require(Role::analyses)?;
+pub async fn show(State(app): State<Arc<App>>, _: Staff<Analyses>, Path(position): Path<String>) -> Result<Read<Box<RawValue>>, Problem> {
     if matches!(Place::parse(&position), Some(Place::Time(_))) {
         return Err(Problem::new("invalid_parameter", "name an event by its position or token; a time may have many"));
     }
@@ -242,20 +234,17 @@ pub async fn show(State(app): State<Arc<App>>, caller: Caller, Path(position): P
     responses(
         (status = 200, body = StreamBody),
         (status = 400, description = "invalid_parameter"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found: no such stream, or not yet at `as_of`"),
         (status = 409, description = "position_unknown or write_lost"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn stream(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Analyses>,
     Path((kind, id)): Path<(String, String)>,
     Query(query): Query<StreamQuery>,
 ) -> Result<Read<StreamBody>, Problem> {
-    let role = caller.require(Role::analyses)?.role;
+    let role = caller.role();
     has_seen(&app, &caller, query.token_position.as_deref()).await?;
     let position = match &query.as_of {
         Some(text) => resolve(&app.pool, "as_of", text).await?,
@@ -294,14 +283,10 @@ struct Golden;
     params(("type" = String, Path, example = "OrderPlaced"), ("version" = u16, Path, example = 1)),
     responses(
         (status = 200, description = "A JSON schema with example payloads", body = Object),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn schema(caller: Caller, Path((kind, version)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
-    caller.require(Role::analyses)?;
+pub async fn schema(_: Staff<Analyses>, Path((kind, version)): Path<(String, String)>) -> Result<Json<Value>, Problem> {
     schema_of(&kind, &version)?.map(Json).ok_or_else(|| Problem::not_found("event type and version"))
 }
 
@@ -378,6 +363,7 @@ async fn state_of(loader: &Loader, kind: &str, id: &str, position: i64) -> Resul
         "payment" => fold::<Payment>(loader, id, position).await?,
         "setting" => fold::<Settings>(loader, id, position).await?,
         "promotion" => fold::<Promotion>(loader, id, position).await?,
+        "merchandising" => fold::<Merchandising>(loader, id, position).await?,
         "subject" => fold::<Subject>(loader, id, position).await?,
         "claim" => fold::<Claim>(loader, id, position).await?,
         _ => return Ok(None),

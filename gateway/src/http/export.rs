@@ -19,12 +19,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::Query;
-use super::caller::Caller;
+use super::caller::{Caller, Manages, Staff};
 use super::import::Formulas;
 use super::problem::Problem;
 use super::reading::Read;
 use crate::app::App;
-use crate::auth::Role;
 use crate::export::{CutOff, Feed, FeedRequest, ProductFile, StockFile};
 
 const CSV: &str = "text/csv; charset=utf-8";
@@ -70,14 +69,10 @@ pub struct FeedQuery {
     params(ExportQuery),
     responses(
         (status = 200, description = "Shopify's columns, and ours for what Shopify has none for; by handle. An answer that breaks off is not whole", body = String, content_type = "text/csv"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 503, description = "read_model_behind"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn products(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ExportQuery>) -> Result<Response, Problem> {
-    caller.require(Role::manages)?;
+pub async fn products(State(app): State<Arc<App>>, caller: Staff<Manages>, Query(query): Query<ExportQuery>) -> Result<Response, Problem> {
     let position = position(&app, &caller, query.token_position.as_deref()).await?;
     let (settings, _) = app.settings_as_of(event_log::head(&app.pool).await?.position).await?;
     let file = ProductFile::begin(&app, &settings, query.formulas == Formulas::Raw).await.map_err(|cut_off| refused(&cut_off))?;
@@ -91,14 +86,10 @@ pub async fn products(State(app): State<Arc<App>>, caller: Caller, Query(query):
     params(ExportQuery),
     responses(
         (status = 200, description = "A row for each variant and location; by handle. An answer that breaks off is not whole", body = String, content_type = "text/csv"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 503, description = "read_model_behind"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn stock(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ExportQuery>) -> Result<Response, Problem> {
-    caller.require(Role::manages)?;
+pub async fn stock(State(app): State<Arc<App>>, caller: Staff<Manages>, Query(query): Query<ExportQuery>) -> Result<Response, Problem> {
     let position = position(&app, &caller, query.token_position.as_deref()).await?;
     let (settings, _) = app.settings_as_of(event_log::head(&app.pool).await?.position).await?;
     let file = StockFile::begin(&app, &settings, query.formulas == Formulas::Raw).map_err(|cut_off| refused(&cut_off))?;
@@ -167,18 +158,14 @@ pub struct LocationLine {
     params(ListExportQuery),
     responses(
         (status = 200, body = Vec<CategoryLine>),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 503, description = "read_model_behind"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn categories(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<ListExportQuery>,
 ) -> Result<Read<Vec<CategoryLine>>, Problem> {
-    caller.require(Role::manages)?;
     let position = app.read_position(&caller, query.token_position.as_deref(), "product").await?;
     let mut all = projections::product::categories(&app.pool).await?;
     all.sort_by(|a, b| a.handle.cmp(&b.handle));
@@ -198,14 +185,11 @@ pub async fn categories(
     params(ListExportQuery),
     responses(
         (status = 200, body = Vec<LocationLine>),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn locations(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<ListExportQuery>,
 ) -> Result<Read<Vec<LocationLine>>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;

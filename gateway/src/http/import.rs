@@ -12,10 +12,9 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::Query;
-use super::caller::Caller;
+use super::caller::{Manages, Staff};
 use super::problem::Problem;
 use crate::app::App;
-use crate::auth::Role;
 use crate::import::tree::{self, ListOutcome, ListRequest};
 use crate::import::{Format, Import, MAPPING_BYTES_MAX, Progress, Request};
 
@@ -82,20 +81,16 @@ pub enum StockMode {
     responses(
         (status = 200, description = "Progress, one line at a time; the last line has `done` and the `position` to wait for, or the `problem` that ended it", body = Progress, content_type = "application/x-ndjson"),
         (status = 400, description = "invalid_parameter"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 415, description = "unsupported_media_type"),
         (status = 422, description = "unsupported_currency or validation_failed: the header is not the format's, or the mapping file doesn't fit it"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn import_products(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<ImportQuery>,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.require(Role::manages)?;
     let content_type = caller.header("content-type").unwrap_or_default();
     if !content_type.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(CSV)) {
         return Err(Problem::new("unsupported_media_type", format!("send the file as `Content-Type: {CSV}`")));
@@ -151,21 +146,17 @@ pub struct ListQuery {
     responses(
         (status = 200, description = "Objects that could not be taken are in `errors`", body = ListOutcome),
         (status = 400, description = "invalid_json"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 413, description = "payload_too_large"),
         (status = 422, description = "validation_failed: the shop would have too many categories"),
         (status = 503, description = "read_model_behind"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn import_categories(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<ListQuery>,
     body: Body,
 ) -> Result<Json<ListOutcome>, Problem> {
-    caller.require(Role::manages)?;
     let items = list_of(&app, body).await?;
     let outcome = tree::put_categories(&app, caller.origin(), items, &list_request(&app, query)).await?;
     Ok(Json(outcome))
@@ -180,19 +171,15 @@ pub async fn import_categories(
     responses(
         (status = 200, description = "Objects that could not be taken are in `errors`", body = ListOutcome),
         (status = 400, description = "invalid_json"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 413, description = "payload_too_large"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn import_locations(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<ListQuery>,
     body: Body,
 ) -> Result<Json<ListOutcome>, Problem> {
-    caller.require(Role::manages)?;
     let items = list_of(&app, body).await?;
     let outcome = tree::put_locations(&app, caller.origin(), items, &list_request(&app, query)).await?;
     Ok(Json(outcome))

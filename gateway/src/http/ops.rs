@@ -18,17 +18,16 @@ use infra::event_log;
 use infra::postgres::MIGRATOR;
 use infra::stream::STREAM;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use utoipa::ToSchema;
 
-use super::caller::Caller;
+use super::caller::{Operates, Staff};
 use super::problem::{Problem, RETRY_AFTER_S};
 use super::reading::Read;
 use crate::app::App;
-use crate::auth::Role;
 use crate::verify::{self, Report};
 
 /// The search replica as a projection.
@@ -99,23 +98,48 @@ pub struct ActionBody {
     pub head_position: i64,
 }
 
+/// The process lives.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AliveBody {
+    /// `alive`.
+    status: &'static str,
+}
+
+/// Whether the process can do its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadyBody {
+    /// `ready`, `not_ready`.
+    status: &'static str,
+    /// What is missing; empty when nothing is.
+    not_ready: Vec<Lack>,
+}
+
+/// What keeps the process from working.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Lack {
+    /// `database`, `schema`, `projection`, `writer`, `nats`.
+    what: &'static str,
+    /// And how to mend it.
+    detail: String,
+}
+
 /// The process answers.
-#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "operators", responses((status = 200, body = Object)))]
-pub async fn livez() -> Json<Value> {
-    Json(json!({ "status": "alive" }))
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "operators", responses((status = 200, body = AliveBody)))]
+pub async fn livez() -> Json<AliveBody> {
+    Json(AliveBody { status: "alive" })
 }
 
 /// The process can do its work: database, schema, NATS, read models.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "operators",
-    responses((status = 200, body = Object), (status = 503, description = "`not_ready` lists what is missing", body = Object)),
+    responses((status = 200, body = ReadyBody), (status = 503, description = "`not_ready` lists what is missing", body = ReadyBody)),
 )]
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let not_ready = not_ready(&app).await;
     if not_ready.is_empty() {
-        return Json(json!({ "status": "ready", "not_ready": [] })).into_response();
+        return Json(ReadyBody { status: "ready", not_ready }).into_response();
     }
-    let body = json!({ "status": "not_ready", "not_ready": not_ready });
+    let body = ReadyBody { status: "not_ready", not_ready };
     (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, RETRY_AFTER_S.to_string())], Json(body)).into_response()
 }
 
@@ -124,13 +148,9 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     get, path = "/ops/status", operation_id = "show_status", tag = "operators",
     responses(
         (status = 200, body = StatusBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn status(State(app): State<Arc<App>>, caller: Caller) -> Result<Read<StatusBody>, Problem> {
-    caller.require(Role::operates)?;
+pub async fn status(State(app): State<Arc<App>>, _: Staff<Operates>) -> Result<Read<StatusBody>, Problem> {
     let before = projections(&app.pool, Some(app.search.position().1)).await?;
     let began = Instant::now();
     let (relay_position, ()) = tokio::join!(relay_position(&app), sleep(SPEED_SAMPLE));
@@ -150,19 +170,15 @@ pub async fn status(State(app): State<Arc<App>>, caller: Caller) -> Result<Read<
     params(("name" = String, Path, example = "product"), ("action" = Action, Path)),
     responses(
         (status = 202, body = ActionBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "invalid_state: it is not paused, or can't be"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn act(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    _: Staff<Operates>,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<ActionBody>), Problem> {
-    caller.require(Role::operates)?;
     let action: Action = serde_json::from_value(Value::String(action)).map_err(|_| Problem::not_found("action"))?;
     let head = event_log::head(&app.pool).await?;
     let status = match (name.as_str(), action) {
@@ -187,14 +203,10 @@ pub async fn act(
     post, path = "/ops/verify", operation_id = "verify", tag = "operators",
     responses(
         (status = 200, description = "`discrepancies` is empty when all is well", body = Report),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 503, description = "overloaded: another verification runs"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn verify(State(app): State<Arc<App>>, caller: Caller) -> Result<Json<Report>, Problem> {
-    caller.require(Role::operates)?;
+pub async fn verify(State(app): State<Arc<App>>, _: Staff<Operates>) -> Result<Json<Report>, Problem> {
     let _alone = VERIFYING.try_acquire().map_err(|_| Problem::new("overloaded", "another verification runs; repeat when it has ended"))?;
     let subject = verify::Subject {
         pool: app.pool.clone(),
@@ -278,9 +290,9 @@ async fn resume(pool: &PgPool, name: &str) -> Result<String, Problem> {
 }
 
 /// What keeps this process from working, each with its fix.
-async fn not_ready(app: &App) -> Vec<Value> {
+async fn not_ready(app: &App) -> Vec<Lack> {
     let mut missing = Vec::new();
-    let mut lacks = |what: &str, detail: String| missing.push(json!({ "what": what, "detail": detail }));
+    let mut lacks = |what: &'static str, detail: String| missing.push(Lack { what, detail });
     match timeout(READY_TIMEOUT, schema(&app.pool)).await {
         Ok(Ok((version, checkpoints))) => {
             let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);

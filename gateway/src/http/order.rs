@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use chrono::{DateTime, Utc};
 use commands::answer::{CommandError, Position};
 use commands::checkout::{self, Attempt, Checkout};
 use commands::order::Cancel;
@@ -27,23 +28,26 @@ use infra::event_log::{self, StoredEvent};
 use infra::fail_point;
 use infra::feed::Listening;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::body::{Body, Query};
 use super::caller::Caller;
 use super::cart::{exists, settled};
+use super::money::AmountDraft;
+use super::page::Items;
 use super::problem::Problem;
 use super::reading::{Read, Wrote};
 use crate::app::App;
 use crate::auth::Role;
 
+mod attempt;
 pub mod merchant;
 mod render;
 
-pub use render::render;
-use render::seal_contact;
+use render::{OrderBody, render};
 
 /// The provider that `up` and `payments.sandbox = true` offer.
 pub const SANDBOX: &str = "sandbox";
@@ -65,7 +69,7 @@ const RETURN_URL_BYTES_MAX: usize = 2_048;
 pub struct CheckoutBody {
     payment: Option<PaymentBody>,
     /// The total that the shopper agrees to, in minor units or as money; without it a total above the one shown is refused.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<AmountDraft>)]
     expected_total: Option<Value>,
 }
 
@@ -87,22 +91,55 @@ pub struct OrderQuery {
     as_of: Option<String>,
 }
 
+/// Something that happened to an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderEventBody {
+    #[serde(rename = "type")]
+    #[schema(example = "order.OrderPlaced")]
+    kind: String,
+    id: Uuid,
+    /// In the log: 20 digits.
+    #[schema(example = "00000000000000001200")]
+    position: String,
+    time: DateTime<Utc>,
+    /// What all that came of one request have in common.
+    #[schema(value_type = Option<Uuid>)]
+    correlationid: Value,
+    /// The event or command that led to it.
+    #[schema(value_type = Option<Uuid>)]
+    causationid: Value,
+}
+
+impl OrderEventBody {
+    fn new(event: &StoredEvent) -> Self {
+        let metadata: Value = serde_json::from_str(&event.metadata).unwrap_or_default();
+        Self {
+            kind: format!("{}.{}", cloud_event::context_of(&event.aggregate_type), event.event_type),
+            id: event.event_id,
+            position: format!("{:020}", event.position),
+            time: event.recorded_at,
+            correlationid: metadata["correlation_id"].clone(),
+            causationid: metadata["causation_id"].clone(),
+        }
+    }
+}
+
 /// Reserves the stock, places the order and starts the payment, all or nothing; then waits for the payment's outcome.
 #[utoipa::path(post, path = "/carts/{id}/checkout", tag = "shoppers", params(("id" = String, Path, description = "the cart's id")), request_body = CheckoutBody,
-    responses((status = 201, description = "the order, with order_token; a second call answers the same order"),
+    responses((status = 201, body = OrderBody, description = "the order, with order_token; a second call answers the same order"),
         (status = 409, description = "insufficient_stock {lines}, cart_changed {current_total}, coupon_exhausted, coupon_expired, coupon_not_applicable {reason, coupon_id, current_total}, cart_closed"), (status = 422, description = "cart_incomplete, shipping_unavailable")))]
 pub async fn place(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Body(body): Body<CheckoutBody>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<OrderBody>, Problem> {
     let until = app.outcome_until(&caller);
     let idempotency = caller.idempotency(&body, true)?;
     let mut cart = app.cart(&app.cart_key(&id), 0).await?;
     exists(&cart)?;
     let expected_total = expected_total(body.expected_total.as_ref(), cart.currency)?;
-    let (attempt, ()) = tokio::join!(app.attempt(body.payment.as_ref()), app.have_key(cart.subject_id, Purpose::Order));
+    let (attempt, ()) = tokio::join!(app.attempt(body.payment.as_ref(), "/payment"), app.have_key(cart.subject_id, Purpose::Order));
     let attempt = attempt?;
     let mut checkout = Checkout {
         cart: app.cart_at(&caller, &id)?,
@@ -149,13 +186,13 @@ pub async fn place(
 /// Shows an order to its buyer (with its token) or to staff.
 #[utoipa::path(get, path = "/orders/{id}", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query, description = "the order_token; or header Order-Token"),
         ("as_of" = Option<String>, Query, description = "position or RFC 3339 time")),
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found: also the order of somebody else")))]
+    responses((status = 200, body = OrderBody, description = "the order"), (status = 404, description = "not_found: also the order of somebody else")))]
 pub async fn show(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<OrderQuery>,
-) -> Result<Read<Value>, Problem> {
+) -> Result<Read<OrderBody>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
     let shows_contact = app.shows_contact(&caller, order_id, query.token.as_deref());
     if let Some(as_of) = &query.as_of {
@@ -163,7 +200,7 @@ pub async fn show(
         let at = Position { epoch: event_log::head(&app.pool).await?.epoch, position };
         let order = WholeOrder::load_as_of(&app.loader, order_id, position).await?;
         let (mut body, version) = app.render_order(&order, at, false).await?;
-        seal_contact(&mut body, shows_contact);
+        body.seal_contact(shows_contact);
         return Ok(Read::personal(body, at).version(version, &caller));
     }
     let token = query.token_position.as_deref();
@@ -182,19 +219,19 @@ pub async fn show(
     let position = row.order.position.max(at.position);
     let mut body = render(placed, &payments, Position { epoch: at.epoch, position }, None);
     app.add_actions(&mut body, &payments).await?;
-    seal_contact(&mut body, shows_contact);
+    body.seal_contact(shows_contact);
     Ok(Read::personal(body, at).version(row.order.version, &caller))
 }
 
 /// What happened to an order, one entry an event: types, times and causes, nothing personal.
 #[utoipa::path(get, path = "/orders/{id}/events", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
-    responses((status = 200, description = "items, oldest first"), (status = 404, description = "not_found")))]
+    responses((status = 200, body = Items<OrderEventBody>, description = "oldest first"), (status = 404, description = "not_found")))]
 pub async fn events(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<OrderQuery>,
-) -> Result<Read<Value>, Problem> {
+) -> Result<Read<Items<OrderEventBody>>, Problem> {
     let order_id = app.may_see(&caller, &id, query.token.as_deref())?;
     let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
     let (order, _) = app.loader.load::<Order>(&order_id.to_string()).await?;
@@ -204,26 +241,13 @@ pub async fn events(
         stored.extend(event_log::stream(&app.pool, ("payment", &payment_id.to_string()), 0, i64::MAX).await?);
     }
     stored.sort_by_key(|event| event.position);
-    let items: Vec<Value> = stored
-        .iter()
-        .map(|event| {
-            let metadata: Value = serde_json::from_str(&event.metadata).unwrap_or_default();
-            json!({
-                "type": format!("{}.{}", cloud_event::context_of(&event.aggregate_type), event.event_type),
-                "id": event.event_id,
-                "position": format!("{:020}", event.position),
-                "time": event.recorded_at,
-                "correlationid": metadata["correlation_id"],
-                "causationid": metadata["causation_id"],
-            })
-        })
-        .collect();
-    Ok(Read::personal(json!({ "items": items }), at))
+    let items = stored.iter().map(OrderEventBody::new).collect();
+    Ok(Read::personal(Items { items }, at))
 }
 
 /// Follows an order's status as server-sent events; each is the order as it is then.
 #[utoipa::path(get, path = "/orders/{id}/live", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
-    responses((status = 200, description = "text/event-stream of orders"), (status = 404, description = "not_found")))]
+    responses((status = 200, body = OrderBody, content_type = "text/event-stream", description = "each event's data is the order"), (status = 404, description = "not_found")))]
 pub async fn live(
     State(app): State<Arc<App>>,
     caller: Caller,
@@ -254,8 +278,8 @@ pub async fn live(
             },
         };
         let (mut body, _) = app.render_order(&order, at, false).await.ok()?;
-        seal_contact(&mut body, shows_contact);
-        let event = SseEvent::default().id(at.to_string()).event("order").data(body.to_string());
+        body.seal_contact(shows_contact);
+        let event = SseEvent::default().id(at.to_string()).event("order").data(serde_json::to_string(&body).ok()?);
         Some((Ok(event), (app, order, tail, None)))
     });
     Ok(Sse::new(stream.take_until(stop.cancelled_owned())).keep_alive(KeepAlive::default()))
@@ -263,7 +287,7 @@ pub async fn live(
 
 /// Pays a pending order with another attempt.
 #[utoipa::path(post, path = "/orders/{id}/payments", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)), request_body = PaymentBody,
-    responses((status = 201, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
+    responses((status = 201, body = OrderBody, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
         (status = 409, description = "payment_in_progress, order_needs_no_payment, payment_attempts_exhausted")))]
 pub async fn pay(
     State(app): State<Arc<App>>,
@@ -271,11 +295,11 @@ pub async fn pay(
     Path(id): Path<String>,
     Query(query): Query<OrderQuery>,
     Body(body): Body<PaymentBody>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = app.may_change(&caller, &id, query.token.as_deref())?;
     let until = app.outcome_until(&caller);
     let idempotency = caller.idempotency(&body, true)?;
-    let Some(attempt) = app.attempt(Some(&body)).await? else {
+    let Some(attempt) = app.attempt(Some(&body), "").await? else {
         return Err(Problem::internal());
     };
     let wanted = attempt.clone();
@@ -297,14 +321,14 @@ pub async fn pay(
 
 /// Gives an order up of which nothing has left: its stock is free again, its money on its way back.
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "shoppers", params(("id" = String, Path), ("token" = Option<String>, Query)),
-    responses((status = 200, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
+    responses((status = 200, body = OrderBody, description = "the order"), (status = 403, description = "forbidden: of staff, support, manager and owner may"),
         (status = 409, description = "order_status, order_shipped")))]
 pub async fn cancel(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<OrderQuery>,
-) -> Result<Wrote<Value>, Problem> {
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = app.may_change(&caller, &id, query.token.as_deref())?;
     let by = if caller.is_staff() { "staff" } else { "shopper" };
     let cancel = Cancel { by, reason: "cancelled".to_owned(), if_match: caller.if_match()? };
@@ -345,7 +369,7 @@ impl App {
         order_id: OrderId,
         idempotency: Option<Idempotency>,
         decide: impl Fn(&mut Streams<'_>) -> Result<WholeOrder, Stop> + Send + 'static,
-    ) -> Result<Wrote<Value>, Problem> {
+    ) -> Result<Wrote<OrderBody>, Problem> {
         let (order, position, replayed) = match self.writer.execute(caller.origin(), idempotency, decide).await {
             Ok(done) => {
                 fail_point::after("order.commanded");
@@ -400,24 +424,24 @@ impl App {
         Instant::now() + Duration::from_millis(wait)
     }
 
-    /// A fresh attempt to pay, its token already kept where the reactor finds it.
-    async fn attempt(&self, payment: Option<&PaymentBody>) -> Result<Option<Attempt>, Problem> {
+    /// A fresh attempt to pay, its token already kept where the reactor finds it; `at` is where the payment stands in the body.
+    async fn attempt(&self, payment: Option<&PaymentBody>, at: &str) -> Result<Option<Attempt>, Problem> {
         let Some(payment) = payment else {
             return Ok(None);
         };
         if payment.provider != SANDBOX || self.provider.is_none() {
             let detail = format!("{:?} is not a payment provider of this store; see GET /v1/store", payment.provider);
-            return Err(Problem::new("validation_failed", detail).error("/payment/provider", "unknown", "is not offered"));
+            return Err(Problem::new("validation_failed", detail).error(&format!("{at}/provider"), "unknown", "is not offered"));
         }
         if payment.token.is_empty() || payment.token.len() > 1_000 {
             return Err(Problem::new("validation_failed", "the payment's token must have 1 to 1000 characters").error(
-                "/payment/token",
+                &format!("{at}/token"),
                 "invalid",
                 "must have 1 to 1000 characters",
             ));
         }
         let payment_id = PaymentId::new(infra::clock::new_id());
-        let return_url = payment.return_url.as_deref().map(|url| self.return_url(url)).transpose()?;
+        let return_url = payment.return_url.as_deref().map(|url| self.return_url(url, &format!("{at}/return_url"))).transpose()?;
         let kept = Kept { token: payment.token.clone(), return_url, action_url: None };
         secret::keep(&self.writer, payment_id, &kept).await?;
         fail_point::after("checkout.token_kept");
@@ -432,7 +456,7 @@ impl App {
 
     /// Where a shopper may be sent back to: the shop's own pages and those of the configured origins, so that nobody is led elsewhere
     /// from a bank's page.
-    fn return_url(&self, url: &str) -> Result<String, Problem> {
+    fn return_url(&self, url: &str, pointer: &str) -> Result<String, Problem> {
         let http = &self.config.http;
         let ours = || http.cors_origins.iter().chain([&http.public_url]).filter(|origin| !origin.is_empty());
         let is_under = |origin: &String| {
@@ -444,7 +468,7 @@ impl App {
             return Ok(url.to_owned());
         }
         let detail = "return_url must be an address of this shop or of one of its origins (http.public_url, http.cors_origins)";
-        Err(Problem::new("validation_failed", detail).error("/payment/return_url", "invalid", detail))
+        Err(Problem::invalid(pointer, "invalid", detail))
     }
 
     /// The answer to a checkout: waits, bounded, for the outcome of what is being paid.
@@ -455,7 +479,7 @@ impl App {
         idempotency: Option<Idempotency>,
         listening: Listening,
         until: Instant,
-    ) -> Result<Wrote<Value>, Problem> {
+    ) -> Result<Wrote<OrderBody>, Problem> {
         let at = self.outcome(&mut order, position, listening, until).await?;
         if let Some(key) = idempotency {
             // The first to settle the record wins: whoever repeats the call is answered as of the same position.
@@ -515,7 +539,7 @@ impl App {
     }
 
     /// The answer to a repeated call: the first one's, once that has ended.
-    async fn replayed(&self, idempotency: Option<Idempotency>, until: Instant) -> Result<Wrote<Value>, Problem> {
+    async fn replayed(&self, idempotency: Option<Idempotency>, until: Instant) -> Result<Wrote<OrderBody>, Problem> {
         let Some(idempotency) = idempotency else {
             return Err(Problem::internal());
         };
@@ -534,19 +558,19 @@ impl App {
         }
     }
 
-    async fn order_answer(&self, order_id: OrderId, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
+    async fn order_answer(&self, order_id: OrderId, at: Position, replayed: bool) -> Result<Wrote<OrderBody>, Problem> {
         let order = WholeOrder::load_as_of(&self.loader, order_id, at.position).await?;
         self.answer_order(&order, at, replayed).await
     }
 
-    async fn answer_order(&self, order: &WholeOrder, at: Position, replayed: bool) -> Result<Wrote<Value>, Problem> {
+    async fn answer_order(&self, order: &WholeOrder, at: Position, replayed: bool) -> Result<Wrote<OrderBody>, Problem> {
         let (body, version) = self.render_order(order, at, true).await?;
         Ok(Wrote { status: StatusCode::CREATED, body: Some(body), position: at, version: Some(version), replayed })
     }
 
     /// An order and its payments as of a position: the same bytes for ever, but for what is erased, and for where the shopper was
     /// to go for a payment that has ended.
-    async fn render_order(&self, order: &WholeOrder, at: Position, with_token: bool) -> Result<(Value, i64), Problem> {
+    async fn render_order(&self, order: &WholeOrder, at: Position, with_token: bool) -> Result<(OrderBody, i64), Problem> {
         let placed = order.order.placed().ok_or_else(|| Problem::not_found("order"))?;
         let payments: Vec<&Payment> = order.payments().collect();
         let token = with_token.then(|| self.order_token(order.order_id));

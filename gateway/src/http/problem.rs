@@ -4,7 +4,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use commands::answer::{CommandError, Failure, FieldError, Position, Refusal};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// Seconds after which a caller that was turned away may try again.
 pub const RETRY_AFTER_S: u64 = 1;
@@ -185,6 +187,12 @@ impl Problem {
         Refusal::not_found(what).into()
     }
 
+    /// As [`Refusal::invalid`].
+    #[must_use]
+    pub fn invalid(pointer: &str, code: &str, detail: impl Into<String>) -> Self {
+        Refusal::invalid(pointer, code, detail).into()
+    }
+
     #[must_use]
     pub fn error(mut self, pointer: &str, code: &str, detail: impl Into<String>) -> Self {
         self.0.errors.push(FieldError { pointer: pointer.to_owned(), code: code.to_owned(), detail: detail.into() });
@@ -277,6 +285,52 @@ impl From<serde_json::Error> for Problem {
     }
 }
 
+/// A refusal or a failure (RFC 9457), with the facts it rests on beside the fields that all of them have.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument {
+    /// A page that says what the code means and what to do.
+    #[serde(rename = "type")]
+    #[schema(example = "/problems/validation_failed")]
+    kind: String,
+    title: &'static str,
+    /// The response's own status.
+    #[schema(minimum = 400, maximum = 599, example = 422)]
+    status: u16,
+    /// What is wrong here, and how to mend it.
+    detail: String,
+    /// Stable: what programs decide by.
+    #[schema(example = "validation_failed")]
+    code: &'static str,
+    /// What is wrong with which field; there whenever a field is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldErrorBody>,
+    /// Such as `available`, `current_total`, `current_version`: `/problems/{code}` names them.
+    #[serde(flatten)]
+    #[schema(value_type = std::collections::HashMap<String, Value>)]
+    facts: Map<String, Value>,
+    /// As in the header `X-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FieldErrorBody {
+    /// Its place in the body (RFC 6901); of a parameter of the query `?` and its name.
+    #[schema(example = "/quantity")]
+    pointer: String,
+    #[schema(example = "quantity_zero")]
+    code: String,
+    detail: String,
+}
+
+impl From<FieldError> for FieldErrorBody {
+    fn from(FieldError { pointer, code, detail }: FieldError) -> Self {
+        Self { pointer, code, detail }
+    }
+}
+
 /// Where the request's id is put into the body by the middleware that knows it.
 #[derive(Debug, Clone)]
 pub struct ProblemBody(pub Map<String, Value>);
@@ -284,16 +338,20 @@ pub struct ProblemBody(pub Map<String, Value>);
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let said = *self.0;
-        let mut body = Map::new();
-        body.insert("type".to_owned(), json!(format!("/problems/{}", said.code)));
-        body.insert("title".to_owned(), json!(said.title));
-        body.insert("status".to_owned(), json!(said.status.as_u16()));
-        body.insert("detail".to_owned(), json!(said.detail));
-        body.insert("code".to_owned(), json!(said.code));
-        if !said.errors.is_empty() {
-            body.insert("errors".to_owned(), json!(said.errors));
-        }
-        body.extend(said.facts);
+        let document = ProblemDocument {
+            kind: format!("/problems/{}", said.code),
+            title: said.title,
+            status: said.status.as_u16(),
+            detail: said.detail,
+            code: said.code,
+            errors: said.errors.into_iter().map(FieldErrorBody::from).collect(),
+            facts: said.facts,
+            request_id: None,
+        };
+        let body = match serde_json::to_value(document) {
+            Ok(Value::Object(body)) => body,
+            _ => Map::new(),
+        };
         let mut response = (said.status, Json(&body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -28,12 +28,13 @@ use uuid::Uuid;
 use super::body::Query;
 use super::caller::Caller;
 use super::event::resolve;
+use super::money::MoneyBody;
 use super::problem::Problem;
 use super::reading::Read;
 use crate::app::App;
 use crate::auth::Role;
 use listing::{Listing, currency};
-pub use render::{Around, MoneyBody, Presentation, ProductBody, image_of, render_product};
+pub use render::{Around, Presentation, ProductBody, image_of, render_product};
 
 /// Seconds that anybody may keep an answer of the catalogue.
 const CACHE_S: u32 = 5;
@@ -89,6 +90,9 @@ pub struct ProductList {
     did_you_mean: Option<String>,
     /// Few products have all the words, so those with some of them follow.
     relaxed: bool,
+    /// What a click on a result names, see `POST /v1/search-clicks`; the same for everybody who searches for the same. Null where
+    /// nothing is searched for.
+    query_id: Option<Uuid>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -334,7 +338,12 @@ pub async fn around<'p>(app: &App, products: impl IntoIterator<Item = &'p Produc
 
 async fn search(app: &App, mut request: SearchRequest, shown: &Presentation, position: i64) -> Result<ProductList, Problem> {
     request.lang.clone_from(&shown.languages[0]);
+    let query = request.q.as_deref().and_then(|q| app.query_log.query(q, spoken(app, shown), shown.now));
+    let is_first_page = request.cursor.is_none();
     let answer = found(app.search.search(request).await)?;
+    if let Some(query) = query.as_ref().filter(|_| is_first_page) {
+        app.query_log.searched(query, answer.total);
+    }
     let rows = in_order(app, &answer.product_ids, position).await?;
     let around = around(app, rows.iter().map(|row| &row.state), position).await?;
     let facets = answer.facets.into_iter().map(|(name, counts)| {
@@ -348,7 +357,15 @@ async fn search(app: &App, mut request: SearchRequest, shown: &Presentation, pos
         next_cursor: answer.next_cursor,
         did_you_mean: answer.did_you_mean,
         relaxed: answer.relaxed,
+        query_id: query.map(|query| query.id),
     })
+}
+
+/// The language of the store's that a shopper wants most.
+fn spoken<'a>(app: &'a App, shown: &Presentation) -> &'a str {
+    let tongue = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();
+    let known = |wanted: &String| app.settings.languages.iter().find(|own| tongue(own) == tongue(wanted));
+    shown.languages.iter().find_map(known).map_or("", String::as_str)
 }
 
 /// A list of articles that the caller knows: one page, in the order of the skus.
@@ -376,7 +393,7 @@ async fn by_skus(app: &App, listing: &Listing, shown: &Presentation, position: i
             && price_in_range(item)
     });
     let total = items.len();
-    Ok(ProductList { items, facets: BTreeMap::new(), total, next_cursor: None, did_you_mean: None, relaxed: false })
+    Ok(ProductList { items, facets: BTreeMap::new(), total, next_cursor: None, did_you_mean: None, relaxed: false, query_id: None })
 }
 
 /// Where the first of these skus that the product has stands.

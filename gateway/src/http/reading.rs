@@ -13,11 +13,12 @@ use domain::event::Root;
 use infra::event_log::{self, Epoch};
 use infra::task::CancellationToken;
 use projections::projector::Progress;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use utoipa::IntoParams;
 
 use super::caller::Caller;
 use super::problem::Problem;
@@ -286,6 +287,14 @@ impl App {
             _ => Ok(at),
         }
     }
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TokenQuery {
+    /// A consistency token that the answer must have seen.
+    pub token_position: Option<String>,
 }
 
 /// An answer of a read: its body, the position it was read at, and its version for `ETag`.

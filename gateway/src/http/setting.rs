@@ -14,54 +14,23 @@ use commands::writer::Idempotency;
 use cqrs_es::Aggregate;
 use domain::cart::Cart;
 use domain::id::CartKey;
-use domain::money::{Currency, Money, Rounding};
+use domain::money::{Currency, Rounding};
 use domain::setting::{STORE, SettingCommand, Settings};
 use infra::event_log;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::{Body, Query};
-use super::caller::Caller;
+use super::caller::{Manages, Staff};
 use super::cart::settled;
 use super::problem::Problem;
-use super::reading::{Read, Wrote};
+use super::reading::{Read, TokenQuery, Wrote};
 use crate::app::App;
-use crate::auth::Role;
 
 pub mod location;
 pub mod shipping_method;
 pub mod tax_rate;
-
-/// Most things on one page, and how many unless the caller says.
-const PAGE_MAX: usize = 200;
-const PAGE_DEFAULT: usize = 50;
-
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct SettingQuery {
-    /// A consistency token that the answer must have seen.
-    token_position: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PageQuery {
-    /// 1 to 200; 50 unless given.
-    limit: Option<usize>,
-    /// `next_cursor` of the previous answer.
-    cursor: Option<String>,
-    /// A consistency token that the answer must have seen.
-    token_position: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Page<T> {
-    items: Vec<T>,
-    next_cursor: Option<String>,
-}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SettingsBody {
@@ -89,44 +58,20 @@ pub struct SettingsPatch {
     rounding: Option<Rounding>,
 }
 
-/// An amount as it comes in: a wrong `exponent` would make it a hundred times too large or too small, so it is refused.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(try_from = "RawAmount")]
-pub struct Amount(Money);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawAmount {
-    amount: i64,
-    currency: Currency,
-    exponent: Option<u8>,
-}
-
-impl TryFrom<RawAmount> for Amount {
-    type Error = String;
-
-    fn try_from(raw: RawAmount) -> Result<Self, String> {
-        let exponent = raw.currency.exponent();
-        if raw.exponent.is_some_and(|said| said != exponent) {
-            return Err(format!("{} has the exponent {exponent}: send minor units", raw.currency));
-        }
-        Money::new(raw.amount, raw.currency).map(Self).map_err(|error| error.to_string())
-    }
-}
-
 /// How prices are meant, how amounts are rounded; what the configuration says beside.
 #[utoipa::path(
     get, path = "/admin/settings", operation_id = "show_settings", tag = "merchants",
-    params(SettingQuery),
+    params(TokenQuery),
     responses(
         (status = 200, body = SettingsBody),
         (status = 304, description = "Nothing has changed since `If-None-Match`"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn show(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<SettingQuery>) -> Result<Read<SettingsBody>, Problem> {
+pub async fn show(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Query(query): Query<TokenQuery>,
+) -> Result<Read<SettingsBody>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let body = body(&app, &found.settings, found.version);
     Ok(found.read(body, &caller))
@@ -138,14 +83,15 @@ pub async fn show(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     request_body = SettingsPatch,
     responses(
         (status = 200, body = SettingsBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn change(State(app): State<Arc<App>>, caller: Caller, Body(patch): Body<SettingsPatch>) -> Result<Wrote<SettingsBody>, Problem> {
+pub async fn change(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Body(patch): Body<SettingsPatch>,
+) -> Result<Wrote<SettingsBody>, Problem> {
     let idempotency = caller.idempotency(&patch, false)?;
     let command = SettingCommand::ChangeTerms { prices_include_tax: patch.prices_include_tax, rounding: patch.rounding };
     let done = app.set(&caller, idempotency, StatusCode::OK, command).await?;
@@ -173,7 +119,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn read<T>(&self, body: T, caller: &Caller) -> Read<T> {
+    pub(super) fn read<T>(&self, body: T, caller: &Staff<Manages>) -> Read<T> {
         Read::personal(body, self.position).version(self.version, caller)
     }
 }
@@ -241,8 +187,7 @@ impl App {
     }
 
     /// The settings in force, for those who may see them.
-    pub(super) async fn settings_now(&self, caller: &Caller, token: Option<&str>) -> Result<Found, Problem> {
-        caller.require(Role::manages)?;
+    pub(super) async fn settings_now(&self, caller: &Staff<Manages>, token: Option<&str>) -> Result<Found, Problem> {
         if let Some(token) = caller.token(token)? {
             self.checkpoints.check(token).await?;
         }
@@ -254,12 +199,11 @@ impl App {
     /// Lands a change; answers the settings as they were right after it, also when it is asked for again.
     pub(super) async fn set(
         &self,
-        caller: &Caller,
+        caller: &Staff<Manages>,
         idempotency: Option<Idempotency>,
         status: StatusCode,
         command: SettingCommand,
     ) -> Result<Set, Problem> {
-        caller.require(Role::manages)?;
         let change =
             Change { command, configured: Arc::clone(&self.settings.terms), expected_version: caller.if_match()?, status: status.as_u16() };
         let done = self.writer.execute(caller.origin(), idempotency, move |streams| setting::change(streams, &change)).await;
@@ -278,51 +222,4 @@ impl App {
 /// The id of what a command makes; the same when the command is repeated under its key.
 pub(super) fn id_of(idempotency: Option<&Idempotency>) -> Uuid {
     idempotency.map_or_else(infra::clock::new_id, |known| Uuid::new_v5(&known.key, b"id"))
-}
-
-/// A part of a list in its own order; the cursor is the id of the last thing shown.
-fn page<T, B>(all: &[T], query: &PageQuery, id: impl Fn(&T) -> String, render: impl Fn(&T) -> B) -> Result<Page<B>, Problem> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new("invalid_parameter", format!("limit must be 1 to {PAGE_MAX}")));
-    }
-    let begin = match &query.cursor {
-        None => 0,
-        Some(cursor) => {
-            let last = all.iter().position(|item| id(item) == *cursor);
-            let gone = || Problem::new("invalid_cursor", "what the page before ended with is gone; begin again without cursor");
-            last.ok_or_else(gone)? + 1
-        }
-    };
-    let shown = &all[begin..all.len().min(begin + limit)];
-    let next_cursor = shown.last().filter(|_| begin + limit < all.len()).map(id);
-    Ok(Page { items: shown.iter().map(render).collect(), next_cursor })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_go_on_where_the_last_one_ended() {
-        let all = [1, 2, 3];
-        let page = |limit, cursor: Option<&str>| {
-            let query = PageQuery { limit: Some(limit), cursor: cursor.map(str::to_owned), token_position: None };
-            super::page(&all, &query, ToString::to_string, |n| *n).map(|page| (page.items, page.next_cursor))
-        };
-        assert_eq!(page(2, None).unwrap(), (vec![1, 2], Some("2".to_owned())));
-        assert_eq!(page(2, Some("2")).unwrap(), (vec![3], None));
-        assert_eq!(page(3, None).unwrap(), (vec![1, 2, 3], None));
-        assert_eq!(page(2, Some("9")).unwrap_err().code(), "invalid_cursor");
-        assert_eq!(page(0, None).unwrap_err().code(), "invalid_parameter");
-    }
-
-    #[test]
-    fn an_amount_in_another_exponent_is_refused() {
-        let read = |text: &str| serde_json::from_str::<Amount>(text).map(|Amount(money)| money.amount());
-        assert_eq!(read(r#"{"amount": 490, "currency": "EUR"}"#).unwrap(), 490);
-        assert_eq!(read(r#"{"amount": 490, "currency": "EUR", "exponent": 2}"#).unwrap(), 490);
-        assert!(read(r#"{"amount": 490, "currency": "EUR", "exponent": 0}"#).is_err());
-        assert!(read(r#"{"amount": 490, "currency": "EUR", "cents": 1}"#).is_err());
-    }
 }

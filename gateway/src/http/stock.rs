@@ -15,12 +15,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::Query;
-use super::caller::Caller;
+use super::caller::{Sees, Staff};
 use super::event::resolve;
 use super::problem::Problem;
 use super::reading::Read;
 use crate::app::App;
-use crate::auth::Role;
 use ledger::{LedgerEntry, entries};
 
 mod ledger;
@@ -145,20 +144,16 @@ pub struct TransferBody {
     responses(
         (status = 200, body = StockBody),
         (status = 304, description = "Nothing has changed since `If-None-Match`"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 503, description = "read_model_behind"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Path(variant): Path<String>,
     Query(query): Query<StockQuery>,
 ) -> Result<Read<StockBody>, Problem> {
-    caller.require(Role::is_staff)?;
     let read = app.read_position(&caller, query.token_position.as_deref(), "stock").await?;
     app.read_position(&caller, query.token_position.as_deref(), "product").await?;
     let variant_id = find(&app, &variant).await?;

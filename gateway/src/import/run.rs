@@ -92,7 +92,8 @@ impl Import {
     pub async fn begin(app: Arc<App>, origin: Origin, request: Request, body: Body) -> Result<Self, Problem> {
         let currency = app.settings.currency(&request.currency).ok_or_else(|| {
             let offered = app.config.store.currencies.join(", ");
-            Problem::new("unsupported_currency", format!("`currency` may be {offered}, not {:?}", request.currency))
+            let detail = format!("`currency` may be {offered}, not {:?}", request.currency);
+            Problem::new("unsupported_currency", detail.clone()).error("?currency", "unsupported_currency", detail)
         })?;
         let idle = Duration::from_millis(app.config.http.stream_idle_timeout_ms);
         let mut body = body.into_data_stream();
@@ -452,7 +453,7 @@ async fn store(app: &App, origin: &Origin, put: PutProduct) -> Stored {
 }
 
 fn unreadable(detail: &str) -> Problem {
-    Problem::new("validation_failed", detail).error("", "header_invalid", detail)
+    Problem::invalid("", "header_invalid", detail)
 }
 
 fn stopped(code: &str, detail: &str) -> Stopped {

@@ -14,6 +14,7 @@ use domain::claim::Claim;
 use domain::customer;
 use domain::event::{Event, FINGERPRINT, Root};
 use domain::inventory::StockItem;
+use domain::merchandising::Merchandising;
 use domain::order::Order;
 use domain::payment::Payment;
 use domain::promotion::Promotion;
@@ -61,6 +62,7 @@ pub(super) async fn read_models(subject: &Subject, head: i64, report: &mut Repor
     walk.streams::<Payment>(Some(&Model { projection: "order", table: "payment", columns: columns::payment })).await?;
     walk.streams::<Settings>(None).await?;
     walk.streams::<Promotion>(Some(&Model { projection: "promotion", table: "promotion", columns: columns::promotion })).await?;
+    walk.streams::<Merchandising>(None).await?;
     walk.streams::<customer::Subject>(None).await?;
     walk.streams::<Claim>(None).await?;
     walk.other_types().await

@@ -1,4 +1,5 @@
-//! What changes with every sale: follows prices and stock, and sets the columns at once.
+//! What takes effect at once: follows prices and stock, and sets the columns; follows what a merchant says about results, and
+//! puts it in force.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -7,18 +8,19 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use domain::catalog::Product;
 use domain::inventory::StockItem;
+use domain::merchandising::{Merchandising, STORE};
 use domain::money::Currency;
 use futures::TryStreamExt;
 use infra::clock;
-use infra::event_log::StoredEvent;
+use infra::event_log::{self, StoredEvent};
 use infra::task::CancellationToken;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::documents::Documents;
-use super::recent::Recent;
+use super::recent::{Recent, decoded};
 use super::{ReplicaError, SearchReplica};
-use crate::search::Columns;
+use crate::search::{Columns, SearchIndex};
 use crate::stock;
 
 /// Longest time until the clock is looked at for prices that begin or end.
@@ -32,6 +34,9 @@ pub(super) struct Facts {
     price_changes: BTreeSet<(DateTime<Utc>, Uuid)>,
     recent_products: Recent<Product>,
     recent_items: Recent<StockItem>,
+    merchandising: Merchandising,
+    /// Of its stream.
+    merchandising_version: i64,
 }
 
 #[derive(Debug, Default)]
@@ -68,18 +73,26 @@ impl Default for Facts {
             price_changes: BTreeSet::new(),
             recent_products: Recent::of("product"),
             recent_items: Recent::of("stock"),
+            merchandising: Merchandising::default(),
+            merchandising_version: 0,
         }
     }
 }
 
 impl Facts {
-    /// Takes all facts from the read models; tells `documents` which products there are, so that they are read once.
+    /// Takes all facts from the read models and rules and synonyms from the log; tells `documents` which products there are, so
+    /// that they are read once.
     pub(super) async fn load(
         &mut self,
         connection: &mut PgConnection,
         documents: &mut Documents,
-        columns: &Columns,
+        index: &SearchIndex,
     ) -> Result<(), sqlx::Error> {
+        let columns = index.columns();
+        let said: Vec<StoredEvent> = event_log::stream(&mut *connection, (Merchandising::TYPE, STORE), 0, i64::MAX).await?;
+        if self.take_merchandising(&said) {
+            index.set_merchandising(&self.merchandising);
+        }
         let mut items =
             sqlx::query_as::<_, (String, i64, i64, i64)>("SELECT id, version, available, sold FROM stock").fetch(&mut *connection);
         while let Some((id, version, available, sold)) = items.try_next().await? {
@@ -102,7 +115,8 @@ impl Facts {
 
     /// Follows the log until `stop`.
     pub(super) async fn follow(mut self, replica: &SearchReplica, after: i64, stop: &CancellationToken) {
-        let columns = replica.index.columns();
+        let index = &*replica.index;
+        let columns = index.columns();
         let mut tail = replica.feed.tail(after);
         loop {
             let before = tail.position();
@@ -113,7 +127,7 @@ impl Facts {
                     Ok(())
                 }
                 batch = tail.next() => match batch {
-                    Ok(batch) => self.apply(&replica.pool, &batch, columns).await,
+                    Ok(batch) => self.apply(&replica.pool, &batch, index).await,
                     Err(error) => Err(error),
                 },
             };
@@ -129,8 +143,11 @@ impl Facts {
         }
     }
 
-    async fn apply(&mut self, pool: &PgPool, batch: &[StoredEvent], columns: &Columns) -> Result<(), sqlx::Error> {
-        let now = clock::now();
+    async fn apply(&mut self, pool: &PgPool, batch: &[StoredEvent], index: &SearchIndex) -> Result<(), sqlx::Error> {
+        let (now, columns) = (clock::now(), index.columns());
+        if self.take_merchandising(batch) {
+            index.set_merchandising(&self.merchandising);
+        }
         for id in self.recent_products.follow(pool, batch.iter()).await? {
             if let Some(held) = self.recent_products.get(id).cloned() {
                 self.set_product(held.version, &held.state, now, columns);
@@ -162,6 +179,26 @@ impl Facts {
             self.set_stock(product_id, columns);
         }
         Ok(())
+    }
+
+    /// Folds what was said about results and is not known yet; whether anything was.
+    fn take_merchandising(&mut self, events: &[StoredEvent]) -> bool {
+        let before = self.merchandising_version;
+        for event in events.iter().filter(|event| event.aggregate_type == Merchandising::TYPE && event.aggregate_id == STORE) {
+            if event.sequence <= self.merchandising_version {
+                continue;
+            }
+            self.merchandising_version = event.sequence;
+            match decoded::<Merchandising>(event) {
+                Ok(event) => self.merchandising.apply(&event),
+                Err(reason) => {
+                    let position = event.position;
+                    tracing::error!(projection = "search", position, reason, "an event of merchandising can't be applied and is left out");
+                    metrics::counter!("daybook_search_events_left_out").increment(1);
+                }
+            }
+        }
+        self.merchandising_version > before
     }
 
     /// Does nothing for a version that is known already.

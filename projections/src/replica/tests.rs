@@ -284,6 +284,41 @@ async fn a_catalogue_is_found_sold_changed_and_found_again_after_a_restart() {
     log.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_is_in_force_for_whoever_has_seen_it_and_after_a_restart() {
+    use domain::catalog::Product;
+    use domain::merchandising::{Condition, Merchandising, MerchandisingEvent, STORE, SearchRule, SearchRuleEnded};
+
+    let mut log = Log::start().await;
+    let replica = log.replica().await;
+    let mut following = TaskGroup::default();
+    following.spawn("search", Arc::clone(&replica).run(following.stop_signal()));
+    for n in [1, 2] {
+        let lamp = [created(n, "Lamp", vec![]), variant(100 + n), published()];
+        log.append::<Product>(&id::<ProductId>(n), 0, &lamp).await;
+    }
+    let (condition, title) = (Condition::Everywhere, "Not this one".to_owned());
+    let hidden = vec![id(1)];
+    let rule = SearchRule { rule_id: id(1), title, condition, valid_from: None, valid_until: None, pins: vec![], hidden, boosts: vec![] };
+    let at = log.append::<Merchandising>(&STORE, 0, &[MerchandisingEvent::SearchRuleCreated(Box::new(rule))]).await;
+    assert!(replica.wait_for(at, WAIT).await);
+    assert_eq!(found(&replica, q("lamp")).await, [2]);
+    following.shut_down().await;
+    drop(replica);
+
+    let replica = log.replica().await;
+    assert_eq!(found(&replica, q("lamp")).await, [2], "before it follows anything");
+    let mut following = TaskGroup::default();
+    following.spawn("search", Arc::clone(&replica).run(following.stop_signal()));
+    let ended = SearchRuleEnded { rule_id: id(1), ended_at: clock::now() };
+    let at = log.append::<Merchandising>(&STORE, 1, &[MerchandisingEvent::SearchRuleEnded(ended)]).await;
+    assert!(replica.wait_for(at, WAIT).await);
+    assert_eq!(found(&replica, q("lamp")).await.len(), 2);
+    following.shut_down().await;
+    drop(replica);
+    log.stop().await;
+}
+
 /// An index of a log that was restored from an older state is of no use.
 #[test]
 fn an_index_ahead_of_its_log_is_made_anew() {

@@ -1,12 +1,15 @@
 //! Facets: how many hits have each value. Counts are exact, and a facet's own filter is left out of
 //! its counts, so that the shopper sees what the alternatives would give.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
-use tantivy::{SegmentReader, columnar::StrColumn};
+use tantivy::SegmentReader;
 
-use super::{FACET_VALUES_MAX, columns::Facts, schema};
+use super::{
+    View,
+    columns::Facts,
+    schema,
+    values::{Counts, SegmentCounts},
+};
 
 /// Ranges that the prices of the hits are cut into, each with about as many hits; fewer when many hits
 /// have one price.
@@ -48,19 +51,13 @@ impl Facet {
 
 /// Counts one facet over the hits of one segment.
 pub(super) enum SegmentTally {
-    /// Hits by the place of the value in the column's dictionary.
-    Values(StrColumn, Vec<usize>),
-    /// No document of this segment has such a value.
-    Nothing,
+    Values(SegmentCounts),
     Prices(PriceTally),
-    InStock {
-        yes: usize,
-        no: usize,
-    },
+    InStock { yes: usize, no: usize },
 }
 
 impl SegmentTally {
-    pub(super) fn of(facet: &Facet, segment: &SegmentReader) -> tantivy::Result<Self> {
+    pub(super) fn of(facet: &Facet, segment: &SegmentReader, view: &View) -> tantivy::Result<Self> {
         let column = match facet {
             Facet::Brand => schema::BRAND,
             Facet::Category => schema::CATEGORY,
@@ -68,25 +65,12 @@ impl SegmentTally {
             Facet::Price => return Ok(Self::Prices(PriceTally::new())),
             Facet::InStock => return Ok(Self::InStock { yes: 0, no: 0 }),
         };
-        Ok(match segment.fast_fields().str(column)? {
-            Some(values) => {
-                let counts = vec![0; values.num_terms()];
-                Self::Values(values, counts)
-            }
-            None => Self::Nothing,
-        })
+        Ok(Self::Values(view.counts_of(segment, column)?))
     }
 
     pub(super) fn add(&mut self, document: u32, slot: u32, facts: &Facts) {
         match self {
-            Self::Values(values, counts) => {
-                for value in values.ords().values_for_doc(document) {
-                    if let Some(count) = usize::try_from(value).ok().and_then(|value| counts.get_mut(value)) {
-                        *count += 1;
-                    }
-                }
-            }
-            Self::Nothing => {}
+            Self::Values(counts) => counts.add(document),
             Self::Prices(prices) => {
                 if let Some(price) = facts.price(slot) {
                     prices.add(price);
@@ -96,64 +80,50 @@ impl SegmentTally {
         }
     }
 
-    pub(super) fn harvest(self) -> tantivy::Result<Tally> {
-        Ok(match self {
-            Self::Values(values, counts) => Tally::Values(named(&values, &counts)?),
-            Self::Nothing => Tally::Values(HashMap::new()),
+    pub(super) fn harvest(self) -> Tally {
+        match self {
+            Self::Values(counts) => Tally::Values(counts.into_counts()),
             Self::Prices(prices) => Tally::Prices(prices),
-            Self::InStock { yes, no } => {
-                let counts = [("true".to_owned(), yes), ("false".to_owned(), no)];
-                Tally::Values(counts.into_iter().filter(|(_, count)| *count > 0).collect())
-            }
-        })
+            Self::InStock { yes, no } => Tally::InStock { yes, no },
+        }
     }
 }
 
 /// One facet over all segments.
 pub(super) enum Tally {
-    Values(HashMap<String, usize>),
+    Values(Counts),
     Prices(PriceTally),
+    InStock { yes: usize, no: usize },
 }
 
 impl Tally {
     pub(super) fn merge(&mut self, other: Self) {
         match (self, other) {
-            (Self::Values(counts), Self::Values(other)) if counts.is_empty() => *counts = other,
-            (Self::Values(counts), Self::Values(other)) => {
-                for (value, count) in other {
-                    *counts.entry(value).or_default() += count;
-                }
-            }
+            (Self::Values(counts), Self::Values(other)) => counts.merge(other),
             (Self::Prices(prices), Self::Prices(other)) => prices.merge(&other),
+            (Self::InStock { yes, no }, Self::InStock { yes: other_yes, no: other_no }) => {
+                *yes += other_yes;
+                *no += other_no;
+            }
             // Two tallies of one facet are of one kind.
-            (Self::Values(_), Self::Prices(_)) | (Self::Prices(_), Self::Values(_)) => {}
+            (Self::Values(_) | Self::Prices(_) | Self::InStock { .. }, _) => {}
         }
     }
 
     /// Values by count, ranges by price.
     pub(super) fn into_counts(self) -> Vec<FacetCount> {
         match self {
-            Self::Values(counts) => {
-                let mut counts: Vec<_> = counts.into_iter().map(|(value, count)| FacetCount { value, count }).collect();
+            Self::Values(counts) => counts.most_frequent(),
+            Self::Prices(prices) => prices.ranges(),
+            Self::InStock { yes, no } => {
+                let mut counts =
+                    [("true", yes), ("false", no)].map(|(value, count)| FacetCount { value: value.to_owned(), count }).to_vec();
+                counts.retain(|counted| counted.count > 0);
                 counts.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
-                counts.truncate(FACET_VALUES_MAX);
                 counts
             }
-            Self::Prices(prices) => prices.ranges(),
         }
     }
-}
-
-fn named(values: &StrColumn, counts: &[usize]) -> tantivy::Result<HashMap<String, usize>> {
-    let (places, counts): (Vec<u64>, Vec<usize>) =
-        (0..).zip(counts).filter(|(_, count)| **count > 0).map(|(place, count)| (place, *count)).unzip();
-    let mut named = HashMap::with_capacity(places.len());
-    let mut counts = counts.into_iter();
-    values.dictionary().sorted_ords_to_term_cb(&places, |value| {
-        let value = String::from_utf8_lossy(value).into_owned();
-        named.insert(value, counts.next().unwrap_or_default());
-    })?;
-    Ok(named)
 }
 
 /// How many hits have which price, to two significant digits: the ranges start at such round prices,

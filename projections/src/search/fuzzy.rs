@@ -17,6 +17,8 @@ pub(super) struct Variant {
     pub(super) term: String,
     /// Edits away from the word; two neighbours swapped are one.
     pub(super) distance: u8,
+    /// Products that have it in one of the fields.
+    pub(super) documents: u32,
 }
 
 /// The nearest terms of these fields: by distance, then those with the same first letter (people rarely
@@ -44,7 +46,8 @@ pub(super) fn variants(searcher: &Searcher, fields: &[Field], word: &str) -> tan
         .collect();
     ranked.sort_unstable();
     ranked.truncate(VARIANTS_MAX);
-    Ok(ranked.into_iter().map(|(distance, _, _, term)| Variant { term, distance }).collect())
+    let variants = ranked.into_iter().map(|(distance, _, rarity, term)| Variant { term, distance, documents: u32::MAX - rarity });
+    Ok(variants.collect())
 }
 
 struct Near {

@@ -1,21 +1,25 @@
 //! Answers a request: text, filters, facets, one page of hits.
 
-use std::{collections::BTreeMap, iter};
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use tantivy::{
-    DocSet, Searcher, TERMINATED,
-    query::{AllQuery, BooleanQuery, ConstScoreQuery, EnableScoring, Occur, Query, TermSetQuery},
+    Searcher,
+    query::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query, TermSetQuery},
 };
 
 use super::{
     FACETS_MAX, FILTER_VALUES_MAX, LIMIT_MAX, SearchAnswer, SearchError, SearchIndex, SearchRequest, Sort, View,
     columns::Facts,
     facets::{Facet, FacetCount, Tally},
-    hits::{FactFilter, Page, Pass, PassAnswer, Rank},
+    hits::{Cursor, FactFilter, Page, Pass, PassAnswer},
+    marks::Marks,
+    rules::Curation,
     schema::Fields,
-    text,
+    text::{self, TextPlan, Width, finds_at_least},
 };
 
+/// With fewer products that have all the words as they are typed, the words are read in more ways.
+const NARROW_ENOUGH: usize = 3;
 /// With fewer products that have all the words, those with some of them follow. A fixed number and not
 /// the page's limit, and counted before filters: what is found must not depend on how much of it is
 /// asked for, or a facet would promise other counts than its filter then gives.
@@ -25,31 +29,44 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     let view = &*index.view();
     let (fields, analyser) = (&index.fields, &index.analyser);
     let text = match &request.q {
-        Some(q) => text::plan(&view.searcher, fields, analyser, q, &request.lang)?,
+        Some(q) => {
+            let merchandising = index.merchandising();
+            let spoken = (request.lang.as_str(), merchandising.synonyms(&request.lang));
+            let plan = |width| text::plan(&view.searcher, fields, analyser, q, spoken, width);
+            match plan(Width::AsTyped)? {
+                Some(narrow) if !narrow.is_code && !finds_at_least(&view.searcher, &*narrow.strict, NARROW_ENOUGH)? => {
+                    let wide = plan(Width::Wide)?;
+                    wide.map(|wide| TextPlan { did_you_mean: narrow.did_you_mean.or(wide.did_you_mean), ..wide })
+                }
+                narrow => narrow,
+            }
+        }
         None => None,
     };
     let sort = match request.sort {
         Sort::Relevance if text.is_none() => Sort::Popular,
         sort => sort,
     };
-    let after = request.cursor.as_deref();
-    let page =
-        Page { sort, after: after.map(|cursor| Rank::from_cursor(sort, cursor)).transpose()?, limit: request.limit.clamp(1, LIMIT_MAX) };
+    let from = request.cursor.as_deref().map(|cursor| Cursor::parse(sort, cursor)).transpose()?.unwrap_or_default();
+    let page = Page { sort, from, limit: request.limit.clamp(1, LIMIT_MAX) };
+    let curation = Curation::of(index, request, infra::clock::now());
 
-    let (text, relaxed, did_you_mean) = match text {
+    let (text, relaxed, did_you_mean, marks) = match text {
         Some(plan) => {
             let (query, relaxed) = chosen(&view.searcher, plan.strict, plan.relaxed, sort)?;
-            (Some(query), relaxed, plan.did_you_mean)
+            (Some(curation.widen(query, index)), relaxed, plan.did_you_mean, plan.marks)
         }
-        None => (None, false, None),
+        None => (None, false, None, Marks::default()),
     };
-    let walk = Walk { view, text: text.as_deref(), filters: filters(fields, request), facts: index.columns.facts(&request.currency) };
+    let (filters, text) = (filters(fields, request), text.as_deref());
+    let walk = Walk { view, text, filters, facts: index.columns.facts(&request.currency), curation };
 
     let facets: Vec<(String, Facet)> =
         request.facets.iter().take(FACETS_MAX).filter_map(|name| Some((name.clone(), Facet::parse(name)?))).collect();
     // A facet without a filter of its own is counted over the hits themselves.
     let (filtered, unfiltered): (Vec<_>, Vec<_>) = facets.into_iter().partition(|(_, facet)| walk.filters_by(facet));
     let hits = walk.pass(None, Some(page), &unfiltered)?;
+    let (product_ids, next) = hits.place(page);
     let mut facets = counts(&unfiltered, hits.tallies);
     for facet in filtered {
         let own = [facet];
@@ -57,14 +74,14 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
         facets.extend(counts(&own, pass.tallies));
     }
 
-    let last = hits.ranks.last().filter(|_| hits.remaining > hits.ranks.len());
     Ok(SearchAnswer {
-        next_cursor: last.map(|rank| rank.to_cursor(sort)),
-        product_ids: hits.ranks.iter().map(Rank::product_id).collect(),
+        next_cursor: next.map(|cursor| cursor.to_text(sort)),
+        product_ids,
         total: hits.total,
         relaxed,
         facets,
         did_you_mean,
+        marks,
         position: view.position,
     })
 }
@@ -90,25 +107,6 @@ fn chosen(
         Some(relaxed) if !finds_at_least(searcher, &*strict, enough)? => Ok((relaxed, true)),
         _ => Ok((strict, false)),
     }
-}
-
-fn finds_at_least(searcher: &Searcher, query: &dyn Query, wanted: usize) -> tantivy::Result<bool> {
-    let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
-    let mut found = 0;
-    for segment in searcher.segment_readers() {
-        let mut matches = weight.scorer(segment, 1.0)?;
-        let mut document = matches.doc();
-        while document != TERMINATED {
-            if !segment.is_deleted(document) {
-                found += 1;
-                if found >= wanted {
-                    return Ok(true);
-                }
-            }
-            document = matches.advance();
-        }
-    }
-    Ok(false)
 }
 
 /// A condition, known by the facet it belongs to.
@@ -157,6 +155,7 @@ struct Walk<'a> {
     text: Option<&'a dyn Query>,
     filters: Vec<Filter>,
     facts: Facts,
+    curation: Arc<Curation>,
 }
 
 impl Walk<'_> {
@@ -191,6 +190,7 @@ impl Walk<'_> {
             view: self.view,
             facts: &self.facts,
             filter: fact_filter,
+            curation: &self.curation,
             page,
             facets: facets.iter().map(|(_, facet)| facet).collect(),
         };

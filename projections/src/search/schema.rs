@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     ProductDocument, SearchError,
-    analysis::{self, PLAIN, PREFIXES, STEMS},
+    analysis::{self, INITIALS, PLAIN, PREFIXES, STEMS, SYLLABLES},
 };
 
 pub(super) const ID_HIGH: &str = "id_high";
@@ -26,7 +26,7 @@ const ATTRIBUTES: &str = "attributes";
 /// Raise it when the same document is to give other terms and [`SAMPLE`] does not show it.
 const FORMAT_VERSION: u32 = 1;
 /// What the analysis makes of this is part of the format.
-const SAMPLE: &str = "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, カメラ";
+const SAMPLE: &str = "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, 東京都のカメラ, 무선 이어폰, หูฟังไร้สาย";
 
 #[derive(Clone, Copy)]
 pub(super) struct Fields {
@@ -41,6 +41,9 @@ pub(super) struct Fields {
     pub(super) title: Field,
     pub(super) title_stems: Field,
     pub(super) prefixes: Field,
+    /// Of Chinese titles.
+    pub(super) syllables: Field,
+    pub(super) initials: Field,
     pub(super) brand_words: Field,
     /// Kind, tags and attribute values.
     pub(super) keywords: Field,
@@ -57,7 +60,8 @@ pub(super) fn build() -> (Schema, Fields) {
         TextFieldIndexing::default().set_tokenizer(tokenizer).set_index_option(records).set_fieldnorms(fieldnorms)
     };
     let words = |tokenizer: &str| TextOptions::default().set_indexing_options(text(tokenizer, IndexRecordOption::WithFreqs, true));
-    let with_positions = TextOptions::default().set_indexing_options(text(PLAIN, IndexRecordOption::WithFreqsAndPositions, true));
+    let placed =
+        |tokenizer: &str| TextOptions::default().set_indexing_options(text(tokenizer, IndexRecordOption::WithFreqsAndPositions, true));
     let unweighted = |tokenizer: &str| TextOptions::default().set_indexing_options(text(tokenizer, IndexRecordOption::Basic, false));
     let value = || unweighted(RAW_TOKENIZER_NAME).set_fast(RAW_TOKENIZER_NAME);
     let attributes = JsonObjectOptions::default()
@@ -70,9 +74,11 @@ pub(super) fn build() -> (Schema, Fields) {
         id_low: schema.add_u64_field(ID_LOW, FAST),
         created_at_us: schema.add_i64_field(CREATED_AT_US, FAST),
         code: schema.add_text_field("code", unweighted(RAW_TOKENIZER_NAME)),
-        title: schema.add_text_field("title", with_positions),
+        title: schema.add_text_field("title", placed(PLAIN)),
         title_stems: schema.add_text_field("title_stems", words(STEMS)),
         prefixes: schema.add_text_field("prefixes", unweighted(PREFIXES)),
+        syllables: schema.add_text_field("syllables", placed(SYLLABLES)),
+        initials: schema.add_text_field("initials", unweighted(INITIALS)),
         brand_words: schema.add_text_field("brand_words", words(PLAIN)),
         keywords: schema.add_text_field("keywords", words(STEMS)),
         description: schema.add_text_field("description", words(STEMS)),
@@ -111,6 +117,8 @@ impl Fields {
             document.add_text(self.title, title);
             document.add_text(self.title_stems, analysis::tagged(lang, title));
             document.add_text(self.prefixes, title);
+            document.add_text(self.syllables, title);
+            document.add_text(self.initials, title);
         }
         for (lang, description) in &product.description {
             document.add_text(self.description, analysis::tagged(lang, description));
@@ -181,7 +189,7 @@ pub(super) fn fingerprint(schema: &Schema) -> Result<String, SearchError> {
     analysis::register(index.tokenizers());
     let schema = serde_json::to_string(schema).map_err(std::io::Error::from)?;
     let mut seen = format!("{FORMAT_VERSION} {schema}");
-    for name in [PLAIN, STEMS, PREFIXES] {
+    for name in [PLAIN, STEMS, PREFIXES, SYLLABLES, INITIALS] {
         let Some(mut analyser) = index.tokenizers().get(name) else {
             continue;
         };

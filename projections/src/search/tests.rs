@@ -1,6 +1,7 @@
 //! The story of the index: what finds what, what is counted, what survives.
 
 mod brute_force;
+mod rules;
 
 use std::{
     collections::BTreeMap,
@@ -123,13 +124,73 @@ fn the_last_word_may_be_unfinished() {
 }
 
 #[test]
+fn one_word_is_found_as_two_and_two_as_one() {
+    let (_scratch, index) = index_of(&[product(1, "Wireless Headset"), product(2, "Mouse Pad"), product(3, "Mouse with a pad of paper")]);
+    assert_eq!(found(&index, "head set"), [1]);
+    let answer = index.search(&request("mousepad ")).unwrap();
+    assert_eq!(numbers(&answer)[0], 2, "the words stand together there");
+    assert_eq!(answer.did_you_mean.as_deref(), Some("mouse pad"));
+}
+
+#[test]
+fn a_typo_of_a_frequent_word_is_noticed_though_a_product_has_it_too() {
+    let mut products: Vec<_> = (1..=40).map(|number| product(number, "Desk Lamp")).collect();
+    products.push(product(41, "Lampp stand"));
+    let (_scratch, index) = index_of(&products);
+    let answer = index.search(&request("lampp ")).unwrap();
+    assert_eq!((numbers(&answer)[0], answer.total), (41, 41));
+    assert_eq!(answer.did_you_mean.as_deref(), Some("lamp"));
+}
+
+#[test]
+fn a_typo_is_read_as_the_more_frequent_word() {
+    let mut products: Vec<_> = (1..=9).map(|number| product(number, "Headset")).collect();
+    products.push(product(10, "Heads of lettuce"));
+    products.extend((11..100).map(|number| product(number, "Desk Lamp")));
+    let (_scratch, index) = index_of(&products);
+    assert_eq!(found(&index, "headst ").last(), Some(&10));
+}
+
+#[test]
 fn chinese_is_found_by_any_part_of_a_title() {
     let (_scratch, index) = small_shop();
     assert_eq!(found(&index, "台灯"), [1]);
     assert_eq!(found(&index, "蓝牙耳机"), [3]);
     assert_eq!(found(&index, "耳机 蓝牙"), [3]);
     assert_eq!(found(&index, "灯"), [1]);
+    assert_eq!(found(&index, "铜台"), [1], "no word of the dictionary's");
     assert_eq!(found(&index, "手机"), [0; 0]);
+    assert_eq!(found(&index, "藍牙耳機"), [3], "traditional characters");
+}
+
+#[test]
+fn chinese_is_found_by_its_sound() {
+    let (_scratch, index) = small_shop();
+    assert_eq!(found(&index, "lanya"), [3]);
+    assert_eq!(found(&index, "lanyaerji"), [3]);
+    assert_eq!(found(&index, "lan ya er ji"), [3]);
+    assert_eq!(found(&index, "lyej"), [3], "initials");
+    assert_eq!(found(&index, "taideng"), [1]);
+    assert_eq!(found(&index, "tai2deng1"), [0; 0], "tones aren't typed");
+    assert_eq!(found(&index, "抬灯"), [1], "a character of the same sound");
+    assert_eq!(found(&index, "而机"), [3]);
+    let (_scratch, index) = index_of(&[product(1, "绿茶"), product(2, "音乐盒")]);
+    assert_eq!((found(&index, "lvcha"), found(&index, "lucha")), (vec![1], vec![1]));
+    assert_eq!(found(&index, "yinyue"), [2], "the reading that the word has");
+}
+
+#[test]
+fn scripts_without_spaces_are_cut_into_words() {
+    let titles = ["東京都のﾜｲﾔﾚｽｲﾔﾎﾝ", "หูฟังไร้สาย", "무선이어폰", "ＵＳＢ－Ｃ Kabel", "वायरलेस हेडफ़ोन", "Беспроводные наушники"];
+    let products: Vec<_> = (1..).zip(titles).map(|(number, title)| product(number, title)).collect();
+    let (_scratch, index) = index_of(&products);
+    assert_eq!(found(&index, "ワイヤレス"), [1], "half width in the title");
+    assert_eq!(found(&index, "東京"), [1]);
+    assert_eq!(found(&index, "ไร้สาย"), [2]);
+    assert_eq!(found(&index, "이어폰"), [3]);
+    assert_eq!(found(&index, "usb-c kabel"), [4], "full width in the title");
+    assert_eq!(found(&index, "हेडफ़ोन"), [5]);
+    assert_eq!(found(&index, "наушники"), [6]);
 }
 
 #[test]
@@ -160,6 +221,41 @@ fn any_text_is_a_valid_query() {
     assert_eq!(index.search(&request(" ")).unwrap().total, 4, "white space browses");
     assert_eq!(index.search(&request("🎧")).unwrap().total, 0);
     assert_eq!(found(&index, &long), [1]);
+}
+
+#[test]
+fn what_sells_comes_first_and_what_is_sold_out_last_among_its_like() {
+    let (_scratch, index) = index_of(&[product(1, "Rug"), product(2, "Rug"), product(3, "Rug"), product(4, "Lamp")]);
+    let rug = |number| Uuid::from_u128(number);
+    index.columns().set_stock(rug(1), false);
+    index.columns().set_stock(rug(2), true);
+    index.columns().set_stock(rug(3), true);
+    index.columns().set_popularity(rug(3), 20);
+    assert_eq!(found(&index, "rug "), [3, 2, 1]);
+    index.columns().set_popularity(rug(4), u32::MAX);
+    assert_eq!(found(&index, "rug lamp"), [4, 3, 2, 1], "of those with some of the words, too");
+    index.put(&product(5, "Rug lamp")).unwrap();
+    index.commit(1, 101).unwrap();
+    assert_eq!(found(&index, "rug lamp")[0], 5, "but never before one with all words");
+}
+
+#[test]
+fn synonyms_are_found_as_well() {
+    use domain::merchandising::{Merchandising, MerchandisingEvent, SynonymSet, Synonyms};
+    let (_scratch, index) = index_of(&[product(1, "Notebook 15 inch"), product(2, "Laptop sleeve"), product(3, "Television set stand")]);
+    let phrases = |of: &[&str]| of.iter().map(|&phrase| phrase.to_owned()).collect();
+    let mut state = Merchandising::default();
+    for (key, of) in [("laptop", ["laptop", "notebook"]), ("tv", ["tv", "television set"])] {
+        let synonyms = Synonyms::TwoWay { phrases: phrases(&of) };
+        state.apply(&MerchandisingEvent::SynonymsDefined(SynonymSet { key: key.to_owned(), language: None, synonyms }));
+    }
+    index.set_merchandising(&state);
+    assert_eq!(found(&index, "laptop "), [2, 1], "what was typed comes first");
+    assert_eq!(found(&index, "laptop 15 "), [1, 2]);
+    assert_eq!(found(&index, "tv stand"), [3]);
+    assert_eq!(found(&index, "tv"), [3]);
+    let answer = index.search(&request("laptop ")).unwrap();
+    assert_eq!(answer.marks.highlighted("Notebook 15 inch").as_deref(), Some("<mark>Notebook</mark> 15 inch"));
 }
 
 #[test]

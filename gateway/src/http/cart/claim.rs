@@ -9,21 +9,21 @@ use commands::cart;
 use domain::cart::{Cart, CartStage};
 use domain::claim::{Claim, ClaimKey};
 use domain::id::{CartKey, CustomerId};
-use serde_json::Value;
 
 use super::super::body::Query;
 use super::super::caller::Caller;
 use super::super::problem::Problem;
 use super::super::reading::{Read, Wrote};
+use super::render::CartBody;
 use super::{CartQuery, settled};
 use crate::app::App;
 use crate::auth::Role;
 
 /// The customer of the token takes the cart; an open cart that the customer has already takes its lines and is answered instead.
 #[utoipa::path(post, path = "/carts/{id}/claim", operation_id = "claim_cart", tag = "shoppers", params(("id" = String, Path, description = "the guest's cart")),
-    responses((status = 200, description = "the customer's cart, with the id to use from now on"), (status = 401, description = "unauthenticated"), (status = 403, description = "forbidden: only shoppers have carts"),
-        (status = 404, description = "not_found: also the cart of another customer"), (status = 409, description = "cart_closed, version_conflict"), (status = 422, description = "validation_failed: the carts are in different currencies")))]
-pub async fn claim(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<Value>, Problem> {
+    responses((status = 200, body = CartBody, description = "the customer's cart, with the id to use from now on"), (status = 401, description = "unauthenticated"), (status = 403, description = "forbidden: only shoppers have carts"),
+        (status = 404, description = "not_found: also the cart of another customer"), (status = 409, description = "cart_closed, version_conflict"), (status = 422, description = "validation_failed: the carts are in different currencies")), security(("bearer" = [])))]
+pub async fn claim(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<CartBody>, Problem> {
     let customer_id = customer_of(&caller)?;
     let (at, limits) = (app.cart_at(&caller, &id)?, app.settings.terms.cart_limits);
     let guest_key = at.key.clone();
@@ -49,8 +49,8 @@ pub async fn claim(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<S
 
 /// The customer's cart, on any device.
 #[utoipa::path(get, path = "/me/cart", operation_id = "my_cart", tag = "shoppers",
-    responses((status = 200, description = "the cart, with an id that works as any cart's"), (status = 401, description = "unauthenticated"), (status = 403, description = "forbidden: only shoppers have carts"), (status = 404, description = "not_found: the customer has none")))]
-pub async fn mine(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<CartQuery>) -> Result<Read<Value>, Problem> {
+    responses((status = 200, body = CartBody, description = "the cart, with an id that works as any cart's"), (status = 401, description = "unauthenticated"), (status = 403, description = "forbidden: only shoppers have carts"), (status = 404, description = "not_found: the customer has none")), security(("bearer" = [])))]
+pub async fn mine(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<CartQuery>) -> Result<Read<CartBody>, Problem> {
     let customer_id = customer_of(&caller)?;
     let at = app.read_position(&caller, query.token_position.as_deref(), "cart").await?;
     let (claim, _) = app.loader.load::<Claim>(&ClaimKey::customer_cart(customer_id).stream_id()).await?;

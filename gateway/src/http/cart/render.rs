@@ -10,14 +10,188 @@ use commands::quote::{self, CouponOutcome, Offered};
 use cqrs_es::Aggregate;
 use domain::cart::Cart;
 use domain::catalog::Product;
-use domain::id::{CartKey, PromotionId, VariantId};
-use domain::pricing::{Discount, DiscountTarget};
+use domain::id::{CartKey, CouponId, OrderId, PromotionId, VariantId};
+use domain::pricing::{Discount, DiscountTarget, ShippingOption, Tax};
 use domain::promotion::{Inapplicable, Promotion};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
 
+use super::super::contact::ContactBody;
+use super::super::money::MoneyBody;
 use super::super::problem::Problem;
-use super::{contact_json, exists, money};
+use super::exists;
 use crate::app::App;
+
+/// A cart: what it costs now, and what checkout still needs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CartBody {
+    /// A secret: who has it, has the cart.
+    id: String,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    currency: String,
+    /// ISO 3166-1 alpha-2: where it will probably go.
+    country: Option<String>,
+    /// BCP 47.
+    language: Option<String>,
+    /// `open`, `completing`, `completed`, `expired`.
+    status: &'static str,
+    prices_include_tax: bool,
+    lines: Vec<CartLineBody>,
+    coupons: Vec<CartCouponBody>,
+    contact: Option<ContactBody>,
+    /// The chosen one, if it is offered to this cart.
+    shipping_option: Option<ShippingOptionBody>,
+    /// An estimate until the address is known.
+    tax_lines: Vec<TaxLineBody>,
+    discounts: Vec<DiscountBody>,
+    totals: CartTotalsBody,
+    /// What checkout lacks: `lines`, `contact`, `shipping_option`.
+    missing: Vec<&'static str>,
+    /// What it has become.
+    order_id: Option<Uuid>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CartLineBody {
+    line_id: Uuid,
+    variant_id: Uuid,
+    sku: Option<String>,
+    /// Null when the product is gone, as are `handle` and `image`.
+    title: Option<String>,
+    handle: Option<String>,
+    image: Option<String>,
+    /// Labels by the name of the option.
+    #[schema(value_type = HashMap<String, String>)]
+    options: Map<String, Value>,
+    #[schema(minimum = 1)]
+    quantity: u32,
+    /// Units that can be had now; the shop admits to a bounded number. 0 when it is not on sale.
+    #[schema(minimum = 0)]
+    available: i64,
+    /// Whether it costs something else than when it was put in, or is not on sale any more.
+    price_changed: bool,
+    unit_price: MoneyBody,
+    /// Null when it is not on sale, as are `tax` and `total`.
+    discount: Option<MoneyBody>,
+    tax: Option<MoneyBody>,
+    /// With tax, less what is discounted.
+    total: Option<MoneyBody>,
+}
+
+/// A coupon of a cart: what it takes off, or why it doesn't. Its code is not known any more.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CartCouponBody {
+    coupon_id: Uuid,
+    promotion_id: Uuid,
+    title: Option<String>,
+    applied: bool,
+    /// What it takes off; null unless it is applied.
+    discount: Option<MoneyBody>,
+    /// Why it takes nothing off; null where it does.
+    #[schema(example = "minimum_not_reached")]
+    reason: Option<&'static str>,
+    /// What the goods must be worth, where they are not.
+    minimum: Option<MoneyBody>,
+}
+
+/// A way to ship a cart.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShippingOptionBody {
+    id: Uuid,
+    title: String,
+    price: MoneyBody,
+}
+
+/// The sum of one tax.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaxLineBody {
+    title: String,
+    /// Parts per million: 190000 is 19 %.
+    #[schema(example = 190_000, maximum = 1_000_000)]
+    rate_ppm: u32,
+    /// Whether prices include it.
+    included: bool,
+    /// What it is of.
+    taxable: MoneyBody,
+    amount: MoneyBody,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DiscountBody {
+    promotion_id: Option<Uuid>,
+    coupon_id: Option<Uuid>,
+    /// `promotion`, `coupon`, `manual`.
+    source: String,
+    title: String,
+    /// `line`, `order`, `shipping`.
+    target: &'static str,
+    /// What it takes off: not negative.
+    amount: MoneyBody,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CartTotalsBody {
+    /// The goods, before discounts.
+    subtotal: MoneyBody,
+    discount: MoneyBody,
+    shipping: MoneyBody,
+    /// In `total`, whether prices include it or not.
+    tax: MoneyBody,
+    total: MoneyBody,
+}
+
+impl From<&ShippingOption> for ShippingOptionBody {
+    fn from(option: &ShippingOption) -> Self {
+        Self { id: option.method_id.uuid(), title: option.title.clone(), price: option.price.into() }
+    }
+}
+
+impl From<&Tax> for TaxLineBody {
+    fn from(tax: &Tax) -> Self {
+        let (taxable, amount) = (tax.taxable.into(), tax.amount.into());
+        Self { title: tax.title.clone(), rate_ppm: tax.rate_ppm, included: tax.included, taxable, amount }
+    }
+}
+
+impl From<&Discount> for DiscountBody {
+    fn from(discount: &Discount) -> Self {
+        let target = match discount.target {
+            DiscountTarget::Line { .. } | DiscountTarget::Lines { .. } => "line",
+            DiscountTarget::Order => "order",
+            DiscountTarget::Shipping => "shipping",
+        };
+        Self {
+            promotion_id: discount.promotion_id.map(PromotionId::uuid),
+            coupon_id: discount.coupon_id.map(CouponId::uuid),
+            source: discount.source.clone(),
+            title: discount.title.clone(),
+            target,
+            amount: discount.amount.into(),
+        }
+    }
+}
+
+impl From<&CouponOutcome> for CartCouponBody {
+    fn from(outcome: &CouponOutcome) -> Self {
+        let reason = outcome.discount.err();
+        let minimum = match reason {
+            Some(Inapplicable::MinimumNotReached { minimum }) => Some(minimum.into()),
+            _ => None,
+        };
+        Self {
+            coupon_id: outcome.coupon.coupon_id.uuid(),
+            promotion_id: outcome.coupon.promotion_id.uuid(),
+            title: outcome.title.clone(),
+            applied: outcome.discount.is_ok(),
+            discount: outcome.discount.ok().map(Into::into),
+            reason: reason.map(Inapplicable::as_str),
+            minimum,
+        }
+    }
+}
 
 /// The promotions that a cart is offered.
 pub struct Promotions {
@@ -82,7 +256,7 @@ impl App {
     }
 
     /// A cart as answers show it: what it costs now, by the settings as of `position` or later, and what checkout still needs.
-    pub(in crate::http) async fn render_cart(&self, id: &str, cart: &Cart, lang: Option<&str>, position: i64) -> Result<Value, Problem> {
+    pub(in crate::http) async fn render_cart(&self, id: &str, cart: &Cart, lang: Option<&str>, position: i64) -> Result<CartBody, Problem> {
         exists(cart)?;
         let lang = lang.or(cart.language.as_deref()).unwrap_or(self.settings.default_language());
         let products = self.products_of(cart).await?;
@@ -96,106 +270,68 @@ impl App {
         let quote = &quoted.quote;
         let shown_max = self.settings.available_shown_max;
         let text = |texts: &domain::catalog::Text| texts.get(lang).or_else(|| texts.values().next()).cloned().unwrap_or_default();
-        let lines: Vec<Value> = cart
-            .lines
-            .iter()
-            .map(|line| {
-                let product = products.get(&line.variant_id).map(|row| &row.state);
-                let priced = quote.lines.iter().find(|q| q.line_id == line.line_id);
-                let available = levels.get(&line.variant_id).map_or(0, |level| level.available).clamp(0, shown_max);
-                let options: serde_json::Map<String, Value> =
-                    product.map(|p| chosen_options(p, line.variant_id, &text)).unwrap_or_default();
-                json!({
-                    "line_id": line.line_id,
-                    "variant_id": line.variant_id,
-                    "sku": line.sku,
-                    "title": product.map(|p| text(&p.title)),
-                    "handle": product.map(|p| p.handle.clone()),
-                    "image": product.and_then(|p| p.media.first()).map(|media| media.url.clone()),
-                    "options": options,
-                    "quantity": line.quantity,
-                    "available": if priced.is_some() { available } else { 0 },
-                    "price_changed": priced.is_none_or(|q| q.unit_price != line.price_seen),
-                    "unit_price": money(priced.map_or(line.price_seen, |q| q.unit_price)),
-                    "discount": priced.and_then(|q| q.discount().ok()).map(money),
-                    "tax": priced.map(|q| money(q.tax)),
-                    "total": priced.map(|q| money(q.gross)),
-                })
-            })
-            .collect();
+        let lines = cart.lines.iter().map(|line| {
+            let product = products.get(&line.variant_id).map(|row| &row.state);
+            let priced = quote.lines.iter().find(|q| q.line_id == line.line_id);
+            let available = levels.get(&line.variant_id).map_or(0, |level| level.available).clamp(0, shown_max);
+            CartLineBody {
+                line_id: line.line_id.uuid(),
+                variant_id: line.variant_id.uuid(),
+                sku: line.sku.clone(),
+                title: product.map(|p| text(&p.title)),
+                handle: product.map(|p| p.handle.clone()),
+                image: product.and_then(|p| p.media.first()).map(|media| media.url.clone()),
+                options: product.map(|p| chosen_options(p, line.variant_id, &text)).unwrap_or_default(),
+                quantity: line.quantity,
+                available: if priced.is_some() { available } else { 0 },
+                price_changed: priced.is_none_or(|q| q.unit_price != line.price_seen),
+                unit_price: priced.map_or(line.price_seen, |q| q.unit_price).into(),
+                discount: priced.and_then(|q| q.discount().ok()).map(Into::into),
+                tax: priced.map(|q| q.tax.into()),
+                total: priced.map(|q| q.gross.into()),
+            }
+        });
+        let lines = lines.collect();
         let mut missing = cart.missing(quoted.requires_shipping);
         if quoted.requires_shipping && cart.shipping_option.is_some() && quoted.shipping.is_none() {
             missing.push("shipping_option");
         }
         let contact = cart.contact.as_ref();
         let totals = &quote.totals;
-        Ok(json!({
-            "id": id,
-            "currency": quote.currency.as_str(),
-            "country": cart.country,
-            "language": cart.language,
-            "status": cart.stage.as_str(),
-            "prices_include_tax": quote.prices_include_tax,
-            "lines": lines,
-            "coupons": quoted.coupons.iter().map(coupon_json).collect::<Vec<_>>(),
-            "contact": contact.map(|c| contact_json(&c.email, c.phone.as_ref(), &c.shipping_address, c.billing_address.as_ref())),
-            "shipping_option": quoted.shipping.as_ref().map(|o| json!({ "id": o.method_id, "title": o.title, "price": money(o.price) })),
-            "tax_lines": quote.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
-            "discounts": quote.discounts.iter().map(discount_json).collect::<Vec<_>>(),
-            "totals": { "subtotal": money(totals.subtotal), "discount": money(totals.discount), "shipping": money(totals.shipping), "tax": money(totals.tax), "total": money(totals.total) },
-            "missing": missing,
-            "order_id": cart.order_id,
-        }))
+        Ok(CartBody {
+            id: id.to_owned(),
+            currency: quote.currency.to_string(),
+            country: cart.country.clone(),
+            language: cart.language.clone(),
+            status: cart.stage.as_str(),
+            prices_include_tax: quote.prices_include_tax,
+            lines,
+            coupons: quoted.coupons.iter().map(Into::into).collect(),
+            contact: contact.map(|c| ContactBody::new(&c.email, c.phone.as_ref(), &c.shipping_address, c.billing_address.as_ref())),
+            shipping_option: quoted.shipping.as_ref().map(Into::into),
+            tax_lines: quote.taxes.iter().map(Into::into).collect(),
+            discounts: quote.discounts.iter().map(Into::into).collect(),
+            totals: CartTotalsBody {
+                subtotal: totals.subtotal.into(),
+                discount: totals.discount.into(),
+                shipping: totals.shipping.into(),
+                tax: totals.tax.into(),
+                total: totals.total.into(),
+            },
+            missing,
+            order_id: cart.order_id.map(OrderId::uuid),
+        })
     }
 }
 
-/// A coupon of a cart: what it takes off, or why it doesn't. Its code is not known any more.
-fn coupon_json(outcome: &CouponOutcome) -> Value {
-    let reason = outcome.discount.err();
-    let minimum = match reason {
-        Some(Inapplicable::MinimumNotReached { minimum }) => Some(money(minimum)),
-        _ => None,
-    };
-    json!({
-        "coupon_id": outcome.coupon.coupon_id,
-        "promotion_id": outcome.coupon.promotion_id,
-        "title": outcome.title,
-        "applied": outcome.discount.is_ok(),
-        "discount": outcome.discount.ok().map(money),
-        "reason": reason.map(Inapplicable::as_str),
-        "minimum": minimum,
-    })
-}
-
-/// A discount of a cart or an order.
-pub(in crate::http) fn discount_json(discount: &Discount) -> Value {
-    let target = match discount.target {
-        DiscountTarget::Line { .. } | DiscountTarget::Lines { .. } => "line",
-        DiscountTarget::Order => "order",
-        DiscountTarget::Shipping => "shipping",
-    };
-    json!({
-        "promotion_id": discount.promotion_id,
-        "coupon_id": discount.coupon_id,
-        "source": discount.source,
-        "title": discount.title,
-        "target": target,
-        "amount": money(discount.amount),
-    })
-}
-
-fn chosen_options(
-    product: &Product,
-    variant_id: VariantId,
-    text: &impl Fn(&domain::catalog::Text) -> String,
-) -> serde_json::Map<String, Value> {
+fn chosen_options(product: &Product, variant_id: VariantId, text: &impl Fn(&domain::catalog::Text) -> String) -> Map<String, Value> {
     let Some(variant) = product.variant(variant_id) else {
-        return serde_json::Map::new();
+        return Map::new();
     };
     let chosen = product.options.iter().filter_map(|option| {
         let value_id = variant.option_values.get(&option.option_id)?;
         let value = option.values.iter().find(|value| value.value_id == *value_id)?;
-        Some((text(&option.name), json!(text(&value.label))))
+        Some((text(&option.name), Value::String(text(&value.label))))
     });
     chosen.collect()
 }

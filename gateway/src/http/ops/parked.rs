@@ -12,9 +12,8 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::App;
-use crate::auth::Role;
 use crate::http::body::Query;
-use crate::http::caller::Caller;
+use crate::http::caller::{Operates, Staff};
 use crate::http::problem::Problem;
 
 /// Parked events on one page, unless asked for less or more, and at most.
@@ -72,13 +71,9 @@ pub struct ReleasedBody {
     responses(
         (status = 200, body = ParkedBody),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ParkedQuery>) -> Result<Json<ParkedBody>, Problem> {
-    caller.require(Role::operates)?;
+pub async fn list(State(app): State<Arc<App>>, _: Staff<Operates>, Query(query): Query<ParkedQuery>) -> Result<Json<ParkedBody>, Problem> {
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Problem::new("invalid_parameter", format!("limit must be 1 to {PAGE_MAX}")));
@@ -125,19 +120,15 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     params(("id" = String, Path, example = "order:17"), ("action" = String, Path, example = "retry")),
     responses(
         (status = 200, body = ReleasedBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found: nothing of this id is parked"),
         (status = 409, description = "invalid_state: it still can't be applied, or another event of its stream is parked before it"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn act(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    _: Staff<Operates>,
     Path((id, action)): Path<(String, String)>,
 ) -> Result<Json<ReleasedBody>, Problem> {
-    caller.require(Role::operates)?;
     let action: Action = serde_json::from_value(Value::String(action)).map_err(|_| Problem::not_found("action"))?;
     let (projection, position) = parse_id(&id).ok_or_else(|| Problem::not_found("parked event"))?;
     let released =

@@ -11,25 +11,23 @@ use commands::payment::{self, Capture, Refund, RefundOf};
 use commands::streams::Streams;
 use commands::whole_order::WholeOrder;
 use domain::id::{CancellationId, FulfilmentId, LineId, OperationId, OrderId, PaymentId};
-use domain::money::Money;
 use domain::order::{FulfilmentStatus, Order};
-use domain::payment::{Operation, Outcome, Payment, PaymentStatus};
+use domain::payment::PaymentStatus;
 use projections::order::Filter;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::body::{Body, Query};
-use super::super::caller::Caller;
-use super::super::cart::money;
+use super::super::caller::{Sees, Serves, Ships, Staff};
+use super::super::money::AmountDraft;
+use super::super::page::{Items, Page, invalid_cursor, limit};
 use super::super::problem::Problem;
 use super::super::reading::{Read, Wrote};
-use super::render::{render, seal_contact};
+use super::attempt::PaymentDetail;
+use super::render::{OrderBody, render};
 use crate::app::App;
-use crate::auth::Role;
 
-/// Most orders of a page.
-const PAGE_MAX: i64 = 200;
 /// Longest reason.
 const REASON_CHARS_MAX: usize = 64;
 
@@ -52,8 +50,9 @@ pub struct ListQuery {
     /// RFC 3339, exclusive.
     placed_to: Option<DateTime<Utc>>,
     cursor: Option<String>,
-    /// 1 to 200.
-    limit: Option<i64>,
+    /// 1 to 200; 50 unless given.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<usize>,
     token_position: Option<String>,
 }
 
@@ -109,7 +108,7 @@ pub struct ShipBody {
 pub struct CaptureBody {
     /// Minor units or money; all that the order lacks unless given.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<AmountDraft>)]
     amount: Option<Value>,
     /// No other capture follows: the provider lets go of the rest. False where an amount is given, unless this says otherwise.
     #[serde(default, rename = "final")]
@@ -121,7 +120,7 @@ pub struct CaptureBody {
 pub struct RefundBody {
     /// Minor units or money. Either this, or `lines`, or neither: all that is left.
     #[serde(default)]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<AmountDraft>)]
     amount: Option<Value>,
     /// Units of lines, shipping lines among them (one unit each): what they were paid, to the last cent over all refunds.
     #[serde(default)]
@@ -131,13 +130,13 @@ pub struct RefundBody {
 
 /// Orders, the newest first: all, or those for which all that is named holds.
 #[utoipa::path(get, path = "/admin/orders", tag = "merchants", params(ListQuery),
-    responses((status = 200, description = "items, next_cursor")))]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<ListQuery>) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
-    let limit = query.limit.unwrap_or(50);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(Problem::new("invalid_parameter", format!("limit must be from 1 to {PAGE_MAX}")));
-    }
+    responses((status = 200, body = Page<OrderBody>)))]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    caller: Staff<Sees>,
+    Query(query): Query<ListQuery>,
+) -> Result<Read<Page<OrderBody>>, Problem> {
+    let limit = limit(query.limit)?;
     let among = |name: &str, value: Option<&String>, known: &[&str]| match value {
         Some(value) if !known.contains(&value.as_str()) => {
             Err(Problem::new("invalid_parameter", format!("{name} must be one of {}", known.join(", "))))
@@ -148,7 +147,7 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
     among("payment_status", query.payment_status.as_ref(), &PaymentStatus::ALL.map(PaymentStatus::as_str))?;
     among("fulfilment_status", query.fulfilment_status.as_ref(), &FulfilmentStatus::ALL.map(FulfilmentStatus::as_str))?;
     if query.cursor.as_deref().is_some_and(|cursor| cursor.parse::<OrderId>().is_err()) {
-        return Err(Problem::new("invalid_cursor", "cursor must be the next_cursor of the page before"));
+        return Err(invalid_cursor());
     }
     let at = app.read_position(&caller, query.token_position.as_deref(), "order").await?;
     let filter = Filter {
@@ -160,31 +159,30 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
         placed_from: query.placed_from,
         placed_to: query.placed_to,
     };
-    let rows = projections::order::list(&app.pool, &filter, query.cursor.as_deref(), limit).await?;
-    let full = i64::try_from(rows.len()).unwrap_or(0) == limit;
+    let rows = projections::order::list(&app.pool, &filter, query.cursor.as_deref(), i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+    let full = rows.len() == limit;
     let next_cursor = rows.last().filter(|_| full).map(|row| row.id.clone());
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
     let payments = projections::order::payments_of(&app.pool, &ids).await?;
     let of = |id: &str| payments.get(id).into_iter().flatten().collect::<Vec<_>>();
-    let mut items: Vec<Value> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &of(&row.id), at, None))).collect();
-    let shows_contact = caller.role().is_some_and(Role::sees_contact);
+    let mut items: Vec<OrderBody> = rows.iter().filter_map(|row| Some(render(row.state.placed()?, &of(&row.id), at, None))).collect();
+    let shows_contact = caller.role().sees_contact();
     for body in &mut items {
-        seal_contact(body, shows_contact);
+        body.seal_contact(shows_contact);
     }
-    Ok(Read::personal(json!({ "items": items, "next_cursor": next_cursor }), at))
+    Ok(Read::personal(Page { items, next_cursor }, at))
 }
 
 /// Payments of an order, the first attempt first, with every operation that was asked of the provider.
 #[utoipa::path(get, path = "/admin/orders/{id}/payments", tag = "merchants", operation_id = "list_payments", params(("id" = String, Path), PaymentsQuery),
-    responses((status = 200, description = "items: id, provider, status, amount, authorized, captured, capturable, refunded, refundable, operations, disputes"),
-        (status = 404, description = "not_found")), security(("bearer" = [])))]
+    responses((status = 200, body = Items<PaymentDetail>),
+        (status = 404, description = "not_found")))]
 pub async fn payments(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Sees>,
     Path(id): Path<String>,
     Query(query): Query<PaymentsQuery>,
-) -> Result<Read<Value>, Problem> {
-    caller.require(Role::is_staff)?;
+) -> Result<Read<Items<PaymentDetail>>, Problem> {
     let order_id = order_id(&id)?;
     let token = query.token_position.as_deref();
     let at = app.read_position(&caller, token, "order").await?;
@@ -192,28 +190,26 @@ pub async fn payments(
         let position = super::super::event::resolve(&app.pool, "as_of", as_of).await?;
         let order = WholeOrder::load_as_of(&app.loader, order_id, position).await?;
         order.order.placed().ok_or_else(|| Problem::not_found("order"))?;
-        let items: Vec<Value> = order.payments().filter_map(payment_json).collect();
-        return Ok(Read::personal(json!({ "items": items }), Position { position, ..at }));
+        let items = order.payments().filter_map(PaymentDetail::new).collect();
+        return Ok(Read::personal(Items { items }, Position { position, ..at }));
     }
     let at = app.rows_position::<Order>(&caller, token, "order", &[order_id.to_string()], at).await?;
     let row = projections::order::find(&app.pool, &order_id.to_string()).await?.ok_or_else(|| Problem::not_found("order"))?;
-    let items: Vec<Value> = row.payments.iter().filter_map(|payment| payment_json(&payment.state)).collect();
-    Ok(Read::personal(json!({ "items": items }), at))
+    let items = row.payments.iter().filter_map(|payment| PaymentDetail::new(&payment.state)).collect();
+    Ok(Read::personal(Items { items }, at))
 }
 
 /// Takes (part of) an authorised amount.
 #[utoipa::path(post, path = "/admin/orders/{id}/payments/{payment}/capture", tag = "merchants", operation_id = "capture_payment",
     params(("id" = String, Path), ("payment" = String, Path)), request_body = CaptureBody,
-    responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
-        (status = 409, description = "payment_not_capturable, order_status, version_conflict"), (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = OrderBody, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
+        (status = 409, description = "payment_not_capturable, order_status, version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn capture(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path((id, payment)): Path<(String, String)>,
     Body(body): Body<CaptureBody>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let (order_id, payment_id) = (order_id(&id)?, payment_id(&payment)?);
     let amount = app.amount(order_id, body.amount.as_ref()).await?;
     let operation_id = OperationId::new(infra::clock::new_id());
@@ -226,15 +222,13 @@ pub async fn capture(
 /// Lets go of an authorised amount. A confirmed order that lacks it then is on hold until it is paid anew or cancelled.
 #[utoipa::path(post, path = "/admin/orders/{id}/payments/{payment}/void", tag = "merchants", operation_id = "void_payment",
     params(("id" = String, Path), ("payment" = String, Path)),
-    responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
-        (status = 409, description = "payment_not_voidable, payment_already_captured, payment_capture_in_progress, version_conflict")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = OrderBody, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
+        (status = 409, description = "payment_not_voidable, payment_already_captured, payment_capture_in_progress, version_conflict")))]
 pub async fn void(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path((id, payment)): Path<(String, String)>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let (order_id, payment_id) = (order_id(&id)?, payment_id(&payment)?);
     let (operation_id, if_match) = (OperationId::new(infra::clock::new_id()), caller.if_match()?);
     let idempotency = caller.idempotency(&(), false)?;
@@ -244,16 +238,14 @@ pub async fn void(
 
 /// Gives money back: an amount, units of lines, or all that is left.
 #[utoipa::path(post, path = "/admin/orders/{id}/refunds", tag = "merchants", operation_id = "refund_order", params(("id" = String, Path)), request_body = RefundBody,
-    responses((status = 200, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
-        (status = 409, description = "payment_not_refundable {refundable}, line_not_refundable {line_id, refundable}, dispute_open, version_conflict"), (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = OrderBody, description = "the order; the outcome comes later"), (status = 404, description = "not_found"),
+        (status = 409, description = "payment_not_refundable {refundable}, line_not_refundable {line_id, refundable}, dispute_open, version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn refund(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<RefundBody>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let of = match (&body.amount, &body.lines) {
@@ -262,7 +254,7 @@ pub async fn refund(
         (None, Some(lines)) => RefundOf::Lines(app.lines_of(order_id, lines).await?),
         (Some(_), Some(_)) => {
             let detail = "name either an amount or lines";
-            return Err(Problem::new("validation_failed", detail).error("/lines", "invalid", detail));
+            return Err(Problem::invalid("/lines", "invalid", detail));
         }
     };
     let operation_id = OperationId::new(infra::clock::new_id());
@@ -274,16 +266,14 @@ pub async fn refund(
 
 /// Cancels an order, or units of its lines: their stock is free, what was paid for them goes back.
 #[utoipa::path(post, path = "/admin/orders/{id}/cancel", tag = "merchants", operation_id = "cancel_lines", params(("id" = String, Path)), request_body = CancelBody,
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"),
-        (status = 409, description = "order_status, order_shipped, line_not_cancellable, version_conflict"), (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = OrderBody, description = "the order"), (status = 404, description = "not_found"),
+        (status = 409, description = "order_status, order_shipped, line_not_cancellable, version_conflict"), (status = 422, description = "validation_failed")))]
 pub async fn cancel(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<CancelBody>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let cancel = Cancel { by: "staff", reason: body.reason.clone(), if_match: caller.if_match()? };
@@ -301,17 +291,15 @@ pub async fn cancel(
 
 /// Units leave together; all that is left unless lines are named. With the last of a paid order it is complete.
 #[utoipa::path(post, path = "/admin/orders/{id}/fulfilments", tag = "merchants", operation_id = "ship_order", params(("id" = String, Path)), request_body = ShipBody,
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"),
+    responses((status = 200, body = OrderBody, description = "the order"), (status = 404, description = "not_found"),
         (status = 409, description = "order_status, order_on_hold, line_not_shippable {line_id, shippable}, not_on_hand {line_id, on_hand}, version_conflict"),
-        (status = 422, description = "validation_failed")),
-    security(("bearer" = [])))]
+        (status = 422, description = "validation_failed")))]
 pub async fn ship(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Ships>,
     Path(id): Path<String>,
     Body(body): Body<ShipBody>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::ships)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = order_id(&id)?;
     let lines = match &body.lines {
         None => None,
@@ -331,14 +319,12 @@ pub async fn ship(
 /// What had left has arrived.
 #[utoipa::path(post, path = "/admin/orders/{id}/fulfilments/{fulfilment}/deliver", tag = "merchants", operation_id = "deliver_fulfilment",
     params(("id" = String, Path), ("fulfilment" = String, Path)),
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = OrderBody, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")))]
 pub async fn deliver(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Ships>,
     Path((id, fulfilment)): Path<(String, String)>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::ships)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = order_id(&id)?;
     let fulfilment_id: FulfilmentId = fulfilment.parse().map_err(|_| Problem::not_found("shipment"))?;
     let if_match = caller.if_match()?;
@@ -349,15 +335,13 @@ pub async fn deliver(
 
 /// Nothing of the order is to leave for now.
 #[utoipa::path(post, path = "/admin/orders/{id}/hold", tag = "merchants", operation_id = "hold_order", params(("id" = String, Path)), request_body = ReasonBody,
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "order_status, version_conflict")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = OrderBody, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "order_status, version_conflict")))]
 pub async fn hold(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<ReasonBody>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let (reason, if_match) = (body.reason.clone(), caller.if_match()?);
@@ -368,15 +352,13 @@ pub async fn hold(
 
 /// The order may leave again.
 #[utoipa::path(post, path = "/admin/orders/{id}/release", tag = "merchants", operation_id = "release_order", params(("id" = String, Path)), request_body = ReasonBody,
-    responses((status = 200, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")),
-    security(("bearer" = [])))]
+    responses((status = 200, body = OrderBody, description = "the order"), (status = 404, description = "not_found"), (status = 409, description = "version_conflict")))]
 pub async fn release(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Serves>,
     Path(id): Path<String>,
     Body(body): Body<ReasonBody>,
-) -> Result<Wrote<Value>, Problem> {
-    caller.require(Role::serves)?;
+) -> Result<Wrote<OrderBody>, Problem> {
     let order_id = order_id(&id)?;
     check_reason(&body.reason)?;
     let (reason, if_match) = (body.reason.clone(), caller.if_match()?);
@@ -396,7 +378,7 @@ impl App {
             && value.get("exponent").is_none_or(|named| named == currency.exponent());
         amount.filter(|amount| is_ours && *amount > 0).map(Some).ok_or_else(|| {
             let detail = format!("amount must be minor units above zero, or money in {currency}");
-            Problem::new("validation_failed", detail.clone()).error("/amount", "invalid", detail)
+            Problem::invalid("/amount", "invalid", detail)
         })
     }
 
@@ -447,38 +429,5 @@ fn check_reason(reason: &str) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = format!("a reason of 1 to {REASON_CHARS_MAX} small letters, digits, spaces, _ and - is needed, such as out_of_stock");
-    Err(Problem::new("validation_failed", detail.clone()).error("/reason", "invalid", detail))
-}
-
-/// One attempt with all its operations.
-fn payment_json(payment: &Payment) -> Option<Value> {
-    let created = payment.created.as_ref()?;
-    let amount = |minor: i64| Money::new(minor, created.amount.currency()).map(money).unwrap_or_default();
-    Some(json!({
-        "id": created.payment_id, "order_id": created.order_id, "provider": created.provider, "status": payment.status().as_str(),
-        "provider_ref": payment.provider_ref(), "amount": money(created.amount), "capture": created.capture,
-        "authorized": amount(payment.authorized()), "captured": amount(payment.captured()), "capturable": amount(payment.capturable()),
-        "refunded": amount(payment.refunded()), "refundable": amount(payment.refundable()), "expires_at": payment.expires_at,
-        "operations": payment.operations.iter().map(operation_json).collect::<Vec<_>>(),
-        "disputes": payment.disputes,
-    }))
-}
-
-fn operation_json(operation: &Operation) -> Value {
-    let (outcome, code) = match &operation.outcome {
-        Outcome::Requested => ("requested", None),
-        Outcome::Pending => ("pending", None),
-        Outcome::ActionRequired { kind } => ("requires_action", Some(kind)),
-        Outcome::Succeeded => ("succeeded", None),
-        Outcome::Failed { code } => ("failed", Some(code)),
-        Outcome::Reversed => ("reversed", None),
-        Outcome::Unknown => ("unknown", None),
-    };
-    json!({
-        "id": operation.operation_id, "kind": operation.kind.as_str(), "amount": money(operation.amount), "outcome": outcome, "code": code,
-        "refund_id": operation.refund_id,
-        "lines": operation.allocation.iter().map(|part| json!({
-            "line_id": part.line_id, "quantity": part.quantity, "net": money(part.net), "tax": money(part.tax),
-        })).collect::<Vec<_>>(),
-    })
+    Err(Problem::invalid("/reason", "invalid", detail))
 }

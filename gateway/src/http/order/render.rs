@@ -1,93 +1,300 @@
 //! An order as answers show it.
 
+use chrono::{DateTime, Utc};
 use commands::answer::Position;
 use commands::reactor::secret;
-use domain::money::Money;
-use domain::order::{OrderStage, PlacedOrder};
+use domain::id::{ProductId, VariantId};
+use domain::order::{LineOption, OrderLine, OrderStage, PlacedOrder, Shipment};
 use domain::payment::{OperationKind, Outcome, Payment, PaymentStatus, order_payment_status};
-use serde_json::{Value, json};
+use domain::pricing::ShippingLine;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
-use super::super::cart::render::discount_json;
-use super::super::cart::{contact_json, money};
+use super::super::cart::render::{DiscountBody, TaxLineBody};
+use super::super::contact::ContactBody;
+use super::super::money::MoneyBody;
 use super::super::problem::Problem;
 use crate::app::App;
 
-/// Leaves of who buys that it is sealed, as the log shows it to those who may not open it.
-pub(super) fn seal_contact(body: &mut Value, shows_contact: bool) {
-    if !shows_contact {
-        body["contact"] = json!({ "sealed": true });
-        for shipment in body["fulfilments"].as_array_mut().into_iter().flatten() {
-            shipment["tracking"] = Value::Null;
+/// An order with its payments.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderBody {
+    id: Uuid,
+    /// For people.
+    #[schema(example = "7KQ2M9XWA")]
+    number: String,
+    /// `pending_payment`, `confirmed`, `completed`, `cancelled`, `expired`.
+    status: &'static str,
+    /// Nothing of it is to leave for now.
+    on_hold: bool,
+    #[schema(example = "capture_failed")]
+    hold_reason: Option<String>,
+    /// `none`, `pending`, `requires_action`, `authorized`, `partially_paid`, `paid`, `partially_refunded`, `refunded`, `voided`,
+    /// `failed`, `disputed`.
+    payment_status: &'static str,
+    /// `unfulfilled`, `partially_fulfilled`, `fulfilled`, `delivered`, `cancelled`.
+    fulfilment_status: &'static str,
+    /// `none`.
+    return_status: &'static str,
+    prices_include_tax: bool,
+    /// ISO 4217.
+    #[schema(example = "EUR")]
+    currency: String,
+    lines: Vec<OrderLineBody>,
+    shipping_lines: Vec<ShippingLineBody>,
+    tax_lines: Vec<TaxLineBody>,
+    discounts: Vec<DiscountBody>,
+    totals: OrderTotalsBody,
+    contact: OrderContact,
+    /// The first attempt first.
+    payments: Vec<OrderPaymentBody>,
+    fulfilments: Vec<FulfilmentBody>,
+    placed_at: DateTime<Utc>,
+    /// The token that the answer is as of.
+    #[schema(example = "1.1200")]
+    read_position: String,
+    /// By which a guest sees it, and changes it; only where it is placed or paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    order_token: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderLineBody {
+    line_id: Uuid,
+    variant_id: Option<Uuid>,
+    product_id: Option<Uuid>,
+    sku: Option<String>,
+    title: String,
+    options: Vec<LineOptionBody>,
+    #[schema(minimum = 1)]
+    quantity: u32,
+    unit_price: MoneyBody,
+    /// What is taken off the line, its share of the order's discounts too.
+    discount: MoneyBody,
+    tax: MoneyBody,
+    /// With tax, less what is discounted.
+    total: MoneyBody,
+    /// Units that have left.
+    fulfilled: u32,
+    /// Units that were cancelled.
+    cancelled: u32,
+    /// Units that came back.
+    returned: u32,
+}
+
+/// An option as it was shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineOptionBody {
+    #[schema(example = "Colour")]
+    name: String,
+    #[schema(example = "red")]
+    value: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShippingLineBody {
+    line_id: Uuid,
+    title: String,
+    tax: MoneyBody,
+    /// With tax, less what is discounted.
+    total: MoneyBody,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderTotalsBody {
+    /// The goods, before discounts.
+    subtotal: MoneyBody,
+    discount: MoneyBody,
+    shipping: MoneyBody,
+    /// In `total`, whether prices include it or not.
+    tax: MoneyBody,
+    total: MoneyBody,
+    /// Money that was taken.
+    paid: MoneyBody,
+    refunded: MoneyBody,
+    /// What is neither taken nor authorised; 0 once nothing is to be paid any more.
+    amount_due: MoneyBody,
+}
+
+/// Who buys; sealed for those of the staff who don't need to know.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum OrderContact {
+    Open(Box<ContactBody>),
+    Sealed(Sealed),
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Sealed {
+    /// Always true.
+    sealed: bool,
+}
+
+/// An attempt to pay.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderPaymentBody {
+    id: Uuid,
+    #[schema(example = "sandbox")]
+    provider: String,
+    /// Of this attempt, in the words of `payment_status`.
+    status: &'static str,
+    amount: MoneyBody,
+    captured: MoneyBody,
+    refunded: MoneyBody,
+    /// What the shopper has to do, while the attempt waits for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_action: Option<ActionBody>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NextAction)]
+pub struct ActionBody {
+    /// In the provider's word.
+    #[schema(example = "redirect")]
+    kind: String,
+    /// Where the shopper has to go: a secret.
+    url: String,
+}
+
+/// Units that left together.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FulfilmentBody {
+    id: Uuid,
+    /// `shipped`, `delivered`.
+    status: &'static str,
+    /// The carrier's; null also for those who may not see where it goes.
+    tracking: Option<String>,
+    lines: Vec<FulfilmentLineBody>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FulfilmentLineBody {
+    line_id: Uuid,
+    #[schema(minimum = 1)]
+    quantity: u32,
+}
+
+impl OrderBody {
+    /// Leaves of who buys that it is sealed, as the log shows it to those who may not open it.
+    pub(super) fn seal_contact(&mut self, shows_contact: bool) {
+        if !shows_contact {
+            self.contact = OrderContact::Sealed(Sealed { sealed: true });
+            for shipment in &mut self.fulfilments {
+                shipment.tracking = None;
+            }
         }
     }
 }
 
 /// An order as answers show it.
-pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_token: Option<&str>) -> Value {
+pub fn render(order: &PlacedOrder, payments: &[&Payment], at: Position, order_token: Option<&str>) -> OrderBody {
     let facts = &order.facts;
     let total = facts.totals.total;
-    let currency = facts.currency;
-    let amount = |minor: i64| Money::new(minor, currency).map(money).unwrap_or_default();
-    let paid: i64 = payments.iter().map(|payment| payment.captured()).sum();
-    let refunded: i64 = payments.iter().map(|payment| payment.refunded()).sum();
-    let covering: i64 = payments.iter().map(|payment| payment.covering()).sum();
-    let owed = order.amount_owed().map_or(total.amount(), Money::amount);
+    let amount = |minor: i64| MoneyBody::new(minor, facts.currency);
+    let sum = |of: fn(&Payment) -> i64| payments.iter().map(|payment| of(payment)).sum::<i64>();
+    let owed = order.amount_owed().unwrap_or(total);
     let is_due = matches!(order.stage, OrderStage::PendingPayment | OrderStage::Confirmed { .. });
-    let status = order_payment_status(order.amount_owed().unwrap_or(total), payments.iter().copied());
-    let lines: Vec<Value> = facts
-        .lines
-        .iter()
-        .map(|line| {
-            let discount: i64 = line.discounts.iter().map(|d| d.amount.amount()).sum();
-            json!({
-                "line_id": line.line_id, "variant_id": line.variant_id, "product_id": line.product_id, "sku": line.sku, "title": line.title,
-                "options": line.options, "quantity": line.quantity, "unit_price": money(line.unit_price), "discount": amount(discount),
-                "tax": money(line.tax), "total": money(line.gross), "fulfilled": order.shipped_units(line.line_id), "cancelled": order.cancelled_units(line.line_id), "returned": 0,
-            })
-        })
-        .collect();
-    let mut body = json!({
-        "id": facts.order_id, "number": facts.number, "status": order.stage.as_str(), "on_hold": order.on_hold.is_some(), "hold_reason": order.on_hold,
-        "payment_status": status.as_str(), "fulfilment_status": order.fulfilment_status().as_str(), "return_status": "none",
-        "prices_include_tax": facts.prices_include_tax, "currency": currency.as_str(), "lines": lines,
-        "shipping_lines": facts.shipping_lines.iter().map(|l| json!({ "line_id": l.line_id, "title": l.title, "tax": money(l.tax), "total": money(l.gross) })).collect::<Vec<_>>(),
-        "tax_lines": facts.taxes.iter().map(|t| json!({ "title": t.title, "rate_ppm": t.rate_ppm, "included": t.included, "taxable": money(t.taxable), "amount": money(t.amount) })).collect::<Vec<_>>(),
-        "discounts": facts.discounts.iter().map(discount_json).collect::<Vec<_>>(),
-        "totals": {
-            "subtotal": money(facts.totals.subtotal), "discount": money(facts.totals.discount), "shipping": money(facts.totals.shipping),
-            "tax": money(facts.totals.tax), "total": money(total), "paid": amount(paid), "refunded": amount(refunded),
-            "amount_due": amount(if is_due { (owed - covering).max(0) } else { 0 }),
+    let due = if is_due { (owed.amount() - sum(Payment::covering)).max(0) } else { 0 };
+    OrderBody {
+        id: facts.order_id.uuid(),
+        number: facts.number.clone(),
+        status: order.stage.as_str(),
+        on_hold: order.on_hold.is_some(),
+        hold_reason: order.on_hold.clone(),
+        payment_status: order_payment_status(owed, payments.iter().copied()).as_str(),
+        fulfilment_status: order.fulfilment_status().as_str(),
+        return_status: "none",
+        prices_include_tax: facts.prices_include_tax,
+        currency: facts.currency.to_string(),
+        lines: facts.lines.iter().map(|line| render_line(order, line)).collect(),
+        shipping_lines: facts.shipping_lines.iter().map(Into::into).collect(),
+        tax_lines: facts.taxes.iter().map(Into::into).collect(),
+        discounts: facts.discounts.iter().map(Into::into).collect(),
+        totals: OrderTotalsBody {
+            subtotal: facts.totals.subtotal.into(),
+            discount: facts.totals.discount.into(),
+            shipping: facts.totals.shipping.into(),
+            tax: facts.totals.tax.into(),
+            total: total.into(),
+            paid: amount(sum(Payment::captured)),
+            refunded: amount(sum(Payment::refunded)),
+            amount_due: amount(due),
         },
-        "contact": contact_json(&facts.email, facts.phone.as_ref(), &facts.shipping_address, facts.billing_address.as_ref()),
-        "payments": payments.iter().filter_map(|p| {
-            let created = p.created.as_ref()?;
-            Some(json!({
-                "id": created.payment_id, "provider": created.provider, "status": p.status().as_str(), "amount": money(created.amount),
-                "captured": amount(p.captured()), "refunded": amount(p.refunded()),
-            }))
-        }).collect::<Vec<_>>(),
-        "fulfilments": order.shipments.iter().map(|(id, shipment)| json!({
-            "id": id, "status": if shipment.delivered { "delivered" } else { "shipped" },
-            "tracking": shipment.tracking.as_ref().and_then(|tracking| tracking.known()),
-            "lines": shipment.lines.iter().map(|line| json!({ "line_id": line.line_id, "quantity": line.quantity })).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
-        "placed_at": facts.placed_at,
-        "read_position": at.to_string(),
-    });
-    if let Some(token) = order_token {
-        body["order_token"] = json!(token);
+        contact: OrderContact::Open(Box::new(ContactBody::new(
+            &facts.email,
+            facts.phone.as_ref(),
+            &facts.shipping_address,
+            facts.billing_address.as_ref(),
+        ))),
+        payments: payments.iter().filter_map(|payment| render_payment(payment)).collect(),
+        fulfilments: order.shipments.iter().map(|(id, shipment)| render_shipment(id.uuid(), shipment)).collect(),
+        placed_at: facts.placed_at,
+        read_position: at.to_string(),
+        order_token: order_token.map(str::to_owned),
     }
-    body
+}
+
+fn render_line(order: &PlacedOrder, line: &OrderLine) -> OrderLineBody {
+    let discount: i64 = line.discounts.iter().map(|d| d.amount.amount()).sum();
+    let option = |option: &LineOption| LineOptionBody { name: option.name.clone(), value: option.value.clone() };
+    OrderLineBody {
+        line_id: line.line_id.uuid(),
+        variant_id: line.variant_id.map(VariantId::uuid),
+        product_id: line.product_id.map(ProductId::uuid),
+        sku: line.sku.clone(),
+        title: line.title.clone(),
+        options: line.options.iter().map(option).collect(),
+        quantity: line.quantity,
+        unit_price: line.unit_price.into(),
+        discount: MoneyBody::new(discount, order.facts.currency),
+        tax: line.tax.into(),
+        total: line.gross.into(),
+        fulfilled: order.shipped_units(line.line_id),
+        cancelled: order.cancelled_units(line.line_id),
+        returned: 0,
+    }
+}
+
+impl From<&ShippingLine> for ShippingLineBody {
+    fn from(line: &ShippingLine) -> Self {
+        Self { line_id: line.line_id.uuid(), title: line.title.clone(), tax: line.tax.into(), total: line.gross.into() }
+    }
+}
+
+fn render_payment(payment: &Payment) -> Option<OrderPaymentBody> {
+    let created = payment.created.as_ref()?;
+    let amount = |minor: i64| MoneyBody::new(minor, created.amount.currency());
+    Some(OrderPaymentBody {
+        id: created.payment_id.uuid(),
+        provider: created.provider.clone(),
+        status: payment.status().as_str(),
+        amount: created.amount.into(),
+        captured: amount(payment.captured()),
+        refunded: amount(payment.refunded()),
+        next_action: None,
+    })
+}
+
+fn render_shipment(id: Uuid, shipment: &Shipment) -> FulfilmentBody {
+    let lines = shipment.lines.iter().map(|line| FulfilmentLineBody { line_id: line.line_id.uuid(), quantity: line.quantity });
+    FulfilmentBody {
+        id,
+        status: if shipment.delivered { "delivered" } else { "shipped" },
+        tracking: shipment.tracking.as_ref().and_then(|tracking| tracking.known()).cloned(),
+        lines: lines.collect(),
+    }
 }
 
 impl App {
     /// Says where the shopper has to go for a payment that waits for it.
-    pub(super) async fn add_actions(&self, body: &mut Value, payments: &[&Payment]) -> Result<(), Problem> {
-        for (index, payment) in payments.iter().enumerate().filter(|(_, payment)| payment.status() == PaymentStatus::RequiresAction) {
+    pub(super) async fn add_actions(&self, body: &mut OrderBody, payments: &[&Payment]) -> Result<(), Problem> {
+        for payment in payments.iter().filter(|payment| payment.status() == PaymentStatus::RequiresAction) {
             let Some(created) = &payment.created else { continue };
             let kept = secret::find(&self.writer, created.payment_id).await?;
-            if let Some(url) = kept.and_then(|kept| kept.action_url) {
-                body["payments"][index]["next_action"] = json!({ "kind": action_kind(payment), "url": url });
+            let shown = body.payments.iter_mut().find(|shown| shown.id == created.payment_id.uuid());
+            if let (Some(shown), Some(url)) = (shown, kept.and_then(|kept| kept.action_url)) {
+                shown.next_action = Some(ActionBody { kind: action_kind(payment).to_owned(), url });
             }
         }
         Ok(())

@@ -68,7 +68,8 @@ impl Listing {
 pub fn currency(code: &str, settings: &Settings) -> Result<Currency, Problem> {
     settings.currency(code).ok_or_else(|| {
         let offered: Vec<&str> = settings.currencies.iter().map(Currency::as_str).collect();
-        Problem::new("unsupported_currency", format!("{code:?} is not offered; use one of {}", offered.join(", ")))
+        let detail = format!("{code:?} is not offered; use one of {}", offered.join(", "));
+        Problem::new("unsupported_currency", detail.clone()).error("?currency", "unsupported_currency", detail)
     })
 }
 

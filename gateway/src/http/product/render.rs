@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use commands::cart::price_of;
 use domain::catalog::{Media, Product, ProductOption, Stage, Text, Variant};
 use domain::id::{CategoryId, VariantId};
-use domain::money::{Currency, Money};
+use domain::money::Currency;
 use projections::product::{attribute_text, has_markup, is_published, plain_text};
 use projections::stock::{Availability, StockLevel};
 use serde::Serialize;
@@ -16,33 +16,8 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::http::caller::Caller;
+use crate::http::money::MoneyBody;
 use crate::http::problem::Problem;
-
-/// An amount in minor units of a currency (ISO 4217).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct MoneyBody {
-    #[schema(example = 1299)]
-    amount: i64,
-    #[schema(example = "EUR")]
-    currency: String,
-    /// Decimals of the currency.
-    #[schema(example = 2)]
-    exponent: u8,
-}
-
-impl MoneyBody {
-    #[must_use]
-    pub const fn amount(&self) -> i64 {
-        self.amount
-    }
-}
-
-impl From<Money> for MoneyBody {
-    fn from(money: Money) -> Self {
-        let currency = money.currency();
-        Self { amount: money.amount(), currency: currency.to_string(), exponent: currency.exponent() }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ProductBody {
@@ -170,7 +145,7 @@ pub fn render_product(product: &Product, version: i64, around: &Around, shown: &
     let variants: Vec<VariantBody> = product.variants.iter().map(|variant| render_variant(product, variant, around, shown)).collect();
     let description = shown.text(&product.description);
     let handles = product.category_ids.iter().filter_map(|id| around.category_handles.get(id));
-    let price_from = variants.iter().filter_map(|variant| variant.price.as_ref()).min_by_key(|price| price.amount);
+    let price_from = variants.iter().filter_map(|variant| variant.price.as_ref()).min_by_key(|price| price.amount());
     ProductBody {
         id: product.product_id.uuid(),
         handle: product.handle.clone(),

@@ -9,11 +9,11 @@ use domain::setting::{Location, LocationAddress, LocationChange, NewLocation, Se
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Page, PageQuery, Set, id_of, page};
+use super::{Set, id_of};
 use crate::app::App;
-use crate::auth::Role;
 use crate::http::body::{Body, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::{Manages, Staff};
+use crate::http::page::{Page, PageQuery, page};
 use crate::http::problem::Problem;
 use crate::http::reading::{Read, Wrote};
 
@@ -82,14 +82,11 @@ pub struct LocationBody {
     responses(
         (status = 200, body = Page<LocationBody>),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<PageQuery>,
 ) -> Result<Read<Page<LocationBody>>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
@@ -105,14 +102,15 @@ pub async fn list(
     request_body = NewLocationBody,
     responses(
         (status = 201, body = LocationBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "already_exists: another location has the code; version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn add(State(app): State<Arc<App>>, caller: Caller, Body(new): Body<NewLocationBody>) -> Result<Wrote<LocationBody>, Problem> {
+pub async fn add(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Body(new): Body<NewLocationBody>,
+) -> Result<Wrote<LocationBody>, Problem> {
     let idempotency = caller.idempotency(&new, false)?;
     let location_id = id_of(idempotency.as_ref()).into();
     let address = new.address.unwrap_or_default().into();
@@ -128,17 +126,14 @@ pub async fn add(State(app): State<Arc<App>>, caller: Caller, Body(new): Body<Ne
     request_body = LocationPatch,
     responses(
         (status = 200, body = LocationBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "already_exists, location_closed, version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn change(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(location): Path<String>,
     Body(patch): Body<LocationPatch>,
 ) -> Result<Wrote<LocationBody>, Problem> {
@@ -158,15 +153,16 @@ pub async fn change(
     params(("location" = String, Path, description = "A location's code or id")),
     responses(
         (status = 200, body = LocationBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "location_in_use {variants}; invalid_state: it is the last one; version_conflict"),
         (status = 503, description = "read_model_behind: repeat, what lies there is not known yet"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn close(State(app): State<Arc<App>>, caller: Caller, Path(location): Path<String>) -> Result<Wrote<LocationBody>, Problem> {
+pub async fn close(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Path(location): Path<String>,
+) -> Result<Wrote<LocationBody>, Problem> {
     let location_id = named(&app, &caller, &location).await?;
     let idempotency = caller.idempotency(&(), false)?;
     app.reach_head("stock").await?;
@@ -176,8 +172,7 @@ pub async fn close(State(app): State<Arc<App>>, caller: Caller, Path(location): 
 }
 
 /// Which location a path means; what it may not be changed to, the decision says.
-async fn named(app: &App, caller: &Caller, location: &str) -> Result<LocationId, Problem> {
-    caller.require(Role::manages)?;
+async fn named(app: &App, caller: &Staff<Manages>, location: &str) -> Result<LocationId, Problem> {
     let found = app.settings_now(caller, None).await?;
     let location = found.settings.location(location).ok_or_else(|| Problem::not_found("location"))?;
     Ok(location.facts.location_id)

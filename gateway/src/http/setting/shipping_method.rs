@@ -11,13 +11,14 @@ use domain::setting::SettingCommand;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Amount, Page, PageQuery, Set, SettingQuery, id_of, page};
+use super::{Set, id_of};
 use crate::app::App;
 use crate::http::body::{Body, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::{Manages, Staff};
+use crate::http::money::{Amount, MoneyBody, MoneyDraft, amounts};
+use crate::http::page::{Page, PageQuery, page};
 use crate::http::problem::Problem;
-use crate::http::product::render::MoneyBody;
-use crate::http::reading::{Read, Wrote};
+use crate::http::reading::{Read, TokenQuery, Wrote};
 
 /// A way of delivery: with a price for each currency, or with rates.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -29,13 +30,13 @@ pub struct ShippingMethodDraft {
     countries: Vec<String>,
     /// One for each currency; in others it is not offered.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>, example = json!([{"amount": 490, "currency": "EUR"}]))]
+    #[schema(value_type = Vec<MoneyDraft>, example = json!([{"amount": 490, "currency": "EUR"}]))]
     prices: Vec<Amount>,
     /// What shipping is taxed as; `standard` unless given.
     tax_category: Option<String>,
     /// From which value of goods on it costs nothing, one for each currency.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<MoneyDraft>)]
     free_from: Vec<Amount>,
     /// In place of `prices`.
     rates: Option<RatesDraft>,
@@ -58,10 +59,10 @@ pub enum RatesDraft {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AmountTierDraft {
-    #[schema(value_type = Object)]
+    #[schema(value_type = MoneyDraft)]
     from: Amount,
     /// In the currency of `from`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = MoneyDraft)]
     price: Amount,
 }
 
@@ -70,7 +71,7 @@ pub struct AmountTierDraft {
 pub struct WeightTierDraft {
     from_grams: u64,
     /// One for each currency.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<MoneyDraft>)]
     prices: Vec<Amount>,
 }
 
@@ -111,14 +112,11 @@ pub struct WeightTierBody {
     responses(
         (status = 200, body = Page<ShippingMethodBody>),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Query(query): Query<PageQuery>,
 ) -> Result<Read<Page<ShippingMethodBody>>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
@@ -129,20 +127,17 @@ pub async fn list(
 /// One way of delivery.
 #[utoipa::path(
     get, path = "/admin/shipping-methods/{id}", operation_id = "show_shipping_method", tag = "merchants",
-    params(("id" = String, Path), SettingQuery),
+    params(("id" = String, Path), TokenQuery),
     responses(
         (status = 200, body = ShippingMethodBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
-    Query(query): Query<SettingQuery>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Read<ShippingMethodBody>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let method = found.settings.shipping_method(method_id(&id)?).ok_or_else(missing)?;
@@ -155,16 +150,13 @@ pub async fn show(
     request_body = ShippingMethodDraft,
     responses(
         (status = 201, body = ShippingMethodBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn add(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Body(draft): Body<ShippingMethodDraft>,
 ) -> Result<Wrote<ShippingMethodBody>, Problem> {
     let idempotency = caller.idempotency(&draft, false)?;
@@ -181,17 +173,14 @@ pub async fn add(
     request_body = ShippingMethodDraft,
     responses(
         (status = 200, body = ShippingMethodBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn change(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Body(draft): Body<ShippingMethodDraft>,
 ) -> Result<Wrote<ShippingMethodBody>, Problem> {
@@ -208,14 +197,11 @@ pub async fn change(
     params(("id" = String, Path)),
     responses(
         (status = 204, description = "Removed"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn remove(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
+pub async fn remove(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
     let idempotency = caller.idempotency(&(), false)?;
     let command = SettingCommand::RemoveShippingMethod { method_id: method_id(&id)? };
     Ok(app.set(&caller, idempotency, StatusCode::NO_CONTENT, command).await?.removed())
@@ -230,14 +216,14 @@ fn missing() -> Problem {
 }
 
 fn method(method_id: MethodId, draft: ShippingMethodDraft) -> ShippingMethod {
-    let amounts = |amounts: Vec<Amount>| amounts.into_iter().map(|Amount(money)| money).collect::<Vec<Money>>();
+    let given = |amounts: Vec<Amount>| amounts.into_iter().map(|Amount(money)| money).collect::<Vec<Money>>();
     let rates = draft.rates.map(|rates| match rates {
         RatesDraft::Amount { tiers } => {
             let tier = |tier: AmountTierDraft| AmountTier { from: tier.from.0, price: tier.price.0 };
             ShippingRates::Amount { tiers: tiers.into_iter().map(tier).collect() }
         }
         RatesDraft::Weight { tiers, grams_max } => {
-            let tier = |tier: WeightTierDraft| WeightTier { from_grams: tier.from_grams, prices: amounts(tier.prices) };
+            let tier = |tier: WeightTierDraft| WeightTier { from_grams: tier.from_grams, prices: given(tier.prices) };
             ShippingRates::Weight { tiers: tiers.into_iter().map(tier).collect(), grams_max }
         }
     });
@@ -245,9 +231,9 @@ fn method(method_id: MethodId, draft: ShippingMethodDraft) -> ShippingMethod {
         method_id,
         title: draft.title,
         countries: draft.countries,
-        prices: amounts(draft.prices),
+        prices: given(draft.prices),
         tax_category: draft.tax_category.unwrap_or_else(|| crate::settings::SHIPPING_TAX_CATEGORY.to_owned()),
-        free_from: amounts(draft.free_from),
+        free_from: given(draft.free_from),
         rates,
     }
 }
@@ -258,14 +244,13 @@ fn answer(done: Set, method_id: MethodId) -> Result<Wrote<ShippingMethodBody>, P
 }
 
 fn body(method: &ShippingMethod) -> ShippingMethodBody {
-    let shown = |amounts: &[Money]| amounts.iter().copied().map(MoneyBody::from).collect::<Vec<_>>();
     let rates = method.rates.as_ref().map(|rates| match rates {
         ShippingRates::Amount { tiers } => {
             let tier = |tier: &AmountTier| AmountTierBody { from: tier.from.into(), price: tier.price.into() };
             RatesBody::Amount { tiers: tiers.iter().map(tier).collect() }
         }
         ShippingRates::Weight { tiers, grams_max } => {
-            let tier = |tier: &WeightTier| WeightTierBody { from_grams: tier.from_grams, prices: shown(&tier.prices) };
+            let tier = |tier: &WeightTier| WeightTierBody { from_grams: tier.from_grams, prices: amounts(&tier.prices) };
             RatesBody::Weight { tiers: tiers.iter().map(tier).collect(), grams_max: *grams_max }
         }
     });
@@ -273,9 +258,9 @@ fn body(method: &ShippingMethod) -> ShippingMethodBody {
         id: method.method_id.to_string(),
         title: method.title.clone(),
         countries: method.countries.clone(),
-        prices: shown(&method.prices),
+        prices: amounts(&method.prices),
         tax_category: method.tax_category.clone(),
-        free_from: shown(&method.free_from),
+        free_from: amounts(&method.free_from),
         rates,
     }
 }

@@ -10,12 +10,13 @@ use domain::setting::SettingCommand;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Page, PageQuery, Set, SettingQuery, id_of, page};
+use super::{Set, id_of};
 use crate::app::App;
 use crate::http::body::{Body, Query};
-use crate::http::caller::Caller;
+use crate::http::caller::{Manages, Staff};
+use crate::http::page::{Page, PageQuery, page};
 use crate::http::problem::Problem;
-use crate::http::reading::{Read, Wrote};
+use crate::http::reading::{Read, TokenQuery, Wrote};
 
 /// One tax. All that fit a line's category and its destination are on it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -60,12 +61,13 @@ pub struct TaxRateBody {
     responses(
         (status = 200, body = Page<TaxRateBody>),
         (status = 400, description = "invalid_parameter or invalid_cursor"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Query<PageQuery>) -> Result<Read<Page<TaxRateBody>>, Problem> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Query(query): Query<PageQuery>,
+) -> Result<Read<Page<TaxRateBody>>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let body = page(&found.settings.tax_rates, &query, |rate| rate.tax_id.to_string(), body)?;
     Ok(found.read(body, &caller))
@@ -74,20 +76,17 @@ pub async fn list(State(app): State<Arc<App>>, caller: Caller, Query(query): Que
 /// One tax.
 #[utoipa::path(
     get, path = "/admin/tax-rates/{id}", operation_id = "show_tax_rate", tag = "merchants",
-    params(("id" = String, Path), SettingQuery),
+    params(("id" = String, Path), TokenQuery),
     responses(
         (status = 200, body = TaxRateBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn show(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
-    Query(query): Query<SettingQuery>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Read<TaxRateBody>, Problem> {
     let found = app.settings_now(&caller, query.token_position.as_deref()).await?;
     let rate = found.settings.tax_rate(tax_id(&id)?).ok_or_else(missing)?;
@@ -100,14 +99,15 @@ pub async fn show(
     request_body = TaxRateDraft,
     responses(
         (status = 201, body = TaxRateBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 409, description = "already_exists: the same title for the same place and category; version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn add(State(app): State<Arc<App>>, caller: Caller, Body(draft): Body<TaxRateDraft>) -> Result<Wrote<TaxRateBody>, Problem> {
+pub async fn add(
+    State(app): State<Arc<App>>,
+    caller: Staff<Manages>,
+    Body(draft): Body<TaxRateDraft>,
+) -> Result<Wrote<TaxRateBody>, Problem> {
     let idempotency = caller.idempotency(&draft, false)?;
     let tax_id = id_of(idempotency.as_ref()).into();
     let command = SettingCommand::AddTaxRate(rate(tax_id, draft));
@@ -122,17 +122,14 @@ pub async fn add(State(app): State<Arc<App>>, caller: Caller, Body(draft): Body<
     request_body = TaxRateDraft,
     responses(
         (status = 200, body = TaxRateBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "already_exists, version_conflict"),
         (status = 422, description = "validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn change(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(id): Path<String>,
     Body(draft): Body<TaxRateDraft>,
 ) -> Result<Wrote<TaxRateBody>, Problem> {
@@ -148,14 +145,11 @@ pub async fn change(
     params(("id" = String, Path)),
     responses(
         (status = 204, description = "Removed"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
     ),
-    security(("bearer" = [])),
 )]
-pub async fn remove(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
+pub async fn remove(State(app): State<Arc<App>>, caller: Staff<Manages>, Path(id): Path<String>) -> Result<Wrote<()>, Problem> {
     let idempotency = caller.idempotency(&(), false)?;
     let command = SettingCommand::RemoveTaxRate { tax_id: tax_id(&id)? };
     Ok(app.set(&caller, idempotency, StatusCode::NO_CONTENT, command).await?.removed())

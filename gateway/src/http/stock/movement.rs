@@ -16,9 +16,8 @@ use utoipa::ToSchema;
 
 use super::{StockBody, as_of_position, find};
 use crate::app::App;
-use crate::auth::Role;
 use crate::http::body::Body;
-use crate::http::caller::Caller;
+use crate::http::caller::{Manages, Staff};
 use crate::http::problem::Problem;
 use crate::http::reading::Wrote;
 use crate::http::setting::id_of;
@@ -116,17 +115,14 @@ pub struct SafetyBody {
     request_body = ReceiveBody,
     responses(
         (status = 200, body = StockBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "location_closed, version_conflict"),
         (status = 422, description = "location_unknown, quantity_too_large, validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn receive(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(variant): Path<String>,
     Body(body): Body<ReceiveBody>,
 ) -> Result<Response, Problem> {
@@ -144,17 +140,14 @@ pub async fn receive(
     request_body = CountBody,
     responses(
         (status = 200, body = StockBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "location_unknown, validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn count(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(variant): Path<String>,
     Body(body): Body<CountBody>,
 ) -> Result<Response, Problem> {
@@ -172,17 +165,14 @@ pub async fn count(
     request_body = AdjustBody,
     responses(
         (status = 200, body = StockBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "not_on_hand {on_hand}, version_conflict"),
         (status = 422, description = "location_unknown, quantity_too_large, validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn adjust(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(variant): Path<String>,
     Body(body): Body<AdjustBody>,
 ) -> Result<Response, Problem> {
@@ -199,17 +189,14 @@ pub async fn adjust(
     request_body = TransferDraft,
     responses(
         (status = 200, body = StockBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "insufficient_stock {available}, location_closed, version_conflict"),
         (status = 422, description = "location_unknown, quantity_too_large, validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn transfer(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(variant): Path<String>,
     Body(body): Body<TransferDraft>,
 ) -> Result<Response, Problem> {
@@ -226,17 +213,14 @@ pub async fn transfer(
     request_body = TransferDraft,
     responses(
         (status = 201, body = StockBody, description = "`transfers` has it"),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "insufficient_stock {available}, location_closed, version_conflict"),
         (status = 422, description = "location_unknown, validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn dispatch(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(variant): Path<String>,
     Body(body): Body<TransferDraft>,
 ) -> Result<Response, Problem> {
@@ -254,17 +238,14 @@ pub async fn dispatch(
     request_body = ArrivalBody,
     responses(
         (status = 200, body = StockBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found: it has arrived already, or never left"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "transfer_quantity {dispatched}, quantity_too_large"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn receive_transfer(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path((variant, transfer)): Path<(String, String)>,
     Body(body): Body<ArrivalBody>,
 ) -> Result<Response, Problem> {
@@ -282,17 +263,14 @@ pub async fn receive_transfer(
     request_body = PolicyBody,
     responses(
         (status = 200, body = StockBody),
-        (status = 401, description = "unauthenticated"),
-        (status = 403, description = "forbidden"),
         (status = 404, description = "not_found"),
         (status = 409, description = "version_conflict"),
         (status = 422, description = "location_unknown, validation_failed"),
     ),
-    security(("bearer" = [])),
 )]
 pub async fn change_policy(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    caller: Staff<Manages>,
     Path(variant): Path<String>,
     Body(body): Body<PolicyBody>,
 ) -> Result<Response, Problem> {
@@ -307,7 +285,7 @@ fn policy(body: PolicyBody) -> Result<Policy, Problem> {
     let policy = match body.policy {
         PolicyKind::Deny if limit.is_some() => {
             let detail = "with `deny` nothing is promised beyond what is there; leave `limit` out";
-            return Err(Problem::new("validation_failed", detail).error("/limit", "invalid", detail));
+            return Err(Problem::invalid("/limit", "invalid", detail));
         }
         PolicyKind::Deny => StockPolicy::Deny,
         PolicyKind::Backorder => StockPolicy::Backorder { limit },
@@ -315,7 +293,7 @@ fn policy(body: PolicyBody) -> Result<Policy, Problem> {
     };
     if body.safety.len() > SAFETY_MAX {
         let detail = format!("at most {SAFETY_MAX} locations at once");
-        return Err(Problem::new("validation_failed", detail.clone()).error("/safety", "too_many", detail));
+        return Err(Problem::invalid("/safety", "too_many", detail));
     }
     let safety = body.safety.into_iter().map(|safety| (safety.location, safety.quantity)).collect();
     Ok(Policy { policy, safety, low_stock_threshold: body.low_stock_threshold })
@@ -326,15 +304,14 @@ fn sent(body: TransferDraft, idempotency: Option<&Idempotency>) -> Transfer {
 }
 
 /// Who may, which variant, and at which version.
-async fn target(app: &App, caller: &Caller, variant: &str) -> Result<Target, Problem> {
-    caller.require(Role::manages)?;
+async fn target(app: &App, caller: &Staff<Manages>, variant: &str) -> Result<Target, Problem> {
     Ok(Target { variant_id: find(app, variant).await?, expected_version: caller.if_match()? })
 }
 
 /// Lands a movement and answers with the stock as it was right after it, also when it is asked for again.
 async fn execute<F>(
     app: &App,
-    caller: &Caller,
+    caller: &Staff<Manages>,
     idempotency: Option<Idempotency>,
     (status, at): (StatusCode, Target),
     decide: F,
