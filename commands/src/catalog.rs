@@ -7,26 +7,27 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::catalog::{
-    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand, ProductDraft, ProductEvent,
-    ProductRejection, Text, category_claims, claims,
+    Category, CategoryCommand, CategoryFacts, CategoryRejection, Price, Product, ProductCommand, ProductEvent, ProductRejection,
+    category_claims, claims,
 };
 use domain::claim::{Claim, ClaimChanges, ClaimCommand, ClaimKey, ClaimRejection};
 use domain::event::Event;
 use domain::id::{CategoryId, MediaId, OptionId, PriceListId, ProductId, ValueId, VariantId};
-use domain::inventory::{StockItem, StockPolicy};
+use domain::inventory::StockPolicy;
 use domain::money::Currency;
 use uuid::Uuid;
 
 use crate::answer::{Failure, Refusal};
 use crate::inventory::{self, OpeningStock};
 use crate::loader::{Loader, version_number};
-use crate::streams::{Cache, Stop, Streams};
+use crate::streams::{Stop, Streams};
+
+mod put;
+
+pub use put::{Kept, LocatedStock, Part, PutProduct, VariantStock, put_product, rehearse_put};
 
 /// Deepest that categories may be nested.
 pub const CATEGORY_DEPTH_MAX: usize = 16;
-/// Rounds of loading, and aggregates in memory, of one rehearsed decision.
-const REHEARSAL_ROUNDS_MAX: u32 = 64;
-const REHEARSAL_AGGREGATES_MAX: usize = 20_000;
 
 /// The root of all ids that are made from names.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5f0c_4c1d_7b5e_4d0a_9a51_6d61_7962_6f6f);
@@ -82,27 +83,6 @@ pub fn price_list_id(currency: Currency) -> PriceListId {
     named_id("price_list", currency.as_str()).into()
 }
 
-/// A whole product as it should be, with what is in stock of it.
-#[derive(Debug, Clone)]
-pub struct PutProduct {
-    pub draft: ProductDraft,
-    /// By the draft's variant ids. A variant without an entry is opened empty.
-    pub stock: Vec<VariantStock>,
-    /// Variants that are there already get the given quantity, too.
-    pub overwrite_stock: bool,
-    /// Whether the log is believed to have the product. Being wrong costs a conflict, nothing else.
-    pub known: bool,
-}
-
-/// What the stock of a new variant begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VariantStock {
-    pub variant_id: VariantId,
-    pub policy: StockPolicy,
-    /// At the store's first location.
-    pub quantity: Option<u32>,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
     Created,
@@ -127,23 +107,6 @@ impl Put {
         };
         Self { outcome, events }
     }
-}
-
-/// Makes a product what its draft says; an import that is equal to the last one appends nothing.
-pub fn put_product(streams: &mut Streams<'_>, put: &PutProduct) -> Result<Put, Stop> {
-    let id = put.draft.product_id.to_string();
-    let before = if put.known { streams.get::<Product>(&id)? } else { streams.create::<Product>(&id)? }.clone();
-    let hash = put.draft.source.as_ref().map(|source| &source.hash);
-    let same_row = hash.is_some() && hash == before.import_hash.as_ref();
-    if same_row && !put.overwrite_stock {
-        return Ok(Put::new(true, 0));
-    }
-    let mut draft = put.draft.clone();
-    keep_other_languages(&mut draft, &before);
-    let command = ProductCommand::Put(Box::new(draft));
-    let (after, mut events) = change_product(streams, &before, command)?;
-    events += put_stock(streams, put, &before, &after, same_row)?;
-    Ok(Put::new(before.exists(), events))
 }
 
 /// Sets one price of a variant; equal prices append nothing.
@@ -179,7 +142,9 @@ pub fn change_existing(streams: &mut Streams<'_>, product: Existing, command: Pr
     let before = streams.get::<Product>(&id)?.clone();
     let (after, mut events) = change_product(streams, &before, command)?;
     for variant in after.variants.iter().filter(|variant| before.variant(variant.variant_id).is_none()) {
-        let opening = OpeningStock { variant_id: variant.variant_id, policy: StockPolicy::default(), quantity: None };
+        let variant_id = variant.variant_id;
+        let policy = StockPolicy::default();
+        let opening = OpeningStock { variant_id, policy, quantity: None, low_stock_threshold: None, located: Vec::new() };
         events += inventory::open(streams, &opening, false)?;
     }
     Ok(Put::new(true, events))
@@ -221,27 +186,6 @@ pub fn add_category(streams: &mut Streams<'_>, wanted: &CategoryFacts) -> Result
     }
 }
 
-/// What a put would come to. Decides as [`put_product`] does, on what the log has now, and appends nothing.
-pub async fn rehearse_put(loader: &Loader, put: &PutProduct) -> Result<Result<Put, Box<Refusal>>, Failure> {
-    let mut cache = Cache::new(REHEARSAL_AGGREGATES_MAX);
-    for _ in 0..REHEARSAL_ROUNDS_MAX {
-        let mut streams = Streams::new(&mut cache, infra::clock::now(), "{}", true);
-        let loads = match put_product(&mut streams, put) {
-            Ok(put) => return Ok(Ok(put)),
-            Err(Stop::Refused(refusal)) => return Ok(Err(refusal)),
-            Err(Stop::Failed(failure)) => return Err(failure),
-            Err(Stop::Stale | Stop::Answered) => return Err(Failure::Stopped),
-            Err(Stop::Missing(loads)) => loads,
-        };
-        drop(streams);
-        for wanted in loads {
-            let entry = (wanted.load)(loader.clone(), wanted.stream.aggregate_id.clone()).await?;
-            cache.insert(wanted.stream, entry);
-        }
-    }
-    Err(Failure::Repository("a decision asks for more and more streams".to_owned()))
-}
-
 /// Those of the given products that the log has, as they stand there. One read, however many.
 pub async fn stored(loader: &Loader, ids: &[ProductId]) -> Result<HashMap<ProductId, Product>, Failure> {
     let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
@@ -271,32 +215,6 @@ pub(crate) fn check_version(expected: Option<i64>, version: i64) -> Result<(), S
             Err(Refusal::new("version_conflict", detail).fact("current_version", version).into())
         }
         _ => Ok(()),
-    }
-}
-
-/// A draft speaks only for the languages that it has: a product's other translations stay.
-fn keep_other_languages(draft: &mut ProductDraft, before: &Product) {
-    complete(&mut draft.title, &before.title);
-    complete(&mut draft.description, &before.description);
-    for option in &mut draft.options {
-        let Some(known) = before.options.iter().find(|known| same_text(&known.name, &option.name)) else { continue };
-        complete(&mut option.name, &known.name);
-        for value in &mut option.values {
-            if let Some(known) = known.values.iter().find(|known| same_text(&known.label, &value.label)) {
-                complete(&mut value.label, &known.label);
-            }
-        }
-    }
-}
-
-/// Two texts name the same thing when they agree in a language that both have; as the domain has it.
-fn same_text(a: &Text, b: &Text) -> bool {
-    a.iter().any(|(language, words)| b.get(language) == Some(words))
-}
-
-fn complete(text: &mut Text, known: &Text) {
-    for (language, words) in known {
-        text.entry(language.clone()).or_insert_with(|| words.clone());
     }
 }
 
@@ -336,46 +254,6 @@ fn change_claims(streams: &mut Streams<'_>, changes: &ClaimChanges, holder: &str
         streams.emit::<Claim>(&key.stream_id(), events, None)?;
     }
     Ok(count)
-}
-
-/// Opens the stock of new variants; changes that of others only as far as the row itself changed or overwrites it.
-fn put_stock(streams: &mut Streams<'_>, put: &PutProduct, before: &Product, after: &Product, same_row: bool) -> Result<usize, Stop> {
-    let fresh = !before.exists();
-    let mut openings = Vec::with_capacity(after.variants.len());
-    for variant in &after.variants {
-        let wanted = stock_of(put, variant.variant_id, variant.sku.as_deref());
-        let (policy, quantity) = wanted.map_or((StockPolicy::default(), None), |stock| (stock.policy, stock.quantity));
-        openings.push(OpeningStock { variant_id: variant.variant_id, policy, quantity });
-    }
-    if !fresh {
-        streams.need::<StockItem>(openings.iter().map(|opening| opening.variant_id.to_string()))?;
-    }
-    let mut count = 0;
-    for opening in &openings {
-        let opened = inventory::open(streams, opening, fresh)?;
-        count += opened;
-        if opened > 0 || before.variant(opening.variant_id).is_none() {
-            continue;
-        }
-        if !same_row {
-            count += inventory::set_policy(streams, opening.variant_id, opening.policy)?;
-        }
-        if let (true, Some(quantity)) = (put.overwrite_stock, opening.quantity) {
-            count += inventory::overwrite(streams, opening.variant_id, quantity)?;
-        }
-    }
-    Ok(count)
-}
-
-/// The draft's entry for a variant of the product, which may have an older id than the draft gave it.
-fn stock_of<'a>(put: &'a PutProduct, variant_id: VariantId, sku: Option<&str>) -> Option<&'a VariantStock> {
-    let by_id = put.stock.iter().find(|stock| stock.variant_id == variant_id);
-    by_id.or_else(|| {
-        let key = ClaimKey::sku(sku?);
-        let has_sku = |sku: &Option<String>| sku.as_deref().is_some_and(|sku| ClaimKey::sku(sku) == key);
-        let drafted = put.draft.variants.iter().find(|variant| has_sku(&variant.sku))?;
-        put.stock.iter().find(|stock| stock.variant_id == drafted.variant_id)
-    })
 }
 
 /// The way up from a category must end, and must not lead through the category itself.
@@ -436,55 +314,13 @@ fn claim_refusal(key: &ClaimKey, rejection: &ClaimRejection) -> Refusal {
     let pointer = if key.kind == "sku" { "/variants/sku" } else { "/handle" };
     let kind = if key.kind == "sku" { "sku" } else { "handle" };
     let detail = format!("the {kind} {} belongs to another object; choose another one", key.key);
-    Refusal::new("already_exists", detail.clone()).error(pointer, rejection.code(), detail).fact("held_by", by.as_str())
+    let refusal = Refusal::new("already_exists", detail.clone()).error(pointer, rejection.code(), detail);
+    refusal.fact("held_by", by.as_str()).fact(kind, key.key.as_str())
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::catalog::ProductOption;
-
     use super::*;
-
-    fn text(words: &[(&str, &str)]) -> Text {
-        words.iter().map(|(language, words)| ((*language).to_owned(), (*words).to_owned())).collect()
-    }
-
-    fn option(name: Text) -> ProductOption {
-        ProductOption { option_id: option_id(product_id("mug"), "x"), name, values: vec![] }
-    }
-
-    fn draft() -> ProductDraft {
-        ProductDraft {
-            product_id: product_id("mug"),
-            handle: "mug".to_owned(),
-            title: text(&[("en", "Cup")]),
-            description: Text::new(),
-            brand: String::new(),
-            kind: String::new(),
-            tags: vec![],
-            options: vec![option(text(&[("en", "Size")]))],
-            attributes: vec![],
-            category_ids: vec![],
-            tax_category: "standard".to_owned(),
-            media: vec![],
-            variants: vec![],
-            published: true,
-            source: None,
-        }
-    }
-
-    #[test]
-    fn a_draft_in_one_language_leaves_the_other_translations() {
-        let before = Product {
-            title: text(&[("de", "Becher"), ("en", "Mug")]),
-            options: vec![option(text(&[("de", "Größe"), ("en", "Size")]))],
-            ..Product::default()
-        };
-        let mut draft = draft();
-        keep_other_languages(&mut draft, &before);
-        assert_eq!(draft.title, text(&[("de", "Becher"), ("en", "Cup")]));
-        assert_eq!(draft.options[0].name, text(&[("de", "Größe"), ("en", "Size")]));
-    }
 
     #[test]
     fn handles_and_skus_that_claim_the_same_key_have_the_same_id() {

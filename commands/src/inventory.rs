@@ -9,7 +9,7 @@ use domain::inventory::{
 };
 
 use crate::answer::Refusal;
-use crate::catalog::{check_version, named_id};
+use crate::catalog::{LocatedStock, check_version, named_id};
 use crate::setting;
 use crate::streams::{Stop, Streams};
 
@@ -115,11 +115,14 @@ fn dispatched(streams: &mut Streams<'_>, transfer: &Transfer) -> Result<StockTra
 }
 
 /// What the stock of a new variant begins with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct OpeningStock {
     pub(crate) variant_id: VariantId,
     pub(crate) policy: StockPolicy,
+    /// At the store's first location.
     pub(crate) quantity: Option<u32>,
+    pub(crate) low_stock_threshold: Option<u32>,
+    pub(crate) located: Vec<LocatedStock>,
 }
 
 /// Opens a variant's stock unless it is open; `fresh` ones are not even looked for. Returns the number of events.
@@ -130,12 +133,30 @@ pub(crate) fn open(streams: &mut Streams<'_>, opening: &OpeningStock, fresh: boo
         return Ok(0);
     }
     let mut item = item.clone();
-    let mut events = decide_onto(&mut item, StockCommand::Open { policy: opening.policy, low_stock_threshold: None })?;
-    if let Some(quantity @ 1..) = opening.quantity {
-        // Made from the variant's id: a decision that is run again decides the same.
-        let receipt_id = named_id("opening_receipt", &id).into();
-        let location_id = setting::open_location(streams, None, "/location")?;
+    let policy = opening.policy;
+    let mut events = decide_onto(&mut item, StockCommand::Open { policy, low_stock_threshold: opening.low_stock_threshold })?;
+    let mut safety = Vec::new();
+    let first = opening.quantity.map(|quantity| (None, quantity));
+    for (location, quantity) in
+        first.into_iter().chain(opening.located.iter().filter_map(|at| Some((Some(at.location.as_str()), at.quantity?))))
+    {
+        if quantity == 0 {
+            continue;
+        }
+        // Made from the ids: a decision that is run again decides the same.
+        let name = location.map_or_else(|| id.clone(), |location| format!("{id}/{location}"));
+        let receipt_id = named_id("opening_receipt", &name).into();
+        let location_id = setting::open_location(streams, location, "/location")?;
         events.extend(decide_onto(&mut item, StockCommand::Receive { receipt_id, location_id, quantity, unit_cost: None })?);
+    }
+    for located in &opening.located {
+        if let Some(quantity @ 1..) = located.safety {
+            let location_id = setting::open_location(streams, Some(&located.location), "/location")?;
+            safety.push(SafetyStock { location_id, quantity });
+        }
+    }
+    if !safety.is_empty() {
+        events.extend(decide_onto(&mut item, StockCommand::ChangePolicy { policy, safety, low_stock_threshold: None })?);
     }
     let number = events.len();
     streams.emit::<StockItem>(&id, events, None)?;
@@ -148,14 +169,20 @@ pub(crate) fn set_policy(streams: &mut Streams<'_>, variant_id: VariantId, polic
     emit(streams, variant_id, command)
 }
 
-/// Makes the stock of the store's first location what an import says; nothing when it is that already. Returns the number of events.
-pub(crate) fn overwrite(streams: &mut Streams<'_>, variant_id: VariantId, quantity: u32) -> Result<usize, Stop> {
-    let location_id = setting::open_location(streams, None, "/location")?;
-    let on_hand = streams.get::<StockItem>(&variant_id.to_string())?.levels.at(location_id).on_hand;
-    if on_hand == i64::from(quantity) {
-        return Ok(0);
+/// Makes the stock what an import says, at every location that it names; nothing when it is that already. Returns the number of events.
+pub(crate) fn overwrite(streams: &mut Streams<'_>, wanted: &OpeningStock) -> Result<usize, Stop> {
+    let mut count = 0;
+    let first = wanted.quantity.map(|quantity| (None, quantity));
+    for (location, counted) in
+        first.into_iter().chain(wanted.located.iter().filter_map(|at| Some((Some(at.location.as_str()), at.quantity?))))
+    {
+        let location_id = setting::open_location(streams, location, "/location")?;
+        let on_hand = streams.get::<StockItem>(&wanted.variant_id.to_string())?.levels.at(location_id).on_hand;
+        if on_hand != i64::from(counted) {
+            count += emit(streams, wanted.variant_id, StockCommand::Count { location_id, counted, reason: IMPORT_REASON.to_owned() })?;
+        }
     }
-    emit(streams, variant_id, StockCommand::Count { location_id, counted: quantity, reason: IMPORT_REASON.to_owned() })
+    Ok(count)
 }
 
 fn run(streams: &mut Streams<'_>, at: Target, command: StockCommand) -> Result<(), Stop> {

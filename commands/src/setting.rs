@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use domain::id::LocationId;
 use domain::setting::{
-    Location, LocationAddress, LocationFacts, STORE, SettingCommand, SettingRejection, Settings, StoreFacts, StoreTermsSet,
+    Location, LocationAddress, LocationChange, LocationFacts, NewLocation, STORE, SettingCommand, SettingEvent, SettingRejection, Settings,
+    StoreFacts, StoreTermsSet,
 };
 
 use crate::answer::{FieldError, Refusal};
-use crate::catalog::check_version;
+use crate::catalog::{PutOutcome, check_version};
 use crate::inventory::{FIRST_LOCATION, first_location};
 use crate::streams::{Stop, Streams};
 use crate::terms::Terms;
@@ -51,6 +52,64 @@ pub fn change(streams: &mut Streams<'_>, change: &Change) -> Result<(Settings, i
     }
     let (_, version) = streams.outcome::<Settings>(STORE)?;
     Ok((settings, version))
+}
+
+/// Locations to be added, or changed where their codes are there already.
+#[derive(Debug, Clone)]
+pub struct PutLocations {
+    pub locations: Vec<NewLocation>,
+    /// What is in force as long as nothing was ever set.
+    pub configured: Arc<Terms>,
+}
+
+/// What became of one location.
+pub type LocationOutcome = Result<PutOutcome, Refusal>;
+
+/// Puts locations in one decision; one that is refused does not keep the others out.
+pub fn put_locations(streams: &mut Streams<'_>, put: &PutLocations) -> Result<Vec<LocationOutcome>, Stop> {
+    let mut settings = streams.get::<Settings>(STORE)?.clone();
+    let seeded = settings.decide(SettingCommand::Seed(Box::new(facts(&put.configured)))).map_err(refusal)?;
+    for event in &seeded {
+        settings.apply(event);
+    }
+    let (decided, outcomes) = put_onto(&settings, &put.locations);
+    // What changes nothing writes nothing down either.
+    if !decided.is_empty() {
+        streams.emit::<Settings>(STORE, [seeded, decided].concat(), None)?;
+    }
+    Ok(outcomes)
+}
+
+/// What putting these locations comes to, one after the other.
+pub fn put_onto<'l>(
+    settings: &Settings,
+    locations: impl IntoIterator<Item = &'l NewLocation>,
+) -> (Vec<SettingEvent>, Vec<LocationOutcome>) {
+    let (mut settings, mut events, mut outcomes) = (settings.clone(), Vec::new(), Vec::new());
+    for new in locations {
+        let known = settings.location(&new.code).filter(|known| !known.is_closed).map(|known| known.facts.location_id);
+        let command = match known {
+            None => SettingCommand::AddLocation(new.clone()),
+            Some(location_id) => {
+                let (title, address) = (Some(new.title.clone()), Some(new.address.clone()));
+                let change = LocationChange { code: None, title, address, priority: new.priority };
+                SettingCommand::ChangeLocation { location_id, change }
+            }
+        };
+        outcomes.push(settings.decide(command).map_err(refusal).map(|decided| {
+            let outcome = match (decided.is_empty(), known) {
+                (true, _) => PutOutcome::Unchanged,
+                (false, None) => PutOutcome::Created,
+                (false, Some(_)) => PutOutcome::Changed,
+            };
+            for event in &decided {
+                settings.apply(event);
+            }
+            events.extend(decided);
+            outcome
+        }));
+    }
+    (events, outcomes)
 }
 
 /// The terms by which a decision is made: it rests on the settings not changing before it lands.
@@ -98,7 +157,7 @@ pub fn effective<'a>(settings: &'a Settings, configured: &Terms) -> Cow<'a, Sett
 pub(crate) fn location(streams: &mut Streams<'_>, wanted: Option<&str>, pointer: &str) -> Result<Location, Stop> {
     let settings = streams.get::<Settings>(STORE)?;
     let found = match wanted {
-        None if settings.is_written => settings.open_locations().first().map(|location| (*location).clone()),
+        None if settings.is_written => settings.first_location().cloned(),
         Some(wanted) if settings.is_written => settings.location(wanted).cloned(),
         None => Some(first()),
         Some(wanted) => Some(first()).filter(|first| first.facts.has_code(wanted) || wanted.parse() == Ok(first.facts.location_id)),

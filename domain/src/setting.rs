@@ -20,8 +20,9 @@ use crate::pricing::{ShippingMethod, TaxRate};
 /// The id of the one stream.
 pub const STORE: &str = "store";
 
-/// Most locations, tax rates and shipping methods of a store: each cart looks through all of them.
-pub const LOCATIONS_MAX: usize = 100;
+/// Most locations, tax rates and shipping methods of a store: each cart looks through all of them. A chain of 1,565 shops,
+/// each of which sells from its own stock, is a store.
+pub const LOCATIONS_MAX: usize = 2_000;
 pub const TAX_RATES_MAX: usize = 1_000;
 pub const SHIPPING_METHODS_MAX: usize = 200;
 
@@ -227,6 +228,12 @@ impl Settings {
         open
     }
 
+    /// The open location that is sold from first.
+    #[must_use]
+    pub fn first_location(&self) -> Option<&Location> {
+        self.locations.iter().filter(|location| !location.is_closed).min_by_key(|location| location.facts.priority)
+    }
+
     /// A location by its id or its code; of several that had the code the one that has it now, else the last.
     #[must_use]
     pub fn location(&self, id_or_code: &str) -> Option<&Location> {
@@ -248,9 +255,9 @@ impl Settings {
     }
 
     fn add_location(&self, new: NewLocation) -> Result<Vec<SettingEvent>, SettingRejection> {
-        let open = self.open_locations();
-        room(open.len(), LOCATIONS_MAX)?;
-        let last = || open.last().map_or(0, |location| location.facts.priority.saturating_add(1));
+        let open = || self.locations.iter().filter(|location| !location.is_closed);
+        room(open().count(), LOCATIONS_MAX)?;
+        let last = || open().map(|location| location.facts.priority).max().map_or(0, |priority| priority.saturating_add(1));
         let facts = LocationFacts {
             location_id: new.location_id,
             code: new.code,
@@ -306,7 +313,7 @@ impl Settings {
     fn check_location(&self, facts: &LocationFacts) -> Result<(), SettingRejection> {
         check::fields(check::location_errors(facts))?;
         let is_taken = |location: &&Location| location.facts.location_id != facts.location_id && location.facts.has_code(&facts.code);
-        match self.open_locations().into_iter().find(is_taken) {
+        match self.locations.iter().filter(|location| !location.is_closed).find(is_taken) {
             Some(_) => Err(SettingRejection::LocationCodeTaken { code: facts.code.clone() }),
             None => Ok(()),
         }

@@ -8,13 +8,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::auth::Role;
 use crate::roles;
 use crate::shop::{self, Shop};
 
 mod events;
+mod export;
+mod import;
 mod parked;
 mod projections;
 mod tokens;
@@ -64,8 +66,10 @@ enum Command {
     /// Bring data in.
     Import {
         #[command(subcommand)]
-        what: Import,
+        what: import::Import,
     },
+    /// Write the catalogue or its stock as CSV, or what is on sale as a feed.
+    Export(export::Options),
     /// Print the event log, as stored, one `CloudEvent` a line.
     #[command(
         after_help = "Examples:\n  daybook events --after 100 --context order\n  daybook events --follow --type OrderPlaced -o orders.ndjson"
@@ -166,13 +170,6 @@ struct ShopArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum Import {
-    /// Products with variants, prices and stock from a CSV file.
-    #[command(after_help = "Example:\n  daybook import products products.csv --currency EUR --stock create")]
-    Products(ImportProducts),
-}
-
-#[derive(Debug, Subcommand)]
 enum Bench {
     /// How long it takes to put one more into a cart, by its lines and by the promotions that are on.
     ///
@@ -253,37 +250,6 @@ enum Bench {
     },
 }
 
-#[derive(Debug, Args)]
-struct ImportProducts {
-    #[command(flatten)]
-    shop: ShopArgs,
-    file: PathBuf,
-    #[arg(long, value_enum, default_value_t = ImportFormat::Shopify)]
-    format: ImportFormat,
-    /// ISO 4217 code of the file's prices.
-    #[arg(long, default_value = "EUR")]
-    currency: String,
-    /// `create`: stock is taken for new variants only; `overwrite`: for all.
-    #[arg(long, value_enum, default_value_t = StockMode::Create)]
-    stock: StockMode,
-    /// Say what would be done, and do nothing.
-    #[arg(long)]
-    dry_run: bool,
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ImportFormat {
-    Shopify,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum StockMode {
-    Create,
-    Overwrite,
-}
-
 /// The binary's `main`.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -317,7 +283,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Serve { roles, config } => serve(&roles.into_iter().collect(), config.as_deref()).await?,
         Command::Migrate { shop } => crate::migrate::run(&Shop::find(&shop.data_dir)?.config).await?,
-        Command::Import { what: Import::Products(options) } => return import(options).await,
+        Command::Import { what } => return import::run(what).await,
+        Command::Export(options) => export::run(options).await?,
         Command::Events(options) => events::run(options).await?,
         Command::Token { shop, role, subject, ttl } => tokens::print(&Shop::find(&shop.data_dir)?, role, &subject, &ttl)?,
         Command::Verify { shop, json } => {
@@ -380,16 +347,6 @@ async fn serve(roles: &BTreeSet<roles::Role>, file: Option<&std::path::Path>) ->
     stop.cancel();
     running.shut_down().await;
     Ok(())
-}
-
-async fn import(options: ImportProducts) -> anyhow::Result<ExitCode> {
-    let shop = Shop::find(&options.shop.data_dir)?;
-    let request = crate::import::Request {
-        currency: options.currency,
-        overwrite_stock: options.stock == StockMode::Overwrite,
-        dry_run: options.dry_run,
-    };
-    crate::import::send(&shop, &options.file, &request, options.json).await
 }
 
 async fn sandbox_psp(port: u16, data_dir: PathBuf, webhook_url: String, webhook_secret: String) -> anyhow::Result<()> {

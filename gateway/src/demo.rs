@@ -4,6 +4,7 @@
 //! merchant's by now.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use commands::answer::{CommandError, Done, Origin};
@@ -170,7 +171,8 @@ fn product(raw: &RawValue, includes_tax: bool) -> anyhow::Result<PutProduct> {
     for demo_variant in &demo.variants {
         let variant = variant(&demo, &options, product_id, demo_variant, includes_tax)?;
         let quantity = Some(demo_variant.stock);
-        stock.push(VariantStock { variant_id: variant.variant_id, policy: StockPolicy::Deny, quantity });
+        let policy = StockPolicy::Deny;
+        stock.push(VariantStock { variant_id: variant.variant_id, policy, quantity, low_stock_threshold: None, located: Vec::new() });
         variants.push(variant);
     }
     let attribute = |(key, value): (&String, &DemoAttribute)| {
@@ -198,7 +200,7 @@ fn product(raw: &RawValue, includes_tax: bool) -> anyhow::Result<PutProduct> {
         variants,
         published: true,
     };
-    Ok(PutProduct { draft, stock, overwrite_stock: false, known: false })
+    Ok(PutProduct { draft, stock, overwrite_stock: false, known: false, kept: Arc::default() })
 }
 
 fn product_option(product_id: ProductId, option: &DemoOption) -> ProductOption {

@@ -26,6 +26,7 @@ mod contact;
 mod customer;
 mod document;
 pub mod event;
+mod export;
 mod import;
 mod limits;
 mod merchandising;
@@ -107,6 +108,8 @@ fn ordinary() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(merchandising::synonyms::show, merchandising::synonyms::put, merchandising::synonyms::remove))
         .routes(routes!(merchandising::queries::list))
         .routes(routes!(customer::erase))
+        .routes(routes!(export::categories))
+        .routes(routes!(export::locations))
         // Analysts
         .routes(routes!(event::show))
         .routes(routes!(event::stream))
@@ -128,6 +131,11 @@ fn streaming() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(event::list))
         .routes(routes!(order::live))
         .routes(routes!(import::import_products))
+        .routes(routes!(export::products))
+        .routes(routes!(export::stock))
+        .routes(routes!(export::google))
+        .routes(routes!(import::import_categories))
+        .routes(routes!(import::import_locations))
         .routes(routes!(ops::verify))
 }
 

@@ -4,23 +4,55 @@
 //! is simply run again. A product goes in whole or not at all: one bad row keeps the product's other rows out, too, since
 //! a product without them would lose the variants that they are.
 
+mod category;
+mod columns;
+mod group;
+mod layout;
+pub mod list;
+mod mapping;
+mod media;
+mod option;
 mod product;
 mod records;
 mod run;
 mod send;
-mod shopify;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+mod weight;
+mod woocommerce;
 
 use serde::{Deserialize, Serialize};
 
+pub use mapping::MAPPING_BYTES_MAX;
 pub use run::Import;
-pub use send::send;
+pub use send::{reason, send, send_list};
 
 /// Bad rows that an answer tells of one by one; the rest are counted.
 pub const ERRORS_TOLD_MAX: u64 = 1_000;
 
+/// What a spreadsheet takes for a formula when a cell begins with it.
+const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// Whose columns a file has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Shopify's, both header generations, and ours.
+    #[default]
+    Shopify,
+    WooCommerce,
+    /// Its own, by this mapping file's text.
+    Mapped(String),
+}
+
 /// How a file is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
+    pub format: Format,
+    /// BCP 47 tag of the file's texts; the store's first language unless given.
+    pub language: Option<String>,
+    /// The cells are as they are: no apostrophe is taken off one that would else be a formula.
+    pub raw_cells: bool,
     /// ISO 4217 code of the file's prices.
     pub currency: String,
     /// Stock is taken for variants that are there already, too.
@@ -90,4 +122,23 @@ pub struct Stopped {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// A cell as a spreadsheet may open it: one that would be a formula gets an apostrophe, which [`unescape`] takes off again.
+pub fn escape(cell: &str) -> std::borrow::Cow<'_, str> {
+    if cell.trim_start_matches('\'').starts_with(FORMULA) { format!("'{cell}").into() } else { cell.into() }
+}
+
+fn unescape(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.trim_start_matches('\'').starts_with(FORMULA) => rest,
+        _ => cell,
+    }
+}
+
+/// A name as a part of a URL: its letters and digits in lower case, with `-` for everything between them.
+fn slug(name: &str) -> String {
+    let lower = name.to_lowercase();
+    let words: Vec<&str> = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { "unnamed".to_owned() } else { words.join("-") }
 }

@@ -7,6 +7,7 @@ mod cart_expiry;
 mod cli;
 mod demo;
 mod doctor;
+mod export;
 mod http;
 mod import;
 mod migrate;

@@ -138,6 +138,27 @@ pub(crate) async fn named(pool: &PgPool, id_or_handle: &str) -> Result<Option<(S
     .await
 }
 
+/// A live product, and the key that it is listed by.
+#[derive(Debug)]
+pub struct Listed {
+    pub key: String,
+    pub product: Product,
+}
+
+/// Products that are not archived, by handle, after a key.
+pub async fn listed(pool: &PgPool, after: &str, limit: i64) -> Result<Vec<Listed>, sqlx::Error> {
+    let rows: Vec<(String, String)> = sqlx::query_as("SELECT handle, state::text FROM product WHERE handle > $1 ORDER BY handle LIMIT $2")
+        .bind(after)
+        .bind(limit)
+        .fetch_all(pool)
+        .await?;
+    let decode = |(key, state): (String, String)| {
+        let product = serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(Listed { key, product })
+    };
+    rows.into_iter().map(decode).collect()
+}
+
 /// The variants that have these skus now, each with its product.
 pub async fn variants_by_skus(pool: &PgPool, skus: &[String]) -> Result<Vec<(VariantId, ProductId)>, sqlx::Error> {
     let skus: Vec<String> = skus.iter().filter(|sku| is_storable(sku)).map(|sku| ClaimKey::sku(sku).key).collect();

@@ -181,7 +181,7 @@ impl App {
     }
 
     /// The settings in force as of a position of the log.
-    pub(super) async fn settings_as_of(&self, position: i64) -> Result<(Settings, i64), Problem> {
+    pub async fn settings_as_of(&self, position: i64) -> Result<(Settings, i64), Problem> {
         let (settings, version) = self.loader.load_as_of::<Settings>(STORE, position).await?;
         Ok((setting::effective(&settings, &self.settings.terms).into_owned(), version))
     }

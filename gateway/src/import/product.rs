@@ -1,26 +1,35 @@
 //! One product out of its rows: every cell checked, every error with its line and column.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use commands::catalog::{self, PutProduct, VariantStock};
-use domain::catalog::{Attribute, Media, OptionValue, Price, ProductDraft, ProductOption, Source, Text, Variant};
-use domain::id::{OptionId, ProductId, ValueId, VariantId};
+use commands::catalog::{self, Kept, LocatedStock, PutProduct, VariantStock};
+use domain::catalog::{Attribute, Price, ProductDraft, Source, Text, Variant};
+use domain::claim::ClaimKey;
+use domain::id::{OptionId, ProductId, ValueId};
 use domain::inventory::{ON_HAND_MAX, StockPolicy};
-use domain::money::Money;
+use domain::money::{Currency, Money};
 
 use super::RowError;
-use super::shopify::{Columns, Field, Row, Terms};
+use super::category::Categories;
+use super::columns::{AttributeColumn, Columns, Field, PRODUCT_CATEGORY, Row};
+use super::option::ImportedOption;
 
 /// The longest title, in characters; the longest of Icecat's 19,406 has 259.
 pub const TITLE_CHARS_MAX: usize = 280;
-/// The longest URL of a picture.
-pub const URL_BYTES_MAX: usize = 2_048;
 /// The most grams that a variant weighs.
 const GRAMS_MAX: f64 = 1e9;
 /// How the source of an imported product is called.
 pub const SYSTEM: &str = "shopify";
-/// The value that stands for "no options".
-const NO_OPTIONS: &str = "default title";
+
+/// What the file doesn't say.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub currency: Currency,
+    /// Of the file's texts.
+    pub language: String,
+    pub prices_include_tax: bool,
+}
 
 /// A product that can be put.
 #[derive(Debug)]
@@ -28,40 +37,54 @@ pub struct ImportedProduct {
     /// Of its first row.
     pub line: u64,
     pub rows: u64,
+    /// Where each SKU stands, as claims compare it.
+    pub skus: Vec<(String, u64)>,
     pub put: PutProduct,
 }
 
-/// Makes a product of its rows, or says all that is wrong with them.
-pub fn build(handle: &str, rows: &[Row], columns: &Columns, terms: &Terms) -> Result<ImportedProduct, Vec<RowError>> {
+/// What all products of a file are made with.
+pub struct Workshop<'a> {
+    pub columns: &'a Columns,
+    pub terms: &'a Terms,
+    pub categories: &'a mut Categories,
+    pub kept: &'a Arc<Kept>,
+}
+
+/// Makes a product of its rows, or says all that is wrong with them. `count`: its rows in the file.
+pub fn build(handle: &str, rows: &[Row], count: u64, workshop: Workshop<'_>) -> Result<ImportedProduct, Vec<RowError>> {
+    let Workshop { columns, terms, categories, kept } = workshop;
     let Some(first) = rows.first() else {
         return Err(Vec::new());
     };
     let mut reading = Reading { columns, terms, product_id: catalog::product_id(handle), errors: Vec::new() };
-    let title = reading.title(first);
+    let title = reading.title(rows);
     let published = reading.published(first);
-    let options = reading.options(rows);
-    let mut variants: Vec<Variant> = Vec::new();
-    let mut stock = Vec::new();
-    for row in rows.iter().filter(|row| row.line == first.line || is_variant(row, columns)) {
+    let variant_rows = reading.variant_rows(rows);
+    let options = reading.options(first, &variant_rows);
+    let (mut variants, mut stock): (Vec<Variant>, Vec<VariantStock>) = (Vec::new(), Vec::new());
+    for row in &variant_rows {
         let (variant, of_variant) = reading.variant(row, &options);
-        stock.push(VariantStock { variant_id: variant.variant_id, ..of_variant });
+        stock.push(of_variant);
         variants.push(variant);
     }
-    reading.check_duplicates(rows, &variants);
-    let media = reading.media(rows, &variants, first);
-    let text = |text: &str| Text::from([(terms.language.clone(), text.to_owned())]);
+    reading.check_duplicates(&variant_rows, &variants);
+    let sku_lines =
+        variant_rows.iter().zip(&variants).filter_map(|(of, variant)| Some((ClaimKey::sku(variant.sku.as_deref()?).key, of.row.line)));
+    let skus = sku_lines.collect();
+    let media = reading.media(rows, &variant_rows, &variants);
+    let mut attributes = reading.attributes(first, &columns.attributes);
+    attributes.extend(reading.other_attributes(first));
     let get = |field| first.get(columns, field);
-    let description = get(Field::Description);
-    let draft = ProductDraft {
+    let mut draft = ProductDraft {
         product_id: reading.product_id,
         handle: handle.to_owned(),
-        title: text(title),
-        description: if description.is_empty() { Text::new() } else { text(description) },
+        title,
+        description: reading.texts(rows, Field::Description),
         brand: get(Field::Vendor).to_owned(),
         kind: get(Field::Type).to_owned(),
-        tags: get(Field::Tags).split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
-        options: options.iter().map(|option| option.drafted(&terms.language)).collect(),
-        attributes: attributes(first, columns),
+        tags: reading.tags(first),
+        options: options.iter().map(ImportedOption::drafted).collect(),
+        attributes,
         category_ids: Vec::new(),
         tax_category: reading.tax_category(first),
         media,
@@ -72,14 +95,18 @@ pub fn build(handle: &str, rows: &[Row], columns: &Columns, terms: &Terms) -> Re
     if !reading.errors.is_empty() {
         return Err(reading.errors);
     }
-    let put = PutProduct { draft, stock, overwrite_stock: false, known: false };
-    Ok(ImportedProduct { line: first.line, rows: rows.len() as u64, put })
+    draft.category_ids = categories.of_product(get(Field::Categories), get(Field::CategoryPaths), &terms.language).map_err(|reason| {
+        let column = columns.name(Field::Categories).or_else(|| columns.name(Field::CategoryPaths));
+        vec![RowError::new(first.line, column, "category_invalid", reason)]
+    })?;
+    let put = PutProduct { draft, stock, overwrite_stock: false, known: false, kept: Arc::clone(kept) };
+    Ok(ImportedProduct { line: first.line, rows: count, skus, put })
 }
 
-/// Rows after the first are variants when they say what tells a variant apart; others are pictures.
-fn is_variant(row: &Row, columns: &Columns) -> bool {
-    let fields = [Field::OptionValue(1), Field::OptionValue(2), Field::OptionValue(3), Field::Sku, Field::Price];
-    fields.iter().any(|field| !row.get(columns, *field).is_empty())
+/// A row that is a variant, and rows that only say its price in further currencies.
+pub struct VariantRow<'r> {
+    pub row: &'r Row,
+    prices: Vec<&'r Row>,
 }
 
 /// What the rows say, apart from quantities: those are sold and counted, and an import must not undo that unasked.
@@ -93,12 +120,9 @@ fn hash(rows: &[Row], columns: &Columns, terms: &Terms) -> String {
     put(terms.currency.as_str());
     put(&terms.language);
     put(if terms.prices_include_tax { "gross" } else { "net" });
-    let quantity = columns.place(Field::Quantity);
-    let mut places: Vec<(usize, String)> = columns.meaningful().filter(|(place, _)| Some(*place) != quantity).collect();
-    places.sort_by(|a, b| a.1.cmp(&b.1));
     for row in rows {
         put("row");
-        for (place, name) in &places {
+        for (place, name) in columns.hashed() {
             let text = row.at(*place);
             if !text.is_empty() {
                 put(name);
@@ -109,58 +133,41 @@ fn hash(rows: &[Row], columns: &Columns, terms: &Terms) -> String {
     hash.finalize().to_hex().to_string()
 }
 
-/// Metafields, and Shopify's own category where the file has one.
-fn attributes(row: &Row, columns: &Columns) -> Vec<Attribute> {
-    let category = ("product_category", row.get(columns, Field::Category));
-    let metafields = columns.attributes.iter().map(|(place, key)| (key.as_str(), row.at(*place)));
-    let given = std::iter::once(category).chain(metafields).filter(|(_, value)| !value.is_empty());
-    let attribute = |(key, value): (&str, &str)| Attribute {
-        key: key.to_owned(),
-        // A file doesn't say what its values are; a model "7450" is no number.
-        kind: "text".to_owned(),
-        value: value.to_owned(),
-        unit: None,
-    };
-    given.map(attribute).collect()
-}
-
-/// An option, and its values in the order of the file.
-struct ImportedOption {
-    number: u8,
-    option_id: OptionId,
-    name: String,
-    values: Vec<(ValueId, String)>,
-}
-
-impl ImportedOption {
-    fn drafted(&self, language: &str) -> ProductOption {
-        let text = |text: &str| Text::from([(language.to_owned(), text.to_owned())]);
-        let values = self.values.iter().map(|(value_id, label)| OptionValue { value_id: *value_id, label: text(label) });
-        ProductOption { option_id: self.option_id, name: text(&self.name), values: values.collect() }
-    }
-}
-
 /// Reads cells and gathers what is wrong with them.
-struct Reading<'a> {
-    columns: &'a Columns,
-    terms: &'a Terms,
-    product_id: ProductId,
-    errors: Vec<RowError>,
+pub struct Reading<'a> {
+    pub columns: &'a Columns,
+    pub terms: &'a Terms,
+    pub product_id: ProductId,
+    pub errors: Vec<RowError>,
 }
 
 impl Reading<'_> {
-    fn refuse(&mut self, row: &Row, field: Field, code: &str, reason: impl Into<String>) {
+    pub fn refuse(&mut self, row: &Row, field: Field, code: &str, reason: impl Into<String>) {
         self.errors.push(RowError::new(row.line, self.columns.name(field), code, reason));
     }
 
-    fn title<'r>(&mut self, row: &'r Row) -> &'r str {
-        let title = row.get(self.columns, Field::Title);
-        let length = title.chars().count();
-        if title.is_empty() {
-            self.refuse(row, Field::Title, "title_missing", "a product's first row needs its title");
+    /// A text of the product: of its first row, or of a row for each language where the file has such.
+    fn texts(&self, rows: &[Row], field: Field) -> Text {
+        if !self.columns.has(Field::Language) {
+            return rows.first().map_or_else(Text::new, |first| first.text(self.columns, field, &self.terms.language));
+        }
+        let of_row = |row: &Row| row.text(self.columns, field, self.language(row));
+        rows.iter().flat_map(of_row).collect()
+    }
+
+    fn language<'r>(&'r self, row: &'r Row) -> &'r str {
+        Some(row.get(self.columns, Field::Language)).filter(|tag| !tag.is_empty()).unwrap_or(&self.terms.language)
+    }
+
+    fn title(&mut self, rows: &[Row]) -> Text {
+        let title = self.texts(rows, Field::Title);
+        let Some(first) = rows.first() else { return title };
+        let length = title.values().map(|words| words.chars().count()).max().unwrap_or_default();
+        if title.values().all(|words| words.trim().is_empty()) && self.columns.has_variants() {
+            self.refuse(first, Field::Title, "title_missing", "a product's first row needs its title");
         } else if length > TITLE_CHARS_MAX {
             let reason = format!("the title has {length} characters, it may have {TITLE_CHARS_MAX}");
-            self.refuse(row, Field::Title, "title_too_long", reason);
+            self.refuse(first, Field::Title, "title_too_long", reason);
         }
         title
     }
@@ -170,6 +177,7 @@ impl Reading<'_> {
         let published = self.flag(row, Field::Published, true);
         let active = match row.get(self.columns, Field::Status).to_lowercase().as_str() {
             "" | "active" => true,
+            // Shopify's archived products can come back; ours can't, so that they stay drafts here.
             "draft" | "archived" | "unlisted" => false,
             other => {
                 let reason = format!("{other:?} is no status; it may be active, draft or archived");
@@ -180,9 +188,22 @@ impl Reading<'_> {
         published && active
     }
 
+    /// Separated by commas; in a file of ours a comma within a tag is written `\,`.
+    fn tags(&self, row: &Row) -> Vec<String> {
+        let cell = row.get(self.columns, Field::Tags);
+        if self.columns.is_ours() {
+            return super::list::split(cell);
+        }
+        cell.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
+    }
+
     /// The category that tax rates are for: the file's own tax code, where it has one.
     fn tax_category(&mut self, row: &Row) -> String {
-        let code = row.get(self.columns, Field::TaxCode).trim().to_lowercase();
+        let code = row.get(self.columns, Field::TaxCode);
+        if self.columns.is_ours() {
+            return code.to_owned();
+        }
+        let code = code.to_lowercase();
         match self.flag(row, Field::Taxable, true) {
             false => "exempt".to_owned(),
             true if code.is_empty() => "standard".to_owned(),
@@ -202,62 +223,90 @@ impl Reading<'_> {
         }
     }
 
-    /// The options that the first row names, with every value that a row has.
-    fn options(&mut self, rows: &[Row]) -> Vec<ImportedOption> {
-        let Some(first) = rows.first() else {
-            return Vec::new();
-        };
-        let mut options: Vec<ImportedOption> = Vec::new();
-        for number in 1..=3 {
-            let (name_field, value_field) = (Field::OptionName(number), Field::OptionValue(number));
-            let name = first.get(self.columns, name_field);
-            let given = rows.iter().filter(|row| !row.get(self.columns, value_field).is_empty());
-            let rows_with_value: Vec<&Row> = given.collect();
-            let is_placeholder =
-                number == 1 && rows_with_value.iter().all(|row| row.get(self.columns, value_field).to_lowercase() == NO_OPTIONS);
-            if rows_with_value.is_empty() || is_placeholder {
-                continue;
-            }
-            if name.is_empty() {
-                let reason = "the values of this option have no name; the product's first row must give it";
-                self.refuse(first, name_field, "option_name_missing", reason);
-                continue;
-            }
-            if options.iter().any(|option| option.name == name) {
-                self.refuse(first, name_field, "option_twice", format!("the product has the option {name:?} twice"));
-                continue;
-            }
-            let option_id = catalog::option_id(self.product_id, name);
-            let mut values: Vec<(ValueId, String)> = Vec::new();
-            for row in rows_with_value {
-                let label = row.get(self.columns, value_field);
-                if values.iter().all(|(_, known)| known != label) {
-                    values.push((catalog::value_id(option_id, label), label.to_owned()));
-                }
-            }
-            options.push(ImportedOption { number, option_id, name: name.to_owned(), values });
-        }
-        options
+    /// Metafields, and Shopify's own category where the file has one. A file doesn't say what its values are, unless it is
+    /// ours; a model "7450" is no number.
+    fn attributes(&self, row: &Row, columns: &[AttributeColumn]) -> Vec<Attribute> {
+        let category = row.get(self.columns, Field::Category);
+        let category = Some(category).filter(|category| !category.is_empty() && std::ptr::eq(columns, self.columns.attributes.as_slice()));
+        let category = category.map(|value| Attribute {
+            key: PRODUCT_CATEGORY.to_owned(),
+            kind: "text".to_owned(),
+            value: value.to_owned(),
+            unit: None,
+        });
+        let of_columns = columns.iter().filter(|column| !row.at(column.place).is_empty()).map(|column| Attribute {
+            key: column.key.clone(),
+            kind: column.kind.clone(),
+            value: row.at(column.place).to_owned(),
+            unit: column.unit.clone(),
+        });
+        category.into_iter().chain(of_columns).collect()
     }
 
-    fn variant(&mut self, row: &Row, options: &[ImportedOption]) -> (Variant, VariantStock) {
+    /// Attributes that a layout has put into one cell.
+    fn other_attributes(&self, row: &Row) -> Vec<Attribute> {
+        serde_json::from_str(row.get(self.columns, Field::Attributes)).unwrap_or_default()
+    }
+
+    /// The first row is a variant unless the file has a row of its own for the product; others are when they say what
+    /// tells a variant apart, and pictures otherwise.
+    fn variant_rows<'r>(&self, rows: &'r [Row]) -> Vec<VariantRow<'r>> {
+        let columns = self.columns;
+        if !columns.has_variants() {
+            return Vec::new();
+        }
+        let has_options = |row: &Row| (1..=columns.options()).any(|number| !row.text(columns, Field::OptionValue(number), "").is_empty());
+        let says_so = |row: &Row| has_options(row) || [Field::Sku, Field::Price].iter().any(|field| !row.get(columns, *field).is_empty());
+        let has_price = |row: &Row| !row.get(columns, Field::Price).is_empty();
+        let only_others = |has: &dyn Fn(&Row) -> bool| rows.first().is_some_and(|row| !has(row)) && rows.iter().skip(1).any(has);
+        let is_master = columns.has_master_rows && (only_others(&has_options) || only_others(&has_price));
+        let is_variant = |(index, row): (usize, &Row)| match (columns.is_ours(), index) {
+            (true, _) => !row.get(columns, Field::VariantNumber).is_empty(),
+            (false, 0) => !is_master,
+            (false, _) => says_so(row),
+        };
+        let mut found: Vec<VariantRow<'r>> = Vec::new();
+        let mut by_sku: HashMap<String, usize> = HashMap::new();
+        for (_, row) in rows.iter().enumerate().filter(|(index, row)| is_variant((*index, row))) {
+            let sku = row.get(columns, Field::Sku).to_lowercase();
+            let currency = |row: &Row| row.get(columns, Field::Currency).to_uppercase();
+            let known = by_sku.get(&sku).copied().filter(|_| columns.has(Field::Currency) && !sku.is_empty());
+            match known.map(|at| &mut found[at]) {
+                Some(known) if known.prices.iter().chain([&known.row]).all(|other| currency(other) != currency(row)) => {
+                    known.prices.push(row);
+                }
+                _ => {
+                    by_sku.entry(sku).or_insert(found.len());
+                    found.push(VariantRow { row, prices: Vec::new() });
+                }
+            }
+        }
+        found
+    }
+
+    fn variant(&mut self, of: &VariantRow<'_>, options: &[ImportedOption]) -> (Variant, VariantStock) {
+        let row = of.row;
         let mut option_values = BTreeMap::new();
         let mut labels = Vec::new();
         for option in options {
             let field = Field::OptionValue(option.number);
-            let label = row.get(self.columns, field);
-            match option.values.iter().find(|(_, known)| known == label) {
-                Some((value_id, _)) => {
-                    option_values.insert(option.option_id, *value_id);
+            match option.value(&row.text(self.columns, field, &self.terms.language)) {
+                Some((value_id, label)) => {
+                    option_values.insert(option.option_id, value_id);
                     labels.push(label);
                 }
-                None => self.refuse(row, field, "option_value_missing", format!("the variant has no {}", option.name)),
+                None if self.columns.is_ours() || self.columns.may_lack_options => {}
+                None => self.refuse(row, field, "option_value_missing", format!("the variant has no {}", option.label())),
             }
         }
         let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let sku = optional(row.get(self.columns, Field::Sku));
         let variant_id = catalog::variant_id(self.product_id, sku.as_deref(), &labels);
         let tracked = self.tracked(row);
+        let mut prices: Vec<Price> = Vec::new();
+        for row in std::iter::once(&row).chain(&of.prices) {
+            prices.extend(self.prices(row));
+        }
         let variant = Variant {
             variant_id,
             sku,
@@ -266,23 +315,62 @@ impl Reading<'_> {
             weight_g: self.grams(row),
             requires_shipping: self.flag(row, Field::RequiresShipping, true),
             track_stock: tracked,
-            attributes: Vec::new(),
-            prices: self.price(row).into_iter().collect(),
+            attributes: self.attributes(row, &self.columns.variant_attributes),
+            prices,
         };
-        let quantity = self.quantity(row);
-        let policy = self.policy(row, tracked);
-        (variant, VariantStock { variant_id, policy, quantity: quantity.filter(|_| tracked) })
+        let counted = tracked || self.columns.is_ours();
+        let stock = VariantStock {
+            variant_id,
+            policy: self.policy(row, counted),
+            quantity: self.quantity(row, self.columns.place(Field::Quantity)).filter(|_| counted),
+            low_stock_threshold: self.quantity(row, self.columns.place(Field::LowStock)),
+            located: if counted { self.located(row) } else { Vec::new() },
+        };
+        (variant, stock)
     }
 
-    fn price(&mut self, row: &Row) -> Option<Price> {
-        if row.get(self.columns, Field::Price).is_empty() {
+    /// Of the file's or the row's currency, of the currencies that have columns, and those that have none.
+    fn prices(&mut self, row: &Row) -> Vec<Price> {
+        let mut prices = Vec::new();
+        let is_required = !self.columns.is_ours() && self.columns.place(Field::Price).is_some();
+        if is_required && row.get(self.columns, Field::Price).is_empty() {
             self.refuse(row, Field::Price, "price_missing", "the variant has no price; write 0 if it costs nothing");
-            return None;
+            return prices;
         }
-        let price = self.money(row, Field::Price)?;
-        let compare_at = self.money(row, Field::CompareAt);
+        let named = row.get(self.columns, Field::Currency);
+        let own = if named.is_empty() { Ok(self.terms.currency) } else { named.to_uppercase().parse::<Currency>() };
+        match own {
+            Ok(currency) => {
+                let (price, compare_at) = (self.columns.place(Field::Price), self.columns.place(Field::CompareAt));
+                prices.extend(self.price(row, currency, price, compare_at));
+            }
+            Err(error) => self.refuse(row, Field::Currency, "currency_unknown", error.to_string()),
+        }
+        for (code, place) in self.columns.tagged(Field::Price) {
+            let compare_at = self.columns.tagged(Field::CompareAt).find(|(known, _)| *known == code).map(|(_, place)| place);
+            match code.parse::<Currency>() {
+                Ok(currency) => prices.extend(self.price(row, currency, Some(place), compare_at)),
+                Err(error) => self.errors.push(self.error_at(row, place, "currency_unknown", error.to_string())),
+            }
+        }
+        let others = row.get(self.columns, Field::Prices);
+        if !others.is_empty() {
+            match serde_json::from_str::<Vec<Price>>(others) {
+                Ok(others) => prices.extend(others),
+                Err(error) => {
+                    let reason = format!("these are no prices as an export writes them: {error}");
+                    self.refuse(row, Field::Prices, "prices_invalid", reason);
+                }
+            }
+        }
+        prices
+    }
+
+    fn price(&mut self, row: &Row, currency: Currency, price: Option<usize>, compare_at: Option<usize>) -> Option<Price> {
+        let price = self.money(row, price?, currency)?;
+        let compare_at = compare_at.and_then(|place| self.money(row, place, currency));
         Some(Price {
-            price_list_id: catalog::price_list_id(self.terms.currency),
+            price_list_id: catalog::price_list_id(currency),
             price,
             // Shopify writes 0 where nothing is compared.
             compare_at: compare_at.filter(|amount| !amount.is_zero()),
@@ -293,18 +381,41 @@ impl Reading<'_> {
         })
     }
 
-    fn money(&mut self, row: &Row, field: Field) -> Option<Money> {
-        let text = row.get(self.columns, field);
+    fn error_at(&self, row: &Row, place: usize, code: &str, reason: String) -> RowError {
+        RowError::new(row.line, self.columns.headers.get(place).map(String::as_str), code, reason)
+    }
+
+    fn money(&mut self, row: &Row, place: usize, currency: Currency) -> Option<Money> {
+        let text = row.at(place);
         if text.is_empty() {
             return None;
         }
-        let parsed = Money::parse_decimal(text, self.terms.currency);
-        parsed.map_err(|error| self.refuse(row, field, error.code(), error.to_string())).ok()
+        let parsed = Money::parse_decimal(text, currency);
+        parsed.map_err(|error| self.errors.push(self.error_at(row, place, error.code(), error.to_string()))).ok()
+    }
+
+    fn located(&mut self, row: &Row) -> Vec<LocatedStock> {
+        let mut located: Vec<LocatedStock> = Vec::new();
+        for field in [Field::Quantity, Field::SafetyStock] {
+            for (code, place) in self.columns.tagged(field) {
+                let Some(units) = self.quantity(row, Some(place)) else { continue };
+                let at = located.iter().position(|known| known.location == code).unwrap_or_else(|| {
+                    located.push(LocatedStock { location: code.to_owned(), quantity: None, safety: None });
+                    located.len() - 1
+                });
+                match field {
+                    Field::Quantity => located[at].quantity = Some(units),
+                    _ => located[at].safety = Some(units),
+                }
+            }
+        }
+        located
     }
 
     /// Whole units; a spreadsheet's `12.0` is twelve.
-    fn quantity(&mut self, row: &Row) -> Option<u32> {
-        let text = row.get(self.columns, Field::Quantity);
+    fn quantity(&mut self, row: &Row, place: Option<usize>) -> Option<u32> {
+        let place = place?;
+        let text = row.at(place);
         if text.is_empty() {
             return None;
         }
@@ -322,19 +433,23 @@ impl Reading<'_> {
                 Err(_) => ("stock_too_large", format!("{text} is more than {ON_HAND_MAX}")),
             }
         };
-        self.refuse(row, Field::Quantity, code, reason);
+        self.errors.push(self.error_at(row, place, code, reason));
         None
     }
 
-    /// Variants whose stock nobody counts can always be sold.
-    fn policy(&mut self, row: &Row, tracked: bool) -> StockPolicy {
-        let backorder = StockPolicy::Backorder { limit: None };
-        match row.get(self.columns, Field::Policy).to_lowercase().as_str() {
-            _ if !tracked => backorder,
-            "" | "deny" | "false" | "no" => StockPolicy::Deny,
-            "continue" | "true" | "yes" => backorder,
-            other => {
-                let reason = format!("{other:?} is no inventory policy; it may be deny or continue");
+    /// Variants whose stock nobody counts can always be sold. With a number: no more units than that beyond what is there.
+    fn policy(&mut self, row: &Row, counted: bool) -> StockPolicy {
+        if !counted {
+            return StockPolicy::Backorder { limit: None };
+        }
+        let cell = row.get(self.columns, Field::Policy).to_lowercase();
+        let (word, limit) = cell.split_once(' ').map_or((cell.as_str(), Ok(None)), |(word, limit)| (word, limit.parse().map(Some)));
+        match (word, limit) {
+            ("" | "deny" | "false" | "no" | "0", Ok(None)) => StockPolicy::Deny,
+            ("continue" | "true" | "yes" | "notify" | "1" | "backorder", Ok(limit)) => StockPolicy::Backorder { limit },
+            ("preorder", Ok(limit)) => StockPolicy::Preorder { limit },
+            _ => {
+                let reason = format!("{cell:?} is no inventory policy; it may be deny or continue, or backorder or preorder with a number");
                 self.refuse(row, Field::Policy, "policy_unknown", reason);
                 StockPolicy::Deny
             }
@@ -363,13 +478,10 @@ impl Reading<'_> {
     }
 
     /// No two variants of a product may share a sku or all their options.
-    fn check_duplicates(&mut self, rows: &[Row], variants: &[Variant]) {
-        let columns = self.columns;
-        let first_line = rows.first().map(|row| row.line);
-        let variant_rows = rows.iter().filter(|row| Some(row.line) == first_line || is_variant(row, columns));
+    fn check_duplicates(&mut self, rows: &[VariantRow<'_>], variants: &[Variant]) {
         let mut skus: HashMap<String, u64> = HashMap::new();
         let mut combinations: HashMap<&BTreeMap<OptionId, ValueId>, u64> = HashMap::new();
-        for (row, variant) in variant_rows.zip(variants) {
+        for (VariantRow { row, .. }, variant) in rows.iter().zip(variants) {
             if let Some(sku) = &variant.sku
                 && let Some(line) = skus.insert(sku.to_lowercase(), row.line)
             {
@@ -381,53 +493,5 @@ impl Reading<'_> {
                 self.refuse(row, Field::OptionValue(1), "options_duplicate", reason);
             }
         }
-    }
-
-    /// The pictures in the order of their positions, each once; pictures of single variants come last.
-    fn media(&mut self, rows: &[Row], variants: &[Variant], first: &Row) -> Vec<Media> {
-        let mut media: Vec<(u32, Media)> = Vec::new();
-        for row in rows {
-            if let Some(url) = self.url(row, Field::ImageUrl)
-                && media.iter().all(|(_, known)| known.url != url)
-            {
-                let alt = row.get(self.columns, Field::ImageAlt);
-                let alt = if alt.is_empty() { Text::new() } else { Text::from([(self.terms.language.clone(), alt.to_owned())]) };
-                let place = row.get(self.columns, Field::ImagePosition).parse().unwrap_or(u32::MAX);
-                media.push((place, self.picture(url, alt)));
-            }
-        }
-        media.sort_by_key(|(place, _)| *place);
-        let columns = self.columns;
-        let variant_rows = rows.iter().filter(|row| row.line == first.line || is_variant(row, columns));
-        for (row, variant) in variant_rows.zip(variants) {
-            if let Some(url) = self.url(row, Field::VariantImage) {
-                let known = media.iter().position(|(_, known)| known.url == url);
-                let at = known.unwrap_or_else(|| {
-                    media.push((u32::MAX, self.picture(url, Text::new())));
-                    media.len() - 1
-                });
-                media[at].1.variant_ids.push(variant.variant_id);
-            }
-        }
-        let numbered = media.into_iter().zip(1..).map(|((_, media), position)| Media { position, ..media });
-        numbered.collect()
-    }
-
-    fn picture(&self, url: &str, alt: Text) -> Media {
-        let media_id = catalog::media_id(self.product_id, url);
-        Media { media_id, url: url.to_owned(), alt, position: 0, variant_ids: Vec::<VariantId>::new(), width: None, height: None }
-    }
-
-    fn url<'r>(&mut self, row: &'r Row, field: Field) -> Option<&'r str> {
-        let url = row.get(self.columns, field);
-        if url.is_empty() {
-            return None;
-        }
-        let is_web = url.starts_with("https://") || url.starts_with("http://");
-        if !is_web || url.len() > URL_BYTES_MAX || url.contains(char::is_whitespace) {
-            self.refuse(row, field, "url_invalid", format!("a picture's URL begins with https:// and has at most {URL_BYTES_MAX} bytes"));
-            return None;
-        }
-        Some(url)
     }
 }

@@ -1,12 +1,17 @@
 //! Records out of a stream of bytes: RFC 4180, each with the line that it begins on.
 //!
 //! What can't be read is one fault in one place: reading goes on with the line after it, so that a quote which is never
-//! closed doesn't swallow the rest of the file. Holds one record and one piece of the stream in memory, never the file.
+//! closed doesn't swallow the rest of the file. That it was never closed shows in three ways: the next quote stands where
+//! none may close (most files have quoted cells, so that this is a few rows on), the record grows beyond its bound, or a
+//! line within the quoted text is itself a row as wide as the header, which a stray quote further down (`12",`) would
+//! otherwise hide. Holds one record and one piece of the stream in memory, never the file.
 
 /// The longest record, in bytes; what is longer has an unclosed quote in it.
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Read bytes that are kept before the buffer is moved together.
 const CONSUMED_BYTES_MAX: usize = 64 << 10;
+/// Narrower rows are too much like text: a line of it may have as many commas by chance.
+const TELLING_WIDTH_MIN: usize = 5;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One record, its quotes resolved; the cells are not yet known to be text.
@@ -30,6 +35,8 @@ pub struct Fault {
 pub enum FaultReason {
     #[error("a quote opens here and is not closed within {RECORD_BYTES_MAX} bytes: close it, or shorten the text")]
     UnclosedQuote,
+    #[error("a quote opens here, and a line after it is a row of its own: close the quote")]
+    SwallowsRows,
     #[error("a closing quote must be followed by a comma or the end of the line; write a quote inside of a text as \"\"")]
     TextAfterQuote,
     #[error("the row is longer than {RECORD_BYTES_MAX} bytes")]
@@ -47,6 +54,8 @@ pub struct Records {
     /// The rest of the current line belongs to a fault that was reported.
     skipping: bool,
     begun: bool,
+    /// Cells of the header, once it was read.
+    width: usize,
 }
 
 /// What the unread bytes begin with.
@@ -60,7 +69,7 @@ enum Scan {
 
 impl Records {
     pub fn new() -> Self {
-        Self { buffer: Vec::new(), consumed: 0, line: 1, ended: false, skipping: false, begun: false }
+        Self { buffer: Vec::new(), consumed: 0, line: 1, ended: false, skipping: false, begun: false, width: 0 }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -91,10 +100,17 @@ impl Records {
             }
             let line = self.line;
             let (cells, reason) = match scan(unread, self.ended) {
+                Scan::Whole(cells, _) if cells.iter().any(|cell| self.has_row_in_it(cell)) => {
+                    let cells = cells.into_iter().take_while(|cell| !self.has_row_in_it(cell)).collect();
+                    (cells, FaultReason::SwallowsRows)
+                }
                 Scan::Whole(cells, length) => {
                     self.consume(length);
                     if cells.len() == 1 && cells[0].is_empty() {
                         continue;
+                    }
+                    if self.width == 0 {
+                        self.width = cells.len();
                     }
                     return Some(Ok(Record { line, cells }));
                 }
@@ -108,6 +124,21 @@ impl Records {
             self.skipping = true;
             return Some(Err(Fault { line, cells, reason }));
         }
+    }
+
+    /// Whether a line within a cell is as wide as the header. Prose has a space after its commas, rows have not.
+    fn has_row_in_it(&self, cell: &[u8]) -> bool {
+        if self.width < TELLING_WIDTH_MIN || !cell.contains(&b'\n') {
+            return false;
+        }
+        let lines: Vec<&[u8]> = cell.split(|byte| *byte == b'\n').collect();
+        let is_row = |line: &&[u8]| {
+            let commas = line.split(|byte| *byte == b',').count() - 1;
+            let of_prose = line.windows(2).filter(|pair| *pair == b", ").count();
+            commas + 1 == self.width && of_prose * 2 < commas
+        };
+        // The first one began before the quote, the last one ends behind it.
+        lines.len() > 2 && lines[1..lines.len() - 1].iter().any(is_row)
     }
 
     /// Drops a byte order mark. `false`: the bytes so far may be the beginning of one.
@@ -259,6 +290,15 @@ mod tests {
         let file = b"b,\"2\nc,\"3\"\nd,4\n";
         let expected = [Fault(1, FaultReason::TextAfterQuote), record(2, &["c", "3"]), record(3, &["d", "4"])];
         assert_eq!(read(file, 3), expected);
+    }
+
+    #[test]
+    fn a_stray_quote_further_down_does_not_hide_the_rows_between() {
+        let file = b"h,a,b,c,d\nx,\"1,2,3,4\ny,1,2,3,4\nz,screen 12\",2,3,4\n";
+        let found = read(file, 7);
+        assert_eq!(found[1..3], [Fault(2, FaultReason::SwallowsRows), record(3, &["y", "1", "2", "3", "4"])]);
+        let prose = b"h,a,b,c,d\nx,\"so\none, two, three, four, five\nmore\",2,3,4\n";
+        assert_eq!(read(prose, 7)[1], record(2, &["x", "so\none, two, three, four, five\nmore", "2", "3", "4"]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Nothing here runs by itself: the caller who reads the lines drives it, and whoever goes away ends it. What was handed to
 //! the writer lands all the same, and is found unchanged by the next import.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +11,24 @@ use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use commands::answer::{CommandError, Origin, Position, Refusal};
 use commands::catalog::{self, Put, PutOutcome, PutProduct};
+use commands::setting::Change;
+use commands::streams::Streams;
+use domain::setting::{LocationAddress, NewLocation, SettingCommand};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use infra::event_log;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::product::ImportedProduct;
+use super::category::Categories;
+use super::columns::{Columns, Field};
+use super::group::{Parsed, Products};
+use super::layout::Layout;
+use super::mapping::Mapping;
+use super::product::{ImportedProduct, Terms};
 use super::records::{Record, Records};
-use super::shopify::{Columns, Field, Parsed, Products, Terms};
-use super::{ERRORS_TOLD_MAX, Progress, Request, RowError, Stopped};
+use super::woocommerce::WooCommerce;
+use super::{ERRORS_TOLD_MAX, Format, Progress, Request, RowError, Stopped};
 use crate::app::App;
 use crate::http::problem::Problem;
 
@@ -41,6 +49,7 @@ const NOT_STORED: &str = "this product could not be stored through a failure of 
 struct Outcome {
     line: u64,
     rows: u64,
+    skus: Vec<(String, u64)>,
     stored: Stored,
 }
 
@@ -64,6 +73,8 @@ pub struct Import {
     body_ended: bool,
     records: Records,
     products: Products,
+    /// Locations that the file names and the shop lacks; made, unless nothing is to be done.
+    missing_locations: BTreeSet<String>,
     /// Not looked up yet.
     parsed: VecDeque<ImportedProduct>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
@@ -108,14 +119,29 @@ impl Import {
             }
         };
         let header: Record = header.map_err(|fault| unreadable(&format!("the header can't be read: {}", fault.reason)))?;
-        let columns = Columns::read(&header).map_err(|detail| unreadable(&detail))?;
-        let language = app.settings.default_language().to_owned();
+        let language = request.language.clone().unwrap_or_else(|| app.settings.default_language().to_owned());
+        let (layout, columns) = layout(&request.format, &header, &language).map_err(|detail| unreadable(&detail))?;
         let terms = Terms { currency, language, prices_include_tax: app.terms(0).await?.prices_include_tax };
         let head = event_log::head(&app.pool).await?;
+        let codes: BTreeSet<&str> =
+            [Field::Quantity, Field::SafetyStock].iter().flat_map(|f| columns.tagged(*f)).map(|(code, _)| code).collect();
+        let missing_locations = missing_locations(&app, &codes, head.position).await?;
+        if !request.dry_run {
+            for code in &missing_locations {
+                add_location(&app, &origin, code).await?;
+            }
+        }
+        let mut categories = Categories::default();
+        if columns.has(Field::Categories) || columns.has(Field::CategoryPaths) {
+            app.reach_head("product").await?;
+            categories = Categories::new(&projections::product::categories(&app.pool).await?);
+        }
+        let headers = header.cells.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
         let now = Instant::now();
         Ok(Self {
             position: Position { epoch: head.epoch, position: head.position },
-            products: Products::new(columns, terms),
+            products: Products::new(headers, layout, columns, terms, categories).with_raw_cells(request.raw_cells),
+            missing_locations,
             app,
             origin,
             body,
@@ -157,7 +183,7 @@ impl Import {
             let given_up_at = self.waiting_since.unwrap_or_else(Instant::now) + idle;
             tokio::select! {
                 Some(outcome) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    if let Err(stopped) = self.count(outcome) {
+                    if let Err(stopped) = self.count(&outcome) {
                         return Some(self.last_line(Some(stopped)));
                     }
                 }
@@ -198,10 +224,10 @@ impl Import {
                 self.sort(parsed);
             }
         }
-        if self.body_ended
-            && let Some(parsed) = self.products.finish()
-        {
-            self.sort(parsed);
+        if self.body_ended {
+            for parsed in self.products.finish() {
+                self.sort(parsed);
+            }
         }
     }
 
@@ -237,12 +263,27 @@ impl Import {
         let products: Vec<ImportedProduct> = self.parsed.drain(..self.parsed.len().min(LOOKUP_PRODUCTS_MAX)).collect();
         let ids: Vec<_> = products.iter().map(|product| product.put.draft.product_id).collect();
         let stored = catalog::stored(&self.app.loader, &ids).await.map_err(|failure| failed(&failure))?;
+        self.make_categories().await?;
+        let has_variants = self.products.columns.has_variants();
         for mut product in products {
             let known = stored.get(&product.put.draft.product_id);
             let hash = product.put.draft.source.as_ref().map(|source| &source.hash);
             if known.is_some_and(|known| known.import_hash.as_ref() == hash) && !self.request.overwrite_stock {
                 self.progress.unchanged += 1;
                 continue;
+            }
+            if known.is_none() && !has_variants {
+                self.progress.refused += product.rows;
+                let column = self.products.columns.name(Field::Handle);
+                let reason = "the shop has no product with this handle; a file without prices only changes products that are there";
+                let error = RowError::new(product.line, column, "product_unknown", reason);
+                self.tell(error);
+                continue;
+            }
+            if self.request.dry_run {
+                for stock in &mut product.put.stock {
+                    stock.located.retain(|located| !self.missing_locations.contains(&located.location));
+                }
             }
             product.put.known = known.is_some();
             product.put.overwrite_stock = self.request.overwrite_stock;
@@ -253,8 +294,25 @@ impl Import {
         Ok(())
     }
 
-    fn count(&mut self, outcome: Outcome) -> Result<(), Stopped> {
-        match outcome.stored {
+    /// Makes the categories that products name and the shop lacks, parents first.
+    async fn make_categories(&mut self) -> Result<(), Stopped> {
+        for facts in self.products.categories.take_wanted() {
+            if self.request.dry_run {
+                continue;
+            }
+            let facts = Arc::new(facts);
+            let decide = move |streams: &mut Streams<'_>| catalog::add_category(streams, &facts);
+            match self.app.writer.execute(&self.origin, None, decide).await {
+                Ok(done) => self.progress.events += done.output.events as u64,
+                Err(CommandError::Refused(refusal, _)) => return Err(stopped(&refusal.code, &format!("a category: {}", refusal.detail))),
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, outcome: &Outcome) -> Result<(), Stopped> {
+        match &outcome.stored {
             Stored::Put(put, position) => {
                 match put.outcome {
                     PutOutcome::Created => self.progress.created += 1,
@@ -263,21 +321,25 @@ impl Import {
                 }
                 self.progress.events += put.events as u64;
                 if let Some(position) = position {
-                    self.position = Position { position: position.position.max(self.position.position), ..position };
+                    self.position = Position { position: position.position.max(self.position.position), ..*position };
                 }
             }
             Stored::Refused(refusal) => {
                 self.progress.refused += outcome.rows;
-                let error = self.row_error(outcome.line, &refusal);
+                let error = self.row_error(outcome, refusal);
                 self.tell(error);
             }
-            Stored::Failed(stopped) => return Err(stopped),
+            Stored::Failed(stopped) => return Err(stopped.clone()),
         }
         Ok(())
     }
 
-    /// A refusal of the whole product, shown at its first row and in the column that it is about.
-    fn row_error(&self, line: u64, refusal: &Refusal) -> RowError {
+    /// A refusal of the whole product, shown in the column that it is about: at the row of the SKU that it names, else at
+    /// the product's first row.
+    fn row_error(&self, outcome: &Outcome, refusal: &Refusal) -> RowError {
+        let named = refusal.facts.get("sku").and_then(|sku| sku.as_str());
+        let at_sku = outcome.skus.iter().find(|(sku, _)| Some(sku.as_str()) == named);
+        let line = at_sku.map_or(outcome.line, |(_, line)| *line);
         let Some(error) = refusal.errors.first() else {
             return RowError::new(line, None, &refusal.code, refusal.detail.as_str());
         };
@@ -309,9 +371,46 @@ impl Import {
     }
 }
 
+/// How the file's rows are read, and what its columns are.
+fn layout(format: &Format, header: &Record, language: &str) -> Result<(Layout, Columns), String> {
+    let headers: Vec<String> = header.cells.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
+    Ok(match format {
+        Format::Shopify => (Layout::Plain, Columns::read(header)?),
+        Format::WooCommerce => {
+            let (woo, columns) = WooCommerce::read(&headers, language)?;
+            (Layout::WooCommerce(Box::new(woo)), columns)
+        }
+        Format::Mapped(text) => {
+            let (mapping, columns) = Mapping::read(text, &headers)?;
+            (Layout::Mapped(Box::new(mapping)), columns)
+        }
+    })
+}
+
+/// Those of the locations that the shop does not have.
+async fn missing_locations(app: &App, codes: &BTreeSet<&str>, position: i64) -> Result<BTreeSet<String>, Problem> {
+    if codes.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let (settings, _) = app.settings_as_of(position).await?;
+    let is_there = |code: &str| settings.location(code).is_some_and(|location| !location.is_closed);
+    Ok(codes.iter().filter(|code| !is_there(code)).map(|code| (*code).to_owned()).collect())
+}
+
+/// A location that has nothing but a code yet.
+async fn add_location(app: &App, origin: &Origin, code: &str) -> Result<(), Problem> {
+    let location_id = infra::clock::new_id().into();
+    let (code, title) = (code.to_owned(), code.to_owned());
+    let new = NewLocation { location_id, code, title, address: LocationAddress::default(), priority: None };
+    let configured = Arc::clone(&app.settings.terms);
+    let change = Change { command: SettingCommand::AddLocation(new), configured, expected_version: None, status: 201 };
+    app.writer.execute(origin, None, move |streams| commands::setting::change(streams, &change)).await?;
+    Ok(())
+}
+
 /// Decides one product; only rehearses it where there are slots for that.
 async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, rehearsals: Option<Arc<Semaphore>>) -> Outcome {
-    let ImportedProduct { line, rows, put } = product;
+    let ImportedProduct { line, rows, skus, put } = product;
     let stored = match rehearsals {
         Some(slots) => {
             let _slot = slots.acquire().await;
@@ -319,7 +418,7 @@ async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, rehearsals
         }
         None => store(&app, &origin, put).await,
     };
-    Outcome { line, rows, stored }
+    Outcome { line, rows, skus, stored }
 }
 
 async fn rehearse(app: &App, put: &PutProduct) -> Stored {

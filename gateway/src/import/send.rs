@@ -11,7 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio_util::io::ReaderStream;
 
-use super::{Progress, Request, RowError};
+use super::tree::ListOutcome;
+use super::{Format, Progress, Request, RowError};
 use crate::auth::Role;
 use crate::http::ops::StatusBody;
 use crate::shop::Shop;
@@ -22,6 +23,8 @@ const PIECE_BYTES: usize = 64 << 10;
 const LINE_BYTES_MAX: usize = 4 << 20;
 /// How often the shop is asked whether its read models have come so far.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the command line shows that it still works.
+const SPINNER_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest that no read model moves before we give up.
 const STALLED_TIMEOUT: Duration = Duration::from_mins(1);
 /// Bad rows that the table shows; `--json` has all that the shop tells.
@@ -56,11 +59,18 @@ pub async fn send(shop: &Shop, file: &Path, request: &Request, json: bool) -> an
             sent.inc(piece.len() as u64);
         }
     });
-    let parameters = [
+    let mut parameters = vec![
         ("currency", request.currency.as_str()),
         ("stock", if request.overwrite_stock { "overwrite" } else { "create" }),
         ("dry_run", if request.dry_run { "true" } else { "false" }),
+        ("formulas", if request.raw_cells { "raw" } else { "escape" }),
     ];
+    parameters.extend(request.language.as_deref().map(|language| ("language", language)));
+    match &request.format {
+        Format::Shopify => {}
+        Format::WooCommerce => parameters.push(("format", "woocommerce")),
+        Format::Mapped(text) => parameters.push(("map", text)),
+    }
     let url = reqwest::Url::parse_with_params(&format!("{}/v1/admin/imports", shop.url), parameters)?;
     let response = client
         .post(url)
@@ -102,6 +112,38 @@ pub async fn send(shop: &Shop, file: &Path, request: &Request, json: bool) -> an
         None if !done => bail!("the answer broke off; import the same file again, what went in already stays as it is"),
         None => Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
+}
+
+/// Imports a list of categories or locations; exit code 1 when an object was refused.
+pub async fn send_list(shop: &Shop, what: &str, file: &Path, parameters: &[(&str, &str)], json: bool) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let list = tokio::fs::read(file).await.with_context(|| format!("can't read {}", file.display()))?;
+    let bar = ProgressBar::new_spinner().with_message(format!("importing {what}"));
+    bar.enable_steady_tick(SPINNER_INTERVAL);
+    let (client, token) = (reqwest::Client::new(), shop.token(Role::Owner)?);
+    let url = reqwest::Url::parse_with_params(&format!("{}/v1/admin/imports/{what}", shop.url), parameters)?;
+    let request = client.post(url).bearer_auth(&token).header("content-type", "application/json").body(list);
+    let response = request.send().await.with_context(|| format!("no shop answers at {}", shop.url))?;
+    if !response.status().is_success() {
+        bail!("the shop refuses the import: {}", reason(response).await);
+    }
+    let outcome: ListOutcome = response.json().await.context("the shop's answer is not what this program knows")?;
+    wait_until_seen(&client, shop, &token, outcome.position.parse()?, &bar).await?;
+    bar.finish_and_clear();
+    if json {
+        println!("{}", serde_json::to_string(&outcome)?);
+    } else {
+        println!("items      {:>9}", outcome.items);
+        println!("created    {:>9}", outcome.created);
+        println!("changed    {:>9}", outcome.changed);
+        println!("unchanged  {:>9}", outcome.unchanged);
+        println!("refused    {:>9}", outcome.refused);
+        println!("time       {:>9.1} s", started.elapsed().as_secs_f64());
+        for error in outcome.errors.iter().take(ERRORS_SHOWN_MAX) {
+            println!("item {} {}: {}", error.item, error.id, error.reason);
+        }
+    }
+    Ok(if outcome.refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Follows the answer to its last line; the errors of all lines are gathered in it.
@@ -152,7 +194,7 @@ async fn wait_until_seen(client: &reqwest::Client, shop: &Shop, token: &str, pos
 }
 
 /// The sentence of a problem document.
-async fn reason(response: reqwest::Response) -> String {
+pub async fn reason(response: reqwest::Response) -> String {
     let status = response.status();
     let body: serde_json::Value = response.json().await.unwrap_or_default();
     body["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned)
