@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter, sync::Arc};
 
 use tantivy::{
-    Searcher,
+    DocAddress, Searcher,
     query::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query, TermSetQuery},
 };
 
@@ -12,10 +12,9 @@ use super::{
     columns::Facts,
     facets::{Facet, FacetCount, Tally},
     hits::{Cursor, FactFilter, Page, Pass, PassAnswer},
-    marks::Marks,
     rules::Curation,
     schema::Fields,
-    text::{self, TextPlan, Width, finds_at_least},
+    text::{self, TextPlan, Width, first_matches},
 };
 
 /// With fewer products that have all the words as they are typed, the words are read in more ways.
@@ -34,7 +33,7 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
             let spoken = (request.lang.as_str(), merchandising.synonyms(&request.lang));
             let plan = |width| text::plan(&view.searcher, fields, analyser, q, spoken, width);
             match plan(Width::AsTyped)? {
-                Some(narrow) if !narrow.is_code && !finds_at_least(&view.searcher, &*narrow.strict, NARROW_ENOUGH)? => {
+                Some(narrow) if !narrow.is_code && first_matches(&view.searcher, &*narrow.strict, NARROW_ENOUGH)?.len() < NARROW_ENOUGH => {
                     let wide = plan(Width::Wide)?;
                     wide.map(|wide| TextPlan { did_you_mean: narrow.did_you_mean.or(wide.did_you_mean), ..wide })
                 }
@@ -51,15 +50,13 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     let page = Page { sort, from, limit: request.limit.clamp(1, LIMIT_MAX) };
     let curation = Curation::of(index, request, infra::clock::now());
 
-    let (text, relaxed, did_you_mean, marks) = match text {
-        Some(plan) => {
-            let (query, relaxed) = chosen(&view.searcher, plan.strict, plan.relaxed, sort)?;
-            (Some(curation.widen(query, fields)), relaxed, plan.did_you_mean, plan.marks)
-        }
-        None => (None, false, None, Marks::default()),
-    };
-    let (filters, text) = (filters(fields, request), text.as_deref());
-    let walk = Walk { view, text, filters, facts: index.columns.facts(&request.currency), curation };
+    let (did_you_mean, marks) = text.as_ref().map(|plan| (plan.did_you_mean.clone(), plan.marks.clone())).unwrap_or_default();
+    let mut chosen = text.map(|plan| Chosen::of(&view.searcher, plan, sort)).transpose()?;
+    if let Some(chosen) = &mut chosen {
+        chosen.query = curation.widen(chosen.query.box_clone(), fields);
+    }
+    let walk =
+        Walk { view, text: chosen.as_ref(), filters: filters(fields, request), facts: index.columns.facts(&request.currency), curation };
 
     let facets: Vec<(String, Facet)> =
         request.facets.iter().take(FACETS_MAX).filter_map(|name| Some((name.clone(), Facet::parse(name)?))).collect();
@@ -78,7 +75,7 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
         next_cursor: next.map(|cursor| cursor.to_text(sort)),
         product_ids,
         total: hits.total,
-        relaxed,
+        relaxed: chosen.as_ref().is_some_and(|chosen| chosen.is_relaxed),
         facets,
         did_you_mean,
         marks,
@@ -96,16 +93,23 @@ fn counts(facets: &[(String, Facet)], tallies: Vec<Tally>) -> BTreeMap<String, V
 /// The strict query, or the relaxed one where the strict one finds too little. Sorted by anything but
 /// relevance, products with some of the words would bury those with all of them, so there they stand in
 /// only for nothing at all.
-fn chosen(
-    searcher: &Searcher,
-    strict: Box<dyn Query>,
-    relaxed: Option<Box<dyn Query>>,
-    sort: Sort,
-) -> tantivy::Result<(Box<dyn Query>, bool)> {
-    let enough = if sort == Sort::Relevance { STRICT_ENOUGH } else { 1 };
-    match relaxed {
-        Some(relaxed) if !finds_at_least(searcher, &*strict, enough)? => Ok((relaxed, true)),
-        _ => Ok((strict, false)),
+struct Chosen {
+    query: Box<dyn Query>,
+    is_relaxed: bool,
+    /// The few products with all the words, among those with some.
+    with_all_words: Vec<DocAddress>,
+}
+
+impl Chosen {
+    fn of(searcher: &Searcher, plan: TextPlan, sort: Sort) -> tantivy::Result<Self> {
+        let enough = if sort == Sort::Relevance { STRICT_ENOUGH } else { 1 };
+        if let Some(relaxed) = plan.relaxed {
+            let with_all_words = first_matches(searcher, &*plan.strict, enough)?;
+            if with_all_words.len() < enough {
+                return Ok(Self { query: relaxed, is_relaxed: true, with_all_words });
+            }
+        }
+        Ok(Self { query: plan.strict, is_relaxed: false, with_all_words: Vec::new() })
     }
 }
 
@@ -152,7 +156,7 @@ fn filters(fields: &Fields, request: &SearchRequest) -> Vec<Filter> {
 /// What all passes of one request share.
 struct Walk<'a> {
     view: &'a View,
-    text: Option<&'a dyn Query>,
+    text: Option<&'a Chosen>,
     filters: Vec<Filter>,
     facts: Facts,
     curation: Arc<Curation>,
@@ -167,7 +171,7 @@ impl Walk<'_> {
     fn pass(&self, without: Option<&Facet>, page: Option<Page>, facets: &[(String, Facet)]) -> tantivy::Result<PassAnswer> {
         let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
         if let Some(text) = self.text {
-            clauses.push((Occur::Must, text.box_clone()));
+            clauses.push((Occur::Must, text.query.box_clone()));
         }
         let mut fact_filter = FactFilter::default();
         for filter in self.filters.iter().filter(|filter| Some(&filter.facet) != without) {
@@ -191,6 +195,7 @@ impl Walk<'_> {
             facts: &self.facts,
             filter: fact_filter,
             curation: &self.curation,
+            lifted: self.text.map_or(&[], |text| &text.with_all_words),
             page,
             facets: facets.iter().map(|(_, facet)| facet).collect(),
         };
