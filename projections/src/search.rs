@@ -62,6 +62,8 @@ pub const FACET_VALUES_MAX: usize = 100;
 /// Values accepted for one filter, and filters of one request; the rest is ignored.
 pub const FILTER_VALUES_MAX: usize = 100;
 
+/// Facets of what is browsed that are kept between two commits.
+const FACETS_CACHED_MAX: usize = 1_000;
 /// One worker keeps the documents in the order they were put; analysis is most of its work.
 const WRITER_THREADS: usize = 1;
 const WRITER_MEMORY_BYTES: usize = 64 << 20;
@@ -334,6 +336,8 @@ struct View {
     fields: Fields,
     segments: HashMap<SegmentId, Arc<Segment>>,
     values: Arc<Values>,
+    /// Facets of what is browsed, by what identifies them.
+    counted: Mutex<HashMap<String, Vec<FacetCount>>>,
     position: (i32, i64),
 }
 
@@ -367,7 +371,19 @@ impl View {
             };
             segments.insert(id, of_segment);
         }
-        Ok(Self { searcher, fields, segments, values, position })
+        Ok(Self { searcher, fields, segments, values, counted: Mutex::default(), position })
+    }
+
+    fn cached(&self, key: &str) -> Option<Vec<FacetCount>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Keeps counts until the next commit; of too many, those that come later are counted each time.
+    fn cache(&self, key: String, counts: &[FacetCount]) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.len() < FACETS_CACHED_MAX {
+            counted.insert(key, counts.to_vec());
+        }
     }
 
     fn slots_of(&self, segment: &SegmentReader) -> Arc<[u32]> {

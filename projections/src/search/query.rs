@@ -60,15 +60,23 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
 
     let facets: Vec<(String, Facet)> =
         request.facets.iter().take(FACETS_MAX).filter_map(|name| Some((name.clone(), Facet::parse(name)?))).collect();
+    let mut counted = BTreeMap::new();
+    let mut uncounted = Vec::new();
+    for (name, facet) in facets {
+        match walk.cached(&facet) {
+            Some(known) => drop(counted.insert(name, known)),
+            None => uncounted.push((name, facet)),
+        }
+    }
     // A facet without a filter of its own is counted over the hits themselves.
-    let (filtered, unfiltered): (Vec<_>, Vec<_>) = facets.into_iter().partition(|(_, facet)| walk.filters_by(facet));
+    let (filtered, unfiltered): (Vec<_>, Vec<_>) = uncounted.into_iter().partition(|(_, facet)| walk.filters_by(facet));
     let hits = walk.pass(None, Some(page), &unfiltered)?;
     let (product_ids, next) = hits.place(page);
-    let mut facets = counts(&unfiltered, hits.tallies);
+    counted.extend(walk.counts(&unfiltered, hits.tallies));
     for facet in filtered {
         let own = [facet];
         let pass = walk.pass(Some(&own[0].1), None, &own)?;
-        facets.extend(counts(&own, pass.tallies));
+        counted.extend(walk.counts(&own, pass.tallies));
     }
 
     Ok(SearchAnswer {
@@ -76,18 +84,11 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
         product_ids,
         total: hits.total,
         relaxed: chosen.as_ref().is_some_and(|chosen| chosen.is_relaxed),
-        facets,
+        facets: counted,
         did_you_mean,
         marks,
         position: view.position,
     })
-}
-
-/// An index without documents has tallied nothing.
-fn counts(facets: &[(String, Facet)], tallies: Vec<Tally>) -> BTreeMap<String, Vec<FacetCount>> {
-    let counts = tallies.into_iter().map(Tally::into_counts);
-    let names = facets.iter().map(|(name, _)| name.clone());
-    names.zip(counts.chain(iter::repeat(Vec::new()))).collect()
 }
 
 /// The strict query, or the relaxed one where the strict one finds too little. Sorted by anything but
@@ -119,6 +120,7 @@ struct Filter {
     condition: Condition,
 }
 
+#[derive(Debug)]
 enum Condition {
     Indexed(TermSetQuery),
     Price { min: Option<i64>, max: Option<i64> },
@@ -165,6 +167,34 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn filters_by(&self, facet: &Facet) -> bool {
         self.filters.iter().any(|filter| filter.facet == *facet)
+    }
+
+    /// What these hits are known by, where nothing about them or about the facet changes but by a commit: what is browsed most
+    /// is counted once.
+    fn cache_key(&self, facet: &Facet) -> Option<String> {
+        let is_static = |facet: &Facet| !matches!(facet, Facet::Price | Facet::InStock);
+        let others = || self.filters.iter().filter(|filter| filter.facet != *facet);
+        if self.text.is_some() || self.curation.hides() || !is_static(facet) || !others().all(|filter| is_static(&filter.facet)) {
+            return None;
+        }
+        let filters = others().map(|filter| &filter.condition).collect::<Vec<_>>();
+        Some(format!("{facet:?} {filters:?}"))
+    }
+
+    fn cached(&self, facet: &Facet) -> Option<Vec<FacetCount>> {
+        self.view.cached(&self.cache_key(facet)?)
+    }
+
+    /// The answer's part for each facet; an index without documents has tallied nothing.
+    fn counts(&self, facets: &[(String, Facet)], tallies: Vec<Tally>) -> BTreeMap<String, Vec<FacetCount>> {
+        let counts = tallies.into_iter().map(Tally::into_counts).chain(iter::repeat(Vec::new()));
+        let of_facet = |((name, facet), counts): (&(String, Facet), Vec<FacetCount>)| {
+            if let Some(key) = self.cache_key(facet) {
+                self.view.cache(key, &counts);
+            }
+            (name.clone(), counts)
+        };
+        facets.iter().zip(counts).map(of_facet).collect()
     }
 
     /// Walks over what text and filters match, the filter of one facet left out.

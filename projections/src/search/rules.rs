@@ -244,6 +244,10 @@ impl Curation {
         Arc::new(curation)
     }
 
+    pub(super) fn hides(&self) -> bool {
+        !self.hidden.is_empty()
+    }
+
     fn mark(&mut self) {
         for slot in self.hidden.iter().chain(self.pinned.keys()).chain(self.boosted.keys()) {
             let (word, bit) = bit_of(*slot);
