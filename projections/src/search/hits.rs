@@ -109,6 +109,9 @@ pub(super) struct FactFilter {
 
 impl FactFilter {
     fn accepts(self, slot: u32, facts: &Facts) -> bool {
+        if !facts.published(slot) {
+            return false;
+        }
         if self.price_min.is_some() || self.price_max.is_some() {
             let Some(price) = facts.price(slot) else {
                 return false;

@@ -178,7 +178,7 @@ impl Walk<'_> {
             return None;
         }
         let filters = others().map(|filter| &filter.condition).collect::<Vec<_>>();
-        Some(format!("{facet:?} {filters:?}"))
+        Some(format!("{} {facet:?} {filters:?}", self.facts.withdrawals))
     }
 
     fn cached(&self, facet: &Facet) -> Option<Vec<FacetCount>> {

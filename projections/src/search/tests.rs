@@ -279,6 +279,31 @@ fn price_and_stock_show_without_a_commit() {
 }
 
 #[test]
+fn what_is_taken_off_sale_is_gone_without_a_commit() {
+    let (_scratch, index) = index_of(&[product(1, "Rug"), product(2, "Rug")]);
+    let browse = SearchRequest { facets: vec!["category".to_owned()], ..request("") };
+    assert_eq!(index.search(&browse).unwrap().total, 2);
+    index.columns().set_published(Uuid::from_u128(2), false);
+    assert_eq!((found(&index, "rug"), index.search(&browse).unwrap().total), (vec![1], 1));
+    index.columns().set_published(Uuid::from_u128(2), true);
+    assert_eq!(found(&index, "rug"), [1, 2]);
+}
+
+#[test]
+fn facets_that_are_kept_are_right_after_a_withdrawal_and_a_commit() {
+    let of_brand = |number| ProductDocument { brand: Some("Alder".to_owned()), ..product(number, "Rug") };
+    let (_scratch, index) = index_of(&[of_brand(1), of_brand(2)]);
+    let browse = SearchRequest { facets: vec!["brand".to_owned()], ..request("") };
+    let count = || index.search(&browse).unwrap().facets["brand"].first().map_or(0, |counted| counted.count);
+    assert_eq!((count(), count()), (2, 2));
+    index.columns().set_published(Uuid::from_u128(2), false);
+    assert_eq!((count(), count()), (1, 1));
+    index.put(&of_brand(3)).unwrap();
+    index.commit(1, 101).unwrap();
+    assert_eq!((count(), count()), (2, 2));
+}
+
+#[test]
 fn a_product_is_replaced_and_removed() {
     let (_scratch, index) = small_shop();
     index.put(&product(4, "Pencil Tray")).unwrap();
