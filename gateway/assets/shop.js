@@ -44,12 +44,21 @@ async function list(query) {
     return `<fieldset><legend>${label}</legend>${values.slice(0, 12).map((v) =>
       `<label><span><input type="checkbox" data-facet="${name}" value="${escape(v.value)}" ${chosen(name).includes(v.value) ? "checked" : ""}> ${escape(names[v.value] || v.value)}</span><span class="soft">${v.count}</span></label>`).join("")}</fieldset>`;
   };
-  const card = (p) => `<li class="card">${swatch(p)}<h3><a href="#/p/${escape(p.handle)}">${escape(p.title)}</a></h3><span class="soft">${escape(p.brand)}</span>
+  // Ranges of prices with about as many products each; amounts are in minor units.
+  const prices = (ranges) => {
+    const { exponent, code: currency } = state.store.currencies[0], at = query.get("price_min") + "-" + query.get("price_max");
+    if (!ranges?.length) return "";
+    return `<fieldset><legend>Price</legend>${ranges.map((r) => {
+      const [from, to] = r.value.split("-").map((amount) => money({ amount: Number(amount), currency, exponent }));
+      return `<label><span><input type="checkbox" data-price="${r.value}" ${r.value === at ? "checked" : ""}> ${from} – ${to}</span><span class="soft">${r.count}</span></label>`;
+    }).join("")}</fieldset>`;
+  };
+  const card = (p) => `<li class="card">${swatch(p)}<h3><a href="#/p/${escape(p.handle)}">${p.highlights?.title || escape(p.title)}</a></h3><span class="soft">${escape(p.brand)}</span>
     <span class="price">${money(p.price_from)}</span><span class="${p.in_stock ? "in" : "out"}">${p.in_stock ? "In stock" : "Sold out"}</span></li>`;
   show(`<h1 class="hidden">${escape(state.store.name)}</h1><div class="shelf"><aside aria-label="Filters">
     <fieldset><legend>Availability</legend><label><span><input type="checkbox" data-facet="in_stock" value="true" ${query.get("in_stock") ? "checked" : ""}> In stock</span></label></fieldset>
-    ${facet("category", "Category", names)}${facet("brand", "Brand")}</aside>
-    <section><p class="soft" aria-live="polite">${found.total} products${found.did_you_mean ? ` · did you mean <a href="#/?q=${encodeURIComponent(found.did_you_mean)}">${escape(found.did_you_mean)}</a>?` : ""}
+    ${facet("category", "Category", names)}${facet("brand", "Brand")}${prices(found.facets?.price)}</aside>
+    <section><p class="soft" aria-live="polite">${found.total} products${found.did_you_mean ? ` · did you mean <a href="#/?q=${encodeURIComponent(found.did_you_mean)}">${escape(found.did_you_mean)}</a>?` : ""}${found.relaxed ? " · few have all the words, others follow" : ""}
     · sort <select id="sort" aria-label="Sort">${["relevance", "price_asc", "price_desc", "newest"].map((s) => `<option ${query.get("sort") === s ? "selected" : ""}>${s}</option>`).join("")}</select></p>
     <ul class="grid">${found.items.map(card).join("")}</ul>
     ${found.next_cursor ? `<p><a href="#/?${new URLSearchParams({ ...Object.fromEntries(query), cursor: found.next_cursor, shown: shown + found.items.length })}">More</a></p>` : ""}</section></div>`);
@@ -59,12 +68,30 @@ async function list(query) {
     if (name === "category") return go(name, box.checked ? box.value : "");
     go(name, [...main.querySelectorAll(`[data-facet="${name}"]:checked`)].map((b) => b.value).join(","));
   }));
+  main.querySelectorAll("[data-price]").forEach((box) => box.addEventListener("change", () => {
+    const next = new URLSearchParams(query), [from, to] = box.dataset.price.split("-");
+    for (const name of ["cursor", "shown", "price_min", "price_max"]) next.delete(name);
+    if (box.checked) { next.set("price_min", from); next.set("price_max", to); }
+    location.hash = "#/?" + next;
+  }));
   // What was chosen from a search; whether it is counted is of no matter to the shopper.
   if (found.query_id) main.querySelectorAll(".card a").forEach((link, place) => link.addEventListener("click", () => {
     const click = { query_id: found.query_id, product_id: found.items[place].id, position: shown + place + 1 };
     fetch("/v1/search-clicks", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(click), keepalive: true }).catch(() => {});
   }));
   main.querySelector("#sort").addEventListener("change", (event) => go("sort", event.target.value));
+}
+
+// What may be meant, while it is typed: what others look for, then products. An answer that comes late is not shown.
+let typed = 0;
+async function suggest(event) {
+  const at = ++typed, q = event.target.value;
+  await new Promise((done) => setTimeout(done, 120));
+  if (at !== typed || !q.trim()) return;
+  const found = await call("GET", `/suggest?q=${encodeURIComponent(q)}&lang=${state.lang}`).catch(() => null);
+  if (at !== typed || !found) return;
+  const texts = new Set([...found.queries, ...found.items.map((p) => p.title)]);
+  document.querySelector("#suggestions").innerHTML = [...texts].map((text) => `<option value="${escape(text)}"></option>`).join("");
 }
 
 async function product(handle) {
@@ -223,6 +250,7 @@ else {
   const languages = document.querySelector("#lang");
   languages.innerHTML = state.store.languages.map((l) => `<option ${l === state.lang ? "selected" : ""}>${escape(l)}</option>`).join("");
   languages.addEventListener("change", () => { state.lang = localStorage.lang = languages.value; document.documentElement.lang = state.lang; route(); });
+  document.querySelector("#q").addEventListener("input", suggest);
   document.querySelector("#search").addEventListener("submit", (event) => { event.preventDefault(); location.hash = "#/?q=" + encodeURIComponent(document.querySelector("#q").value); });
   if (state.cart) call("GET", `/carts/${state.cart}`).then(count).catch(forget);
   addEventListener("hashchange", route);

@@ -153,6 +153,10 @@ impl SearchReplica {
     }
 
     fn documents_reached(&self, position: i64) {
+        if let Err(error) = self.index.reached(self.epoch, position) {
+            tracing::warn!(projection = "search", error = &error as &dyn std::error::Error, "the index is not shown yet");
+            return;
+        }
         self.reached.send_modify(|at| at.documents = at.documents.max(position));
         self.report();
     }
@@ -178,7 +182,7 @@ async fn log_dir(dir: &Path, pool: &PgPool, epoch: i32) -> Result<PathBuf, sqlx:
 /// An index that is ahead of its log has seen what was lost since: it is made anew.
 fn open_index(dir: &Path, head: i64) -> Result<SearchIndex, SearchError> {
     let index = SearchIndex::open(dir)?;
-    if index.position().1 <= head {
+    if index.position().1.max(index.built().1) <= head {
         return Ok(index);
     }
     tracing::warn!(position = index.position().1, head, "the search index is ahead of the log and is made anew");
@@ -198,7 +202,7 @@ async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> 
         .await?;
     let checkpoint = |name: &str| at.iter().find(|(known, _)| known == name).map_or(0, |(_, position)| *position);
     let mut facts = Facts::default();
-    let mut documents = Documents::load(&mut transaction, index.position().1).await?;
+    let mut documents = Documents::load(&mut transaction, index.built().1).await?;
     facts.load(&mut transaction, &mut documents, index).await?;
     transaction.commit().await?;
     Ok(Start {
@@ -206,7 +210,7 @@ async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> 
         facts_after: checkpoint("product").min(checkpoint("stock")),
         documents,
         // The category tree is as of the checkpoint, even where the index is further.
-        documents_after: checkpoint("product").min(index.position().1),
+        documents_after: checkpoint("product").min(index.built().1),
     })
 }
 

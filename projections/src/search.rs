@@ -27,14 +27,14 @@ mod words;
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use tantivy::{
-    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, SegmentReader, TantivyError, Term, index::SegmentId,
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, SegmentReader, TantivyError, index::SegmentId,
     indexer::LogMergePolicy,
 };
 use uuid::Uuid;
@@ -62,6 +62,8 @@ pub const FACET_VALUES_MAX: usize = 100;
 /// Values accepted for one filter, and filters of one request; the rest is ignored.
 pub const FILTER_VALUES_MAX: usize = 100;
 
+/// Facets of what is browsed that are kept between two commits.
+const FACETS_CACHED_MAX: usize = 1_000;
 /// One worker keeps the documents in the order they were put; analysis is most of its work.
 const WRITER_THREADS: usize = 1;
 const WRITER_MEMORY_BYTES: usize = 64 << 20;
@@ -159,24 +161,30 @@ pub struct SearchIndex {
     merchandising: RwLock<Arc<Merchandising>>,
     /// Replaced as a whole at a commit, so that a query sees one commit and its position.
     view: RwLock<Arc<View>>,
-    /// Of schema and analysis: an index with another one is of no use to this program.
+    /// See [`Self::built`].
+    built: Mutex<(i32, i64)>,
+    /// What answers while this index is built.
+    predecessor: Mutex<Option<Predecessor>>,
+    /// Of schema and analysis: an index with another one can't be written to by this program.
     format: String,
 }
 
 impl SearchIndex {
-    /// Opens the index in `dir`, or creates it. A directory that another version of the schema or of
-    /// the analysis wrote, or that cannot be read, is emptied: [`SearchIndex::position`] is then 0 and
-    /// the caller puts everything again.
+    /// Opens the index of this program's format below `dir`, or creates it: [`SearchIndex::built`] is then 0 and the caller puts
+    /// everything again. What another version of the schema or of the analysis has built answers until this one has come as far,
+    /// then it is deleted.
     pub fn open(dir: &Path) -> Result<Self, SearchError> {
         let (schema, fields) = schema::build();
         let format = schema::fingerprint(&schema)?;
-        fs::create_dir_all(dir)?;
-        let (index, position) = match open_existing(dir, &format) {
+        let own = dir.join(&format);
+        fs::create_dir_all(&own)?;
+        let (index, built) = match open_existing(&own, &format) {
             Ok(opened) => opened,
             Err(reason) => {
-                empty(dir)?;
+                empty(&own)?;
+                fs::create_dir_all(&own)?;
                 tracing::info!(reason, "search index starts empty");
-                let index = Index::builder().schema(schema).settings(IndexSettings::default()).create_in_dir(dir)?;
+                let index = Index::builder().schema(schema).settings(IndexSettings::default()).create_in_dir(&own)?;
                 (index, (0, 0))
             }
         };
@@ -190,7 +198,18 @@ impl SearchIndex {
 
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
         let columns = Columns::default();
-        let view = View::of(&reader, &columns, None, position)?;
+        let predecessor = predecessor(dir, &own, built)?;
+        let view = match &predecessor {
+            Some(predecessor) => {
+                tracing::info!(
+                    position = predecessor.position.1,
+                    built = built.1,
+                    "an index of another format answers while this one is built"
+                );
+                View::of(&predecessor.reader, predecessor.fields, &columns, None, predecessor.position)?
+            }
+            None => View::of(&reader, fields, &columns, None, built)?,
+        };
         Ok(Self {
             fields,
             analyser: QueryAnalyser::new(),
@@ -199,11 +218,19 @@ impl SearchIndex {
             columns,
             merchandising: RwLock::default(),
             view: RwLock::new(Arc::new(view)),
+            built: Mutex::new(built),
+            predecessor: Mutex::new(predecessor),
             format,
         })
     }
 
-    /// Epoch and log position of the last commit, (0, 0) before the first.
+    /// Epoch and log position of the last commit of this program's format, (0, 0) before the first: what comes after it is put
+    /// next.
+    pub fn built(&self) -> (i32, i64) {
+        *self.built.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Epoch and log position of what queries see.
     pub fn position(&self) -> (i32, i64) {
         self.view().position
     }
@@ -235,14 +262,14 @@ impl SearchIndex {
     pub fn put(&self, product: &ProductDocument) -> Result<(), SearchError> {
         let document = self.fields.document(product);
         let writer = self.writer();
-        writer.delete_term(self.term_of(product.product_id));
+        writer.delete_term(self.fields.product_term(product.product_id));
         writer.add_document(document)?;
         Ok(())
     }
 
     /// Takes the product out at the next commit; its columns stay, should it come back.
     pub fn remove(&self, product_id: Uuid) {
-        self.writer().delete_term(self.term_of(product_id));
+        self.writer().delete_term(self.fields.product_term(product_id));
     }
 
     /// Makes what was put and removed durable and visible, as of `position` of the log.
@@ -254,9 +281,30 @@ impl SearchIndex {
         prepared.set_payload(&payload);
         prepared.commit()?;
         self.reader.reload()?;
+        *self.built.lock().unwrap_or_else(PoisonError::into_inner) = (epoch, position);
+        self.show((epoch, position))
+    }
+
+    /// Everything up to `position` is committed, though the last commit says less: an index that answers in this one's place is
+    /// left behind once this one is as far.
+    pub fn reached(&self, epoch: i32, position: i64) -> Result<(), SearchError> {
+        let is_built_beside = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if is_built_beside { self.show((epoch, position)) } else { Ok(()) }
+    }
+
+    /// Shows the last commit, unless an index of another format is further.
+    fn show(&self, position: (i32, i64)) -> Result<(), SearchError> {
+        let mut predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner);
+        if predecessor.as_ref().is_some_and(|predecessor| position < predecessor.position) {
+            return Ok(());
+        }
         let earlier = self.view();
-        let view = View::of(&self.reader, &self.columns, Some(&earlier), (epoch, position))?;
+        let view = View::of(&self.reader, self.fields, &self.columns, Some(&earlier), position)?;
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        if let Some(left) = predecessor.take() {
+            tracing::info!(position = position.1, "the index is as far as the one of another format, which is deleted");
+            left.delete()?;
+        }
         Ok(())
     }
 
@@ -269,10 +317,6 @@ impl SearchIndex {
         let writer = self.writer.into_inner();
         let writer = writer.unwrap_or_else(PoisonError::into_inner);
         Ok(writer.wait_merging_threads()?)
-    }
-
-    fn term_of(&self, product_id: Uuid) -> Term {
-        Term::from_field_bytes(self.fields.product_id, product_id.as_bytes())
     }
 
     fn view(&self) -> Arc<View> {
@@ -288,8 +332,12 @@ impl SearchIndex {
 /// One commit as queries see it.
 struct View {
     searcher: Searcher,
+    /// Of the index that is shown.
+    fields: Fields,
     segments: HashMap<SegmentId, Arc<Segment>>,
     values: Arc<Values>,
+    /// Facets of what is browsed, by what identifies them.
+    counted: Mutex<HashMap<String, Vec<FacetCount>>>,
     position: (i32, i64),
 }
 
@@ -301,7 +349,13 @@ struct Segment {
 }
 
 impl View {
-    fn of(reader: &IndexReader, columns: &Columns, earlier: Option<&View>, position: (i32, i64)) -> Result<Self, SearchError> {
+    fn of(
+        reader: &IndexReader,
+        fields: Fields,
+        columns: &Columns,
+        earlier: Option<&View>,
+        position: (i32, i64),
+    ) -> Result<Self, SearchError> {
         let searcher = reader.searcher();
         let values = earlier.map(|view| Arc::clone(&view.values)).unwrap_or_default();
         let mut segments = HashMap::new();
@@ -317,7 +371,19 @@ impl View {
             };
             segments.insert(id, of_segment);
         }
-        Ok(Self { searcher, segments, values, position })
+        Ok(Self { searcher, fields, segments, values, counted: Mutex::default(), position })
+    }
+
+    fn cached(&self, key: &str) -> Option<Vec<FacetCount>> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Keeps counts until the next commit; of too many, those that come later are counted each time.
+    fn cache(&self, key: String, counts: &[FacetCount]) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted.len() < FACETS_CACHED_MAX {
+            counted.insert(key, counts.to_vec());
+        }
     }
 
     fn slots_of(&self, segment: &SegmentReader) -> Arc<[u32]> {
@@ -353,6 +419,56 @@ fn open_existing(dir: &Path, format: &str) -> Result<(Index, (i32, i64)), String
     Ok((index, (payload.epoch, payload.position)))
 }
 
+/// An index of another format that can be asked by this program's queries, whatever its analysis has made of the texts.
+struct Predecessor {
+    /// Its own folder, or the one above all, where the first versions had it.
+    dir: PathBuf,
+    reader: IndexReader,
+    fields: Fields,
+    position: (i32, i64),
+}
+
+impl Predecessor {
+    fn open(dir: &Path) -> Result<Self, String> {
+        let index = Index::open_in_dir(dir).map_err(|error| error.to_string())?;
+        let metas = index.load_metas().map_err(|error| error.to_string())?;
+        let payload: Option<Payload> = metas.payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok());
+        let payload = payload.ok_or("nothing was committed")?;
+        let fields = Fields::of(&index.schema()).ok_or("its fields are others")?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
+        let reader = reader.map_err(|error: TantivyError| error.to_string())?;
+        Ok(Self { dir: dir.to_owned(), reader, fields, position: (payload.epoch, payload.position) })
+    }
+
+    fn delete(self) -> Result<(), std::io::Error> {
+        drop(self.reader);
+        empty(&self.dir)
+    }
+}
+
+/// The index of another format that has come the furthest, if it is further than what is built. The others are deleted.
+fn predecessor(dir: &Path, own: &Path, built: (i32, i64)) -> Result<Option<Predecessor>, std::io::Error> {
+    let mut dirs = vec![dir.to_owned()];
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.path() != own {
+            dirs.push(entry.path());
+        }
+    }
+    let mut furthest: Option<Predecessor> = None;
+    for dir in dirs {
+        match Predecessor::open(&dir) {
+            Ok(found) if found.position > furthest.as_ref().map_or(built, |furthest| furthest.position) => {
+                if let Some(lesser) = furthest.replace(found) {
+                    lesser.delete()?;
+                }
+            }
+            Ok(_) | Err(_) => empty(&dir)?,
+        }
+    }
+    Ok(furthest)
+}
+
 /// The index's one writer. Blocks for a bounded time while the lock is on its way out.
 fn writer(index: &Index) -> Result<IndexWriter, TantivyError> {
     let until = Instant::now() + LOCK_WAIT;
@@ -364,13 +480,16 @@ fn writer(index: &Index) -> Result<IndexWriter, TantivyError> {
     }
 }
 
-/// The directory itself stays: it may be a mount point.
+/// The directory itself stays where it holds others: it may be a mount point.
 fn empty(dir: &Path) -> Result<(), std::io::Error> {
+    let mut is_alone = true;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             fs::remove_file(entry.path())?;
+        } else {
+            is_alone = false;
         }
     }
-    Ok(())
+    if is_alone { fs::remove_dir(dir) } else { Ok(()) }
 }

@@ -18,7 +18,7 @@ use domain::inventory::StockItem;
 use infra::event_log;
 use projections::product::is_published;
 use projections::replica::ReplicaError;
-use projections::search::{SearchError, SearchRequest};
+use projections::search::{Marks, SearchError, SearchRequest};
 use projections::state::Row;
 use projections::stock::StockLevel;
 use serde::{Deserialize, Serialize};
@@ -34,14 +34,15 @@ use super::reading::Read;
 use crate::app::App;
 use crate::auth::Role;
 use listing::{Listing, currency};
-pub use render::{Around, Presentation, ProductBody, image_of, render_product};
+pub use render::{Around, Presentation, ProductBody, image_of, render_hit, render_product};
 
 /// Seconds that anybody may keep an answer of the catalogue.
 const CACHE_S: u32 = 5;
 /// Seconds that anybody may keep what the store is: it changes with its configuration.
 const STORE_CACHE_S: u32 = 60;
-/// Suggestions to what was typed so far.
+/// Products that are suggested to what was typed so far, and queries.
 const SUGGESTIONS: usize = 8;
+const POPULAR_QUERIES: i64 = 5;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StoreBody {
@@ -152,6 +153,9 @@ pub struct SuggestQuery {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SuggestionList {
+    /// What others often search for that begins so.
+    queries: Vec<String>,
+    /// Products.
     items: Vec<SuggestionBody>,
     did_you_mean: Option<String>,
 }
@@ -161,6 +165,9 @@ pub struct SuggestionBody {
     id: Uuid,
     handle: String,
     title: String,
+    /// The title in HTML, what was found in `<mark>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    highlighted: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
 }
@@ -306,8 +313,9 @@ pub async fn suggest(
 ) -> Result<Read<SuggestionList>, Problem> {
     let shown = Presentation::new(&app, &caller, query.lang.as_deref(), app.settings.default_currency()).await?;
     let position = searched_position(&app, &caller, query.token_position.as_deref()).await?;
-    let mut body = SuggestionList { items: Vec::new(), did_you_mean: None };
-    if query.q.as_deref().is_some_and(|q| !q.trim().is_empty()) {
+    let mut body = SuggestionList { queries: Vec::new(), items: Vec::new(), did_you_mean: None };
+    if let Some(q) = query.q.as_deref().filter(|q| !q.trim().is_empty()) {
+        body.queries = app.query_log.popular_queries(q, spoken(&app, &shown), POPULAR_QUERIES).await?;
         let request = SearchRequest {
             q: query.q,
             lang: shown.languages[0].clone(),
@@ -317,8 +325,11 @@ pub async fn suggest(
         };
         let answer = found(app.search.search(request).await)?;
         body.did_you_mean = answer.did_you_mean;
-        body.items =
-            in_order(&app, &answer.product_ids, position.position).await?.iter().map(|row| suggestion(&row.state, &shown)).collect();
+        body.items = in_order(&app, &answer.product_ids, position.position)
+            .await?
+            .iter()
+            .map(|row| suggestion(&row.state, &shown, &answer.marks))
+            .collect();
     }
     Ok(kept(body, position, query.token_position.is_some(), &caller))
 }
@@ -351,7 +362,7 @@ async fn search(app: &App, mut request: SearchRequest, shown: &Presentation, pos
         (name, counts.collect())
     });
     Ok(ProductList {
-        items: rows.iter().map(|row| render_product(&row.state, row.version, &around, shown)).collect(),
+        items: rows.iter().map(|row| render_hit(&row.state, row.version, &around, shown, &answer.marks)).collect(),
         facets: facets.collect(),
         total: answer.total,
         next_cursor: answer.next_cursor,
@@ -459,12 +470,13 @@ fn branch(
     bodies.collect()
 }
 
-fn suggestion(product: &Product, shown: &Presentation) -> SuggestionBody {
+fn suggestion(product: &Product, shown: &Presentation, marks: &Marks) -> SuggestionBody {
     let image = product.variants.first().and_then(|variant| image_of(product, variant.variant_id));
     SuggestionBody {
         id: product.product_id.uuid(),
         handle: product.handle.clone(),
         title: shown.text(&product.title).to_owned(),
+        highlighted: marks.highlighted(shown.text(&product.title)),
         image: image.map(str::to_owned),
     }
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::documents::Documents;
 use super::recent::{Recent, decoded};
 use super::{ReplicaError, SearchReplica};
+use crate::product::is_published;
 use crate::search::{Columns, SearchIndex};
 use crate::stock;
 
@@ -220,6 +221,7 @@ impl Facts {
             facts.product_id = Some(product_id);
             facts.is_tracked = variant.track_stock;
         }
+        columns.set_published(product_id, is_published(product));
         for price in &before.prices {
             columns.set_price(product_id, price.currency.as_str(), None);
         }

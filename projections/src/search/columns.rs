@@ -1,4 +1,4 @@
-//! What changes with every sale: price, stock, popularity. Kept in memory by product and joined to the
+//! What changes with every sale: price, stock, popularity; and whether a product is on sale. Kept in memory by product and joined to the
 //! index when a query runs, so that a change costs one store and needs no commit.
 //!
 //! A product's place, its *slot*, is given at first sight and kept while the process lives. A column is
@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -27,11 +27,22 @@ pub struct Columns {
     prices: RwLock<HashMap<String, Arc<Column>>>,
     in_stock: Column,
     popularity: Column,
+    /// 1 for what was taken off sale and is yet to leave the index.
+    withdrawn: Column,
+    /// Counts changes of the column above: what was counted before one may be wrong after it.
+    withdrawals: AtomicU64,
 }
 
 impl Default for Columns {
     fn default() -> Self {
-        Self { slots: RwLock::default(), prices: RwLock::default(), in_stock: Column::new(0), popularity: Column::new(0) }
+        Self {
+            slots: RwLock::default(),
+            prices: RwLock::default(),
+            in_stock: Column::new(0),
+            popularity: Column::new(0),
+            withdrawn: Column::new(0),
+            withdrawals: AtomicU64::new(0),
+        }
     }
 }
 
@@ -57,6 +68,16 @@ impl Columns {
         self.popularity.set(self.slot(product_id), i64::from(popularity));
     }
 
+    /// Whether a product that is in the index is shown; it is until this is set.
+    pub fn set_published(&self, product_id: Uuid, published: bool) {
+        let slot = self.slot(product_id);
+        let withdrawn = i64::from(!published);
+        if self.withdrawn.reader().get(slot) != withdrawn {
+            self.withdrawn.set(slot, withdrawn);
+            self.withdrawals.fetch_add(1, Ordering::Release);
+        }
+    }
+
     /// The place of a product, given at first sight.
     pub(super) fn slot(&self, product_id: Uuid) -> u32 {
         if let Some(&slot) = read(&self.slots).get(&product_id) {
@@ -73,6 +94,8 @@ impl Columns {
             prices: read(&self.prices).get(currency).map(|column| column.reader()),
             in_stock: self.in_stock.reader(),
             popularity: self.popularity.reader(),
+            withdrawals: self.withdrawals.load(Ordering::Acquire),
+            withdrawn: self.withdrawn.reader(),
         }
     }
 }
@@ -83,6 +106,9 @@ pub(super) struct Facts {
     prices: Option<ColumnReader>,
     in_stock: ColumnReader,
     popularity: ColumnReader,
+    withdrawn: ColumnReader,
+    /// How often products had been taken off or put on sale.
+    pub(super) withdrawals: u64,
 }
 
 impl Facts {
@@ -93,6 +119,10 @@ impl Facts {
 
     pub(super) fn in_stock(&self, slot: u32) -> bool {
         self.in_stock.get(slot) != 0
+    }
+
+    pub(super) fn published(&self, slot: u32) -> bool {
+        self.withdrawn.get(slot) == 0
     }
 
     pub(super) fn popularity(&self, slot: u32) -> i64 {

@@ -9,7 +9,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tantivy::{
-    DocId, Score, SegmentReader,
+    DocAddress, DocId, Score, SegmentReader,
     collector::{Collector, SegmentCollector},
     columnar::Column,
 };
@@ -21,9 +21,10 @@ use super::{
     facets::{Facet, SegmentTally, Tally},
     rules::{Curation, SegmentCuration},
     schema::{self, ProductIds},
-    text::ALL_WORDS,
 };
 
+/// Above any score of a text.
+const LIFT: f64 = 100_000.0;
 /// How much demand lifts: ten units sold by 24 %, a thousand by 69 %.
 const DEMAND: f64 = 0.1;
 /// What is sold out is still found, by who looks for just that.
@@ -108,6 +109,9 @@ pub(super) struct FactFilter {
 
 impl FactFilter {
     fn accepts(self, slot: u32, facts: &Facts) -> bool {
+        if !facts.published(slot) {
+            return false;
+        }
         if self.price_min.is_some() || self.price_max.is_some() {
             let Some(price) = facts.price(slot) else {
                 return false;
@@ -134,6 +138,8 @@ pub(super) struct Pass<'a> {
     pub(super) facts: &'a Facts,
     pub(super) filter: FactFilter,
     pub(super) curation: &'a Arc<Curation>,
+    /// Products that come before all others, whatever their score.
+    pub(super) lifted: &'a [DocAddress],
     /// `None` when only facets are wanted.
     pub(super) page: Option<Page>,
     pub(super) facets: Vec<&'a Facet>,
@@ -183,12 +189,13 @@ impl Collector for Pass<'_> {
     type Fruit = PassAnswer;
     type Child = SegmentPass;
 
-    fn for_segment(&self, _: u32, segment: &SegmentReader) -> tantivy::Result<SegmentPass> {
+    fn for_segment(&self, ordinal: u32, segment: &SegmentReader) -> tantivy::Result<SegmentPass> {
         let page = match self.page {
             Some(page) => Some(SegmentPage {
                 key: SegmentKey::of(page.sort, segment)?,
                 product_ids: ProductIds::of(segment)?,
                 page,
+                lifted: self.lifted.iter().filter(|lifted| lifted.segment_ord == ordinal).map(|lifted| lifted.doc_id).collect(),
                 best: BinaryHeap::with_capacity(page.limit + 1),
                 remaining: 0,
             }),
@@ -283,6 +290,7 @@ struct SegmentPage {
     key: SegmentKey,
     product_ids: ProductIds,
     page: Page,
+    lifted: Vec<DocId>,
     /// The worst of the best on top.
     best: BinaryHeap<Reverse<Rank>>,
     remaining: usize,
@@ -290,6 +298,7 @@ struct SegmentPage {
 
 impl SegmentPage {
     fn offer(&mut self, document: DocId, score: Score, slot: u32, facts: &Facts, factor: Option<f32>) {
+        let score = f64::from(score) + if self.lifted.contains(&document) { LIFT } else { 0.0 };
         let key = match factor {
             None => self.key.get(document, score, slot, facts),
             Some(factor) => self.key.boosted(document, score, slot, facts, factor),
@@ -336,7 +345,7 @@ impl SegmentKey {
         })
     }
 
-    fn get(&self, document: DocId, score: Score, slot: u32, facts: &Facts) -> u64 {
+    fn get(&self, document: DocId, score: f64, slot: u32, facts: &Facts) -> u64 {
         match self {
             Self::Score => relevance(score, 1.0, slot, facts),
             Self::PriceAsc => facts.price(slot).map_or(0, |price| u64::MAX - tantivy::i64_to_u64(price)),
@@ -348,7 +357,7 @@ impl SegmentKey {
 
     /// As [`Self::get`] where something is boosted: then all hits of a search have such keys. One that nobody has bought yet
     /// can be lifted, too.
-    fn boosted(&self, document: DocId, score: Score, slot: u32, facts: &Facts, factor: f32) -> u64 {
+    fn boosted(&self, document: DocId, score: f64, slot: u32, facts: &Facts, factor: f32) -> u64 {
         match self {
             Self::Score => relevance(score, factor, slot, facts),
             Self::Popularity => {
@@ -362,12 +371,12 @@ impl SegmentKey {
 
 /// How well the text matches, more where the product sells and less where there is none, as a number to compare. No factor lifts a
 /// product with some of the words over one with all.
-fn relevance(score: Score, factor: f32, slot: u32, facts: &Facts) -> u64 {
-    let (tier, text) = if score >= ALL_WORDS { (ALL_WORDS, score - ALL_WORDS) } else { (0.0, score) };
+fn relevance(score: f64, factor: f32, slot: u32, facts: &Facts) -> u64 {
+    let (tier, text) = if score >= LIFT { (LIFT, score - LIFT) } else { (0.0, score) };
     let sold = u32::try_from(facts.popularity(slot).max(0)).unwrap_or(u32::MAX);
     let demand = 1.0 + DEMAND * f64::from(sold).ln_1p();
     let supply = if facts.in_stock(slot) { 1.0 } else { OUT_OF_STOCK };
-    let relevance = f64::from(tier) + f64::from(text) * f64::from(factor) * demand * supply;
+    let relevance = tier + text * f64::from(factor) * demand * supply;
     // The bits of floats that aren't negative are in the order of the floats.
     relevance.max(0.0).to_bits()
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, iter, sync::Arc};
 
 use tantivy::{
-    Searcher,
+    DocAddress, Searcher,
     query::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query, TermSetQuery},
 };
 
@@ -12,10 +12,9 @@ use super::{
     columns::Facts,
     facets::{Facet, FacetCount, Tally},
     hits::{Cursor, FactFilter, Page, Pass, PassAnswer},
-    marks::Marks,
     rules::Curation,
     schema::Fields,
-    text::{self, TextPlan, Width, finds_at_least},
+    text::{self, TextPlan, Width, first_matches},
 };
 
 /// With fewer products that have all the words as they are typed, the words are read in more ways.
@@ -27,14 +26,14 @@ const STRICT_ENOUGH: usize = 10;
 
 pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<SearchAnswer, SearchError> {
     let view = &*index.view();
-    let (fields, analyser) = (&index.fields, &index.analyser);
+    let (fields, analyser) = (&view.fields, &index.analyser);
     let text = match &request.q {
         Some(q) => {
             let merchandising = index.merchandising();
             let spoken = (request.lang.as_str(), merchandising.synonyms(&request.lang));
             let plan = |width| text::plan(&view.searcher, fields, analyser, q, spoken, width);
             match plan(Width::AsTyped)? {
-                Some(narrow) if !narrow.is_code && !finds_at_least(&view.searcher, &*narrow.strict, NARROW_ENOUGH)? => {
+                Some(narrow) if !narrow.is_code && first_matches(&view.searcher, &*narrow.strict, NARROW_ENOUGH)?.len() < NARROW_ENOUGH => {
                     let wide = plan(Width::Wide)?;
                     wide.map(|wide| TextPlan { did_you_mean: narrow.did_you_mean.or(wide.did_you_mean), ..wide })
                 }
@@ -51,61 +50,67 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     let page = Page { sort, from, limit: request.limit.clamp(1, LIMIT_MAX) };
     let curation = Curation::of(index, request, infra::clock::now());
 
-    let (text, relaxed, did_you_mean, marks) = match text {
-        Some(plan) => {
-            let (query, relaxed) = chosen(&view.searcher, plan.strict, plan.relaxed, sort)?;
-            (Some(curation.widen(query, index)), relaxed, plan.did_you_mean, plan.marks)
-        }
-        None => (None, false, None, Marks::default()),
-    };
-    let (filters, text) = (filters(fields, request), text.as_deref());
-    let walk = Walk { view, text, filters, facts: index.columns.facts(&request.currency), curation };
+    let (did_you_mean, marks) = text.as_ref().map(|plan| (plan.did_you_mean.clone(), plan.marks.clone())).unwrap_or_default();
+    let mut chosen = text.map(|plan| Chosen::of(&view.searcher, plan, sort)).transpose()?;
+    if let Some(chosen) = &mut chosen {
+        chosen.query = curation.widen(chosen.query.box_clone(), fields);
+    }
+    let walk =
+        Walk { view, text: chosen.as_ref(), filters: filters(fields, request), facts: index.columns.facts(&request.currency), curation };
 
     let facets: Vec<(String, Facet)> =
         request.facets.iter().take(FACETS_MAX).filter_map(|name| Some((name.clone(), Facet::parse(name)?))).collect();
+    let mut counted = BTreeMap::new();
+    let mut uncounted = Vec::new();
+    for (name, facet) in facets {
+        match walk.cached(&facet) {
+            Some(known) => drop(counted.insert(name, known)),
+            None => uncounted.push((name, facet)),
+        }
+    }
     // A facet without a filter of its own is counted over the hits themselves.
-    let (filtered, unfiltered): (Vec<_>, Vec<_>) = facets.into_iter().partition(|(_, facet)| walk.filters_by(facet));
+    let (filtered, unfiltered): (Vec<_>, Vec<_>) = uncounted.into_iter().partition(|(_, facet)| walk.filters_by(facet));
     let hits = walk.pass(None, Some(page), &unfiltered)?;
     let (product_ids, next) = hits.place(page);
-    let mut facets = counts(&unfiltered, hits.tallies);
+    counted.extend(walk.counts(&unfiltered, hits.tallies));
     for facet in filtered {
         let own = [facet];
         let pass = walk.pass(Some(&own[0].1), None, &own)?;
-        facets.extend(counts(&own, pass.tallies));
+        counted.extend(walk.counts(&own, pass.tallies));
     }
 
     Ok(SearchAnswer {
         next_cursor: next.map(|cursor| cursor.to_text(sort)),
         product_ids,
         total: hits.total,
-        relaxed,
-        facets,
+        relaxed: chosen.as_ref().is_some_and(|chosen| chosen.is_relaxed),
+        facets: counted,
         did_you_mean,
         marks,
         position: view.position,
     })
 }
 
-/// An index without documents has tallied nothing.
-fn counts(facets: &[(String, Facet)], tallies: Vec<Tally>) -> BTreeMap<String, Vec<FacetCount>> {
-    let counts = tallies.into_iter().map(Tally::into_counts);
-    let names = facets.iter().map(|(name, _)| name.clone());
-    names.zip(counts.chain(iter::repeat(Vec::new()))).collect()
-}
-
 /// The strict query, or the relaxed one where the strict one finds too little. Sorted by anything but
 /// relevance, products with some of the words would bury those with all of them, so there they stand in
 /// only for nothing at all.
-fn chosen(
-    searcher: &Searcher,
-    strict: Box<dyn Query>,
-    relaxed: Option<Box<dyn Query>>,
-    sort: Sort,
-) -> tantivy::Result<(Box<dyn Query>, bool)> {
-    let enough = if sort == Sort::Relevance { STRICT_ENOUGH } else { 1 };
-    match relaxed {
-        Some(relaxed) if !finds_at_least(searcher, &*strict, enough)? => Ok((relaxed, true)),
-        _ => Ok((strict, false)),
+struct Chosen {
+    query: Box<dyn Query>,
+    is_relaxed: bool,
+    /// The few products with all the words, among those with some.
+    with_all_words: Vec<DocAddress>,
+}
+
+impl Chosen {
+    fn of(searcher: &Searcher, plan: TextPlan, sort: Sort) -> tantivy::Result<Self> {
+        let enough = if sort == Sort::Relevance { STRICT_ENOUGH } else { 1 };
+        if let Some(relaxed) = plan.relaxed {
+            let with_all_words = first_matches(searcher, &*plan.strict, enough)?;
+            if with_all_words.len() < enough {
+                return Ok(Self { query: relaxed, is_relaxed: true, with_all_words });
+            }
+        }
+        Ok(Self { query: plan.strict, is_relaxed: false, with_all_words: Vec::new() })
     }
 }
 
@@ -115,6 +120,7 @@ struct Filter {
     condition: Condition,
 }
 
+#[derive(Debug)]
 enum Condition {
     Indexed(TermSetQuery),
     Price { min: Option<i64>, max: Option<i64> },
@@ -152,7 +158,7 @@ fn filters(fields: &Fields, request: &SearchRequest) -> Vec<Filter> {
 /// What all passes of one request share.
 struct Walk<'a> {
     view: &'a View,
-    text: Option<&'a dyn Query>,
+    text: Option<&'a Chosen>,
     filters: Vec<Filter>,
     facts: Facts,
     curation: Arc<Curation>,
@@ -163,11 +169,39 @@ impl Walk<'_> {
         self.filters.iter().any(|filter| filter.facet == *facet)
     }
 
+    /// What these hits are known by, where nothing about them or about the facet changes but by a commit: what is browsed most
+    /// is counted once.
+    fn cache_key(&self, facet: &Facet) -> Option<String> {
+        let is_static = |facet: &Facet| !matches!(facet, Facet::Price | Facet::InStock);
+        let others = || self.filters.iter().filter(|filter| filter.facet != *facet);
+        if self.text.is_some() || self.curation.hides() || !is_static(facet) || !others().all(|filter| is_static(&filter.facet)) {
+            return None;
+        }
+        let filters = others().map(|filter| &filter.condition).collect::<Vec<_>>();
+        Some(format!("{} {facet:?} {filters:?}", self.facts.withdrawals))
+    }
+
+    fn cached(&self, facet: &Facet) -> Option<Vec<FacetCount>> {
+        self.view.cached(&self.cache_key(facet)?)
+    }
+
+    /// The answer's part for each facet; an index without documents has tallied nothing.
+    fn counts(&self, facets: &[(String, Facet)], tallies: Vec<Tally>) -> BTreeMap<String, Vec<FacetCount>> {
+        let counts = tallies.into_iter().map(Tally::into_counts).chain(iter::repeat(Vec::new()));
+        let of_facet = |((name, facet), counts): (&(String, Facet), Vec<FacetCount>)| {
+            if let Some(key) = self.cache_key(facet) {
+                self.view.cache(key, &counts);
+            }
+            (name.clone(), counts)
+        };
+        facets.iter().zip(counts).map(of_facet).collect()
+    }
+
     /// Walks over what text and filters match, the filter of one facet left out.
     fn pass(&self, without: Option<&Facet>, page: Option<Page>, facets: &[(String, Facet)]) -> tantivy::Result<PassAnswer> {
         let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
         if let Some(text) = self.text {
-            clauses.push((Occur::Must, text.box_clone()));
+            clauses.push((Occur::Must, text.query.box_clone()));
         }
         let mut fact_filter = FactFilter::default();
         for filter in self.filters.iter().filter(|filter| Some(&filter.facet) != without) {
@@ -191,6 +225,7 @@ impl Walk<'_> {
             facts: &self.facts,
             filter: fact_filter,
             curation: &self.curation,
+            lifted: self.text.map_or(&[], |text| &text.with_all_words),
             page,
             facets: facets.iter().map(|(_, facet)| facet).collect(),
         };

@@ -18,7 +18,10 @@ use tantivy::query::{BooleanQuery, ConstScoreQuery, Occur, Query, TermSetQuery};
 use tantivy::{DocId, SegmentReader};
 use uuid::Uuid;
 
-use super::{SearchIndex, SearchRequest, Sort, schema};
+use super::{
+    SearchIndex, SearchRequest, Sort,
+    schema::{self, Fields},
+};
 
 /// Most other phrases that one phrase stands for, those of the first sets by their keys.
 pub const ALTERNATIVES_MAX: usize = 50;
@@ -241,6 +244,10 @@ impl Curation {
         Arc::new(curation)
     }
 
+    pub(super) fn hides(&self) -> bool {
+        !self.hidden.is_empty()
+    }
+
     fn mark(&mut self) {
         for slot in self.hidden.iter().chain(self.pinned.keys()).chain(self.boosted.keys()) {
             let (word, bit) = bit_of(*slot);
@@ -257,11 +264,11 @@ impl Curation {
     }
 
     /// A text's matches and what is pinned beside them.
-    pub(super) fn widen(&self, text: Box<dyn Query>, index: &SearchIndex) -> Box<dyn Query> {
+    pub(super) fn widen(&self, text: Box<dyn Query>, fields: &Fields) -> Box<dyn Query> {
         if self.pinned.is_empty() {
             return text;
         }
-        let pinned = TermSetQuery::new(self.pinned.values().map(|(_, product_id)| index.term_of(*product_id)));
+        let pinned = TermSetQuery::new(self.pinned.values().map(|(_, product_id)| fields.product_term(*product_id)));
         let unscored = ConstScoreQuery::new(Box::new(pinned), 0.0);
         Box::new(BooleanQuery::new(vec![(Occur::Should, text), (Occur::Should, Box::new(unscored))]))
     }

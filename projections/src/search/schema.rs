@@ -136,6 +136,33 @@ impl Fields {
         }
     }
 
+    /// The fields of an index that another version has made; `None` where one of them is missing.
+    pub(super) fn of(schema: &Schema) -> Option<Self> {
+        let field = |name| schema.get_field(name).ok();
+        Some(Self {
+            product_id: field("product_id")?,
+            id_high: field(ID_HIGH)?,
+            id_low: field(ID_LOW)?,
+            created_at_us: field(CREATED_AT_US)?,
+            code: field("code")?,
+            title: field("title")?,
+            title_stems: field("title_stems")?,
+            prefixes: field("prefixes")?,
+            syllables: field("syllables")?,
+            initials: field("initials")?,
+            brand_words: field("brand_words")?,
+            keywords: field("keywords")?,
+            description: field("description")?,
+            brand: field(BRAND)?,
+            category: field(CATEGORY)?,
+            attributes: field(ATTRIBUTES)?,
+        })
+    }
+
+    pub(super) fn product_term(&self, product_id: Uuid) -> Term {
+        Term::from_field_bytes(self.product_id, product_id.as_bytes())
+    }
+
     pub(super) fn brand_term(&self, brand: &str) -> Term {
         Term::from_field_text(self.brand, brand)
     }

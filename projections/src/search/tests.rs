@@ -279,6 +279,31 @@ fn price_and_stock_show_without_a_commit() {
 }
 
 #[test]
+fn what_is_taken_off_sale_is_gone_without_a_commit() {
+    let (_scratch, index) = index_of(&[product(1, "Rug"), product(2, "Rug")]);
+    let browse = SearchRequest { facets: vec!["category".to_owned()], ..request("") };
+    assert_eq!(index.search(&browse).unwrap().total, 2);
+    index.columns().set_published(Uuid::from_u128(2), false);
+    assert_eq!((found(&index, "rug"), index.search(&browse).unwrap().total), (vec![1], 1));
+    index.columns().set_published(Uuid::from_u128(2), true);
+    assert_eq!(found(&index, "rug"), [1, 2]);
+}
+
+#[test]
+fn facets_that_are_kept_are_right_after_a_withdrawal_and_a_commit() {
+    let of_brand = |number| ProductDocument { brand: Some("Alder".to_owned()), ..product(number, "Rug") };
+    let (_scratch, index) = index_of(&[of_brand(1), of_brand(2)]);
+    let browse = SearchRequest { facets: vec!["brand".to_owned()], ..request("") };
+    let count = || index.search(&browse).unwrap().facets["brand"].first().map_or(0, |counted| counted.count);
+    assert_eq!((count(), count()), (2, 2));
+    index.columns().set_published(Uuid::from_u128(2), false);
+    assert_eq!((count(), count()), (1, 1));
+    index.put(&of_brand(3)).unwrap();
+    index.commit(1, 101).unwrap();
+    assert_eq!((count(), count()), (2, 2));
+}
+
+#[test]
 fn a_product_is_replaced_and_removed() {
     let (_scratch, index) = small_shop();
     index.put(&product(4, "Pencil Tray")).unwrap();
@@ -312,19 +337,29 @@ fn reopening_keeps_position_and_products() {
 }
 
 #[test]
-fn an_index_of_another_format_starts_again() {
+fn an_index_of_another_format_answers_until_the_new_one_is_as_far() {
     let scratch = Scratch::new();
-    let mut index = SearchIndex::open(scratch.path()).unwrap();
-    "an older program".clone_into(&mut index.format);
+    let index = SearchIndex::open(scratch.path()).unwrap();
     index.put(&product(1, "Kettle")).unwrap();
     index.commit(2, 77).unwrap();
+    let (own, older) = (scratch.path().join(&index.format), scratch.path().join("older"));
     drop(index);
+    std::fs::rename(&own, &older).unwrap();
 
     let index = SearchIndex::open(scratch.path()).unwrap();
-    assert_eq!((index.position(), index.product_count()), ((0, 0), 0));
+    assert_eq!((index.built(), index.position(), index.product_count()), ((0, 0), (2, 77), 1));
+    index.put(&product(2, "Kettle, too")).unwrap();
+    index.commit(2, 50).unwrap();
+    assert_eq!((index.built(), found(&index, "kettle ")), ((2, 50), vec![1]), "it is not as far");
+    drop(index);
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    assert_eq!((index.built(), index.position(), found(&index, "kettle ")), ((2, 50), (2, 77), vec![1]), "nor after a restart");
+    index.reached(2, 77).unwrap();
+    assert_eq!((index.position(), found(&index, "kettle ")), ((2, 77), vec![2]));
+    assert!(!older.exists());
     drop(index);
 
-    std::fs::write(scratch.path().join("meta.json"), "torn").unwrap();
+    std::fs::write(own.join("meta.json"), "torn").unwrap();
     assert_eq!(SearchIndex::open(scratch.path()).unwrap().position(), (0, 0));
 }
 

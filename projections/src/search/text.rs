@@ -6,7 +6,7 @@
 //! Where all of that finds little, the words that are known are read in these ways too ([`Width::Wide`]).
 
 use tantivy::{
-    DocSet, Score, Searcher, TERMINATED, Term,
+    DocAddress, DocSet, Score, Searcher, TERMINATED, Term,
     query::{
         BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, EnableScoring, Occur, PhraseQuery, Query, TermQuery,
     },
@@ -52,8 +52,6 @@ const SYNONYM: Score = 0.8;
 const INITIALS: Score = 0.3;
 /// A whole article number: nothing else is meant.
 const CODE: Score = 1_000.0;
-/// Lifts products with all the words over any with some of them.
-pub(super) const ALL_WORDS: Score = 10_000.0;
 
 /// Letters of the shorter part of a word that is read as two.
 const HALF_LETTERS_MIN: usize = 2;
@@ -71,8 +69,7 @@ pub(super) enum Width {
 pub(super) struct TextPlan {
     /// Matches products that have all the words.
     pub(super) strict: Box<dyn Query>,
-    /// Matches products that have some of them, those with all of them first; `None` when that would
-    /// be the same.
+    /// Matches products that have some of them; `None` when that would be the same.
     pub(super) relaxed: Option<Box<dyn Query>>,
     pub(super) did_you_mean: Option<String>,
     /// What is to be seen in a text that was found.
@@ -103,7 +100,7 @@ pub(super) fn plan(
         return Ok(Some(TextPlan { strict, relaxed: None, did_you_mean: None, marks: reader.marks, is_code: true }));
     }
     let several = parts.len() > 1 || parts.iter().any(|part| part.loose.len() > 1);
-    let relaxed = several.then(|| some_of(&parts, phrase(fields, &parts), &*strict));
+    let relaxed = several.then(|| some_of(&parts, phrase(fields, &parts)));
     Ok(Some(TextPlan { strict, relaxed, did_you_mean: corrected(&text, &parts), marks: reader.marks, is_code: false }))
 }
 
@@ -372,7 +369,9 @@ impl Reader<'_> {
             }
             let terms = [first, second].map(|half| Term::from_field_text(self.fields.title, half));
             let frequency = self.searcher.doc_freq(&terms[0])?.min(self.searcher.doc_freq(&terms[1])?);
-            if frequency > best.map_or(0, |(best, _)| best) && finds_at_least(self.searcher, &PhraseQuery::new(terms.to_vec()), 1)? {
+            if frequency > best.map_or(0, |(best, _)| best)
+                && !first_matches(self.searcher, &PhraseQuery::new(terms.to_vec()), 1)?.is_empty()
+            {
                 best = Some((frequency, (first, second)));
             }
         }
@@ -422,24 +421,24 @@ fn commonness(documents: u32, most: u32) -> Score {
     (f64::from(documents) / f64::from(most.max(1))).powf(COMMON) as Score
 }
 
-/// Whether a query matches so many products; looks at no more of them.
-pub(super) fn finds_at_least(searcher: &Searcher, query: &dyn Query, wanted: usize) -> tantivy::Result<bool> {
+/// The first products that a query matches, in the index's order, at most `wanted`.
+pub(super) fn first_matches(searcher: &Searcher, query: &dyn Query, wanted: usize) -> tantivy::Result<Vec<DocAddress>> {
     let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
-    let mut found = 0;
-    for segment in searcher.segment_readers() {
+    let mut found = Vec::new();
+    for (ordinal, segment) in (0..).zip(searcher.segment_readers()) {
         let mut matches = weight.scorer(segment, 1.0)?;
         let mut document = matches.doc();
         while document != TERMINATED {
             if !segment.is_deleted(document) {
-                found += 1;
-                if found >= wanted {
-                    return Ok(true);
+                found.push(DocAddress::new(ordinal, document));
+                if found.len() >= wanted {
+                    return Ok(found);
                 }
             }
             document = matches.advance();
         }
     }
-    Ok(false)
+    Ok(found)
 }
 
 fn all_of(parts: &[Part], phrase: Option<Box<dyn Query>>) -> Box<dyn Query> {
@@ -454,11 +453,10 @@ fn all_of(parts: &[Part], phrase: Option<Box<dyn Query>>) -> Box<dyn Query> {
     Box::new(BooleanQuery::new(clauses.chain(bonus).collect()))
 }
 
-fn some_of(parts: &[Part], phrase: Option<Box<dyn Query>>, strict: &dyn Query) -> Box<dyn Query> {
+fn some_of(parts: &[Part], phrase: Option<Box<dyn Query>>) -> Box<dyn Query> {
     let needed = parts.iter().filter(|part| !part.optional).flat_map(|part| &part.loose);
     let needed = any(needed.map(|query| query.box_clone()).collect());
-    let all_words = ConstScoreQuery::new(strict.box_clone(), ALL_WORDS);
-    let mut clauses = vec![(Occur::Must, needed), (Occur::Should, Box::new(all_words) as _)];
+    let mut clauses = vec![(Occur::Must, needed)];
     for part in parts.iter().filter(|part| part.optional) {
         clauses.push((Occur::Should, part.query.box_clone()));
     }

@@ -8,6 +8,7 @@ use domain::catalog::{Media, Product, ProductOption, Stage, Text, Variant};
 use domain::id::{CategoryId, VariantId};
 use domain::money::Currency;
 use projections::product::{attribute_text, has_markup, is_published, plain_text};
+use projections::search::Marks;
 use projections::stock::{Availability, StockLevel};
 use serde::Serialize;
 use serde_json::Value;
@@ -49,6 +50,20 @@ pub struct ProductBody {
     pub in_stock: bool,
     /// Of the product's stream, for `If-Match`.
     pub version: i64,
+    /// In the answer to a search: what was found, in HTML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub highlights: Option<HighlightsBody>,
+}
+
+/// Texts with the words that were found in `<mark>`; everything else is escaped. A text without any is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct HighlightsBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Brass <mark>desk</mark> lamp")]
+    pub title: Option<String>,
+    /// Of a long one what is around the first word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -165,7 +180,17 @@ pub fn render_product(product: &Product, version: i64, around: &Around, shown: &
         in_stock: variants.iter().any(|variant| variant.in_stock),
         variants,
         version,
+        highlights: None,
     }
+}
+
+/// A product that a search has found.
+#[must_use]
+pub fn render_hit(product: &Product, version: i64, around: &Around, shown: &Presentation, marks: &Marks) -> ProductBody {
+    let body = render_product(product, version, around, shown);
+    let found = HighlightsBody { title: marks.highlighted(&body.title), description: marks.extract(&body.description) };
+    let highlights = Some(found).filter(|found| found.title.is_some() || found.description.is_some());
+    ProductBody { highlights, ..body }
 }
 
 fn render_variant(product: &Product, variant: &Variant, around: &Around, shown: &Presentation) -> VariantBody {
