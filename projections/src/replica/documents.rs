@@ -23,6 +23,9 @@ use crate::search::{ProductDocument, SearchError, SearchIndex};
 
 /// Longest that a text waits to be seen.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+/// As long as the log has whole pages that were not read: nobody sees the newest text anyway, and each commit is a segment that
+/// has to be merged with others.
+const BEHIND_COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 /// Shortest time between two commits when somebody waits.
 const AWAITED_COMMIT_INTERVAL: Duration = Duration::from_millis(20);
 /// Documents after which a commit comes at once.
@@ -88,7 +91,7 @@ impl Documents {
         let mut uncommitted = Uncommitted { documents: 0, since: now, committed_at: now, committed_position: self.indexed };
         loop {
             let at = tail.position();
-            let due = uncommitted.due(at, replica.wanted.load(Ordering::Relaxed));
+            let due = uncommitted.due(at, replica.wanted.load(Ordering::Relaxed), tail.is_behind());
             let done = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -264,7 +267,7 @@ impl Uncommitted {
     }
 
     /// When the next commit is to begin; `None` while nothing asks for one.
-    fn due(&self, position: i64, wanted: i64) -> Option<Instant> {
+    fn due(&self, position: i64, wanted: i64, is_behind: bool) -> Option<Instant> {
         if self.documents == 0 {
             let is_far = position - self.committed_position >= COMMIT_EVENTS_MAX;
             return is_far.then(Instant::now);
@@ -274,6 +277,7 @@ impl Uncommitted {
         Some(match () {
             () if self.documents >= COMMIT_DOCUMENTS_MAX => self.committed_at,
             () if is_awaited => self.committed_at + AWAITED_COMMIT_INTERVAL,
+            () if is_behind => self.since + BEHIND_COMMIT_INTERVAL,
             () => self.since + COMMIT_INTERVAL,
         })
     }
@@ -329,4 +333,22 @@ fn option_key(option: &ProductOption) -> String {
 
 fn facet_text(text: &Text) -> &str {
     text.get(FACET_LANGUAGE).or_else(|| text.values().next()).map(String::as_str).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_rarer_while_the_log_is_far_ahead_unless_somebody_waits() {
+        let now = Instant::now();
+        let some = Uncommitted { documents: 1, since: now, committed_at: now, committed_position: 10 };
+        assert_eq!(some.due(20, 0, false), Some(now + COMMIT_INTERVAL));
+        assert_eq!(some.due(20, 0, true), Some(now + BEHIND_COMMIT_INTERVAL));
+        assert_eq!(some.due(20, 15, true), Some(now + AWAITED_COMMIT_INTERVAL));
+        let many = Uncommitted { documents: COMMIT_DOCUMENTS_MAX, ..some };
+        assert_eq!(many.due(20, 0, true), Some(now));
+        let none = Uncommitted { documents: 0, ..many };
+        assert_eq!((none.due(20, 0, false), none.due(10 + COMMIT_EVENTS_MAX, 0, true).is_some()), (None, true));
+    }
 }
