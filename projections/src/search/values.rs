@@ -124,13 +124,12 @@ impl SegmentValues {
             return Ok(SegmentCounts::new(of_segment, names));
         };
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(column).map(Arc::clone);
-        let of_segment = match known {
-            Some(known) => known,
-            None => {
-                let read = Arc::new(OfSegment::read(segment, column, &names)?);
-                let mut columns = self.0.write().unwrap_or_else(PoisonError::into_inner);
-                Arc::clone(columns.entry(column.to_owned()).or_insert(read))
-            }
+        let of_segment = if let Some(known) = known {
+            known
+        } else {
+            let read = Arc::new(OfSegment::read(segment, column, &names)?);
+            let mut columns = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(columns.entry(column.to_owned()).or_insert(read))
         };
         Ok(SegmentCounts::new(of_segment, names))
     }
