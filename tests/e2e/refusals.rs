@@ -371,12 +371,12 @@ async fn merchandising(shop: &Shop, met: &mut Met) {
         let boosts = json!([{ "kind": "brand", "brand": "Maker", "percent": 120 }]);
         json!({ "title": title, "condition": { "kind": "everywhere" }, "boosts": boosts })
     };
-    met.meet_field("search_rule_invalid", &set(Method::POST, "search-rules", rule("")).await);
+    met.meet_field("search_rule_invalid", &set(Method::POST, "search-rules", rule("")).await, "/title");
     let many = until_refused(domain::merchandising::RULES_MAX, |_| set(Method::POST, "search-rules", rule("x"))).await;
     met.meet("search_rules_too_many", &many, 409, "invalid_state");
     met.meet("synonyms_not_found", &set(Method::DELETE, "synonyms/tv", Value::Null).await, 404, "not_found");
     let two_way = json!({ "kind": "two_way", "phrases": ["tv", "television set"] });
-    met.meet_field("synonyms_invalid", &set(Method::PUT, "synonyms/tv", json!({ "kind": "two_way", "phrases": ["tv"] })).await);
+    met.meet_field("synonyms_invalid", &set(Method::PUT, "synonyms/tv", json!({ "kind": "two_way", "phrases": ["tv"] })).await, "/phrases");
     let put = async |n: usize| set(Method::PUT, &format!("synonyms/tv-{n}"), two_way.clone()).await;
     let many = until_refused(domain::merchandising::SYNONYM_SETS_MAX, put).await;
     met.meet("synonyms_too_many", &many, 409, "invalid_state");
