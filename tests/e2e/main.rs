@@ -3,6 +3,7 @@
 mod cart;
 mod crash;
 mod deadline;
+mod dice;
 mod durability;
 mod export;
 mod history;
@@ -20,6 +21,7 @@ mod races;
 mod refusals;
 mod restart;
 mod sale;
+mod search;
 mod setting;
 mod shop;
 mod steps;

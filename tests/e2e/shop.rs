@@ -204,6 +204,12 @@ impl Shop {
         self.send(Method::GET, path, None, &[("consistency-token", token), ("prefer", "wait=15")]).await.unwrap()
     }
 
+    /// The products that these parameters ask for.
+    pub async fn listing(&self, parameters: &[(&str, &str)]) -> Answer {
+        let url = reqwest::Url::parse_with_params(&format!("{}/v1/products", self.url), parameters).unwrap();
+        self.get(&format!("{}?{}", url.path(), url.query().unwrap_or_default())).await.expect(200)
+    }
+
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         self.send(Method::POST, path, Some(body), &[]).await.unwrap()
     }
