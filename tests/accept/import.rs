@@ -5,14 +5,19 @@ use std::time::Instant;
 
 use crate::shop::Shop;
 
+/// A file of the real data.
 #[expect(clippy::disallowed_methods, reason = "the tests' own switch")]
-fn catalogue() -> PathBuf {
+pub fn data(file: &str) -> PathBuf {
     let data = std::env::var("DAYBOOK_DATA").expect("DAYBOOK_DATA must name the folder with the real catalogues");
-    PathBuf::from(data).join("icecat/products.shopify.csv")
+    PathBuf::from(data).join(file)
+}
+
+pub fn catalogue() -> PathBuf {
+    data("icecat/products.shopify.csv")
 }
 
 /// Rows of the file as records, header first.
-fn records() -> (csv::StringRecord, Vec<csv::StringRecord>) {
+pub fn records() -> (csv::StringRecord, Vec<csv::StringRecord>) {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(catalogue()).unwrap();
     let header = reader.headers().unwrap().clone();
     (header, reader.records().map(Result::unwrap).collect())
@@ -31,18 +36,20 @@ async fn head(shop: &Shop) -> i64 {
     sqlx::query_scalar("SELECT last_position FROM event_batch ORDER BY batch DESC LIMIT 1").fetch_one(&shop.pool().await).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nineteen_thousand_real_products_come_in_once() {
-    let shop = Shop::empty().await;
+/// All of them into an empty shop.
+pub async fn all_products_come_in(shop: &Shop) {
     let began = Instant::now();
     shop.cli(&["import", "products", catalogue().to_str().unwrap()]);
     let seconds = began.elapsed().as_secs_f64();
     println!("imported in {seconds:.1} s: {:.0} rows/s", 19_406.0 / seconds);
     let found = shop.get("/v1/products?limit=1").await.expect(200);
     assert_eq!(found.int("/total"), 19_406);
+}
 
-    // Again, the rows in another order: nothing is appended.
-    let before = head(&shop).await;
+/// Once more, into the shop that has them.
+pub async fn only_what_changed_comes_in_again(shop: &Shop) {
+    // The rows in another order: nothing is appended.
+    let before = head(shop).await;
     let (header, mut rows) = records();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     for i in (1..rows.len()).rev() {
@@ -52,7 +59,7 @@ async fn nineteen_thousand_real_products_come_in_once() {
     let shuffled = shop.dir.join("shuffled.csv");
     write(&shuffled, &header, &rows);
     shop.cli(&["import", "products", shuffled.to_str().unwrap()]);
-    assert_eq!(head(&shop).await, before);
+    assert_eq!(head(shop).await, before);
 
     // One price changed: one event.
     let price = header.iter().position(|name| name == "Variant Price").unwrap();
@@ -61,16 +68,10 @@ async fn nineteen_thousand_real_products_come_in_once() {
     let repriced = shop.dir.join("repriced.csv");
     write(&repriced, &header, &rows);
     shop.cli(&["import", "products", repriced.to_str().unwrap()]);
-    assert_eq!(head(&shop).await, before + 1);
+    assert_eq!(head(shop).await, before + 1);
 
     let verified = shop.cli_code(&["verify"]);
     assert_eq!(verified.0, 0, "{}{}", verified.1, verified.2);
-}
-
-/// A file of the real data.
-fn data(path: &str) -> PathBuf {
-    let catalogue = catalogue();
-    catalogue.parent().and_then(std::path::Path::parent).unwrap().join(path)
 }
 
 /// A mapping file of the project's own.

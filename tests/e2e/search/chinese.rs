@@ -94,8 +94,10 @@ const WORDS: [Word; 75] = [
     ("调音器", "調音器", "tiao yin qi", "条音器"),
 ];
 
-/// The ways to type a word, with the share of the words, in percent, that must be found by it.
-const WAYS: [(&str, usize, fn(&Word) -> String); 6] = [
+/// A way to type words, and the share of the words, in percent, that must be found by it.
+type Way = (&'static str, usize, fn(&Word) -> String);
+
+const WAYS: [Way; 6] = [
     ("characters", 100, |word| word.0.to_owned()),
     ("traditional", 100, |word| word.1.to_owned()),
     ("pinyin", 95, |word| word.2.replace(' ', "")),
