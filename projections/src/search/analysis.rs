@@ -110,7 +110,7 @@ impl QueryAnalyser {
 }
 
 /// Whether a language tag (BCP 47: `de`, `de-AT`) is of this language.
-fn is_language(tag: &str, language: &str) -> bool {
+pub(super) fn is_language(tag: &str, language: &str) -> bool {
     let primary = tag.split('-').next().unwrap_or_default();
     primary.eq_ignore_ascii_case(language)
 }

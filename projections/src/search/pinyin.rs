@@ -11,6 +11,8 @@ use super::words::{fold, is_han};
 /// Characters of the shortest and the longest run whose initials are found: of one there are too many.
 const INITIALS_MIN: usize = 2;
 const INITIALS_MAX: usize = 6;
+/// Initials of one run, where its characters have several readings.
+const SPELLINGS_MAX: usize = 8;
 /// Letters of the longest syllable: zhuang, shuang, chuang.
 const SYLLABLE_LETTERS_MAX: usize = 6;
 /// Letters of a word that is looked at as syllables.
@@ -89,6 +91,15 @@ impl Tokenizer for Syllables {
     }
 }
 
+/// The letters that a character's readings begin with.
+fn first_letters(c: char) -> Vec<&'static str> {
+    let mut letters: Vec<&str> = c.to_pinyin_multi().into_iter().flatten().map(Pinyin::first_letter).collect();
+    // The most usual reading comes first, and stays so.
+    let mut seen = HashSet::new();
+    letters.retain(|letter| seen.insert(*letter));
+    letters
+}
+
 /// The initials of every few Chinese characters that stand together: sj of 手机.
 #[derive(Clone, Default)]
 pub(super) struct Initials;
@@ -100,9 +111,15 @@ impl Tokenizer for Initials {
         let text = fold(text);
         let mut tokens = Vec::new();
         for run in text.split(|c| !is_han(c)) {
-            let letters: Vec<&str> = run.chars().filter_map(|c| c.to_pinyin()).map(Pinyin::first_letter).collect();
+            let letters: Vec<Vec<&str>> = run.chars().map(first_letters).collect();
             for size in INITIALS_MIN..=INITIALS_MAX.min(letters.len()) {
-                tokens.extend(letters.windows(size).map(|some| Token { text: some.concat(), position: 0, ..Token::default() }));
+                for some in letters.windows(size) {
+                    let spelled = some.iter().fold(vec![String::new()], |begun, next| {
+                        let longer = begun.iter().flat_map(|text| next.iter().map(move |letter| format!("{text}{letter}")));
+                        longer.take(SPELLINGS_MAX).collect()
+                    });
+                    tokens.extend(spelled.into_iter().map(|text| Token { text, position: 0, ..Token::default() }));
+                }
             }
         }
         BoxTokenStream::new(Listed { tokens, next: 0 })

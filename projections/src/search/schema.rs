@@ -26,7 +26,8 @@ const ATTRIBUTES: &str = "attributes";
 /// Raise it when the same document is to give other terms and [`SAMPLE`] does not show it.
 const FORMAT_VERSION: u32 = 1;
 /// What the analysis makes of this is part of the format.
-const SAMPLE: &str = "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, 東京都のカメラ, 무선 이어폰, หูฟังไร้สาย";
+const SAMPLE: &str =
+    "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, 東京都のカメラ, 무선 이어폰, หูฟังไร้สาย, Core™, 音乐会";
 
 #[derive(Clone, Copy)]
 pub(super) struct Fields {

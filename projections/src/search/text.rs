@@ -15,7 +15,7 @@ use tantivy::{
 
 use super::{
     QUERY_CHARS_MAX, QUERY_WORDS_MAX,
-    analysis::{PREFIX_CHARS_MAX, QueryAnalyser, QueryWord},
+    analysis::{PREFIX_CHARS_MAX, QueryAnalyser, QueryWord, is_language},
     fuzzy,
     marks::Marks,
     pinyin,
@@ -199,7 +199,10 @@ impl Reader<'_> {
             parts.append(&mut of_piece);
             names.append(&mut of_names);
         }
-        self.add_synonyms(&mut parts, &names)?;
+        self.add_synonyms(&mut parts, &mut names)?;
+        if self.width == Width::Wide || self.speaks_chinese() {
+            self.join_syllables(&mut parts, &names)?;
+        }
         // "The Who": stop words count when there is nothing else.
         if parts.iter().all(|part| part.optional) {
             for part in &mut parts {
@@ -210,7 +213,7 @@ impl Reader<'_> {
     }
 
     /// What means the same as some of the words is found as well.
-    fn add_synonyms(&mut self, parts: &mut Vec<Part>, names: &[String]) -> tantivy::Result<()> {
+    fn add_synonyms(&mut self, parts: &mut Vec<Part>, names: &mut Vec<String>) -> tantivy::Result<()> {
         let synonyms = self.synonyms;
         for (range, alternatives) in synonyms.of(names).into_iter().rev() {
             let mut queries: Vec<Box<dyn Query>> = Vec::new();
@@ -225,6 +228,26 @@ impl Reader<'_> {
             }
             let meant: Vec<Part> = parts.drain(range.clone()).collect();
             parts.insert(range.start, Part::together(meant, dis_max(queries)));
+            names.splice(range, [String::new()]);
+        }
+        Ok(())
+    }
+
+    /// Words that are syllables, one after the other, are read as Chinese that was typed apart, where a title has it so.
+    fn join_syllables(&self, parts: &mut Vec<Part>, names: &[String]) -> tantivy::Result<()> {
+        let spelled: Vec<Option<Vec<&str>>> = names.iter().map(|name| pinyin::split(name).filter(|split| !split.is_empty())).collect();
+        let mut end = spelled.len();
+        while end > 0 {
+            let begin = spelled[..end].iter().rposition(Option::is_none).map_or(0, |at| at + 1);
+            let syllables: Vec<&str> = spelled[begin..end].iter().flatten().flatten().copied().collect();
+            if end > begin + 1
+                && let Some(sound) = self.sound(&syllables)
+                && !first_matches(self.searcher, &*sound, 1)?.is_empty()
+            {
+                let meant: Vec<Part> = parts.drain(begin..end).collect();
+                parts.insert(begin, Part::together(meant, sound));
+            }
+            end = begin.saturating_sub(1);
         }
         Ok(())
     }
@@ -234,8 +257,10 @@ impl Reader<'_> {
         let mut clauses = Vec::new();
         self.push_clauses(word, 1.0, &mut clauses)?;
         let is_unspaced = word.plain.chars().any(is_unspaced);
+        let mut documents = self.documents_with(word)?;
         if is_last && !is_unspaced {
             let prefix = word.plain.chars().take(PREFIX_CHARS_MAX).collect::<String>();
+            documents = documents.max(self.searcher.doc_freq(&Term::from_field_text(self.fields.prefixes, &prefix))?);
             self.push(self.fields.prefixes, &prefix, PREFIX, &mut clauses)?;
             self.marks.prefix = Some(prefix);
         }
@@ -244,8 +269,11 @@ impl Reader<'_> {
             if is_unspaced {
                 self.read_unspaced(word, &mut clauses)?;
             } else {
-                correction = self.read_otherwise(word, &mut clauses)?;
+                correction = self.read_otherwise(word, documents, &mut clauses)?;
             }
+        }
+        if self.speaks_chinese() {
+            self.push_initials(word, &mut clauses)?;
         }
         let title = Term::from_field_text(self.fields.title, &word.plain);
         let in_title = self.searcher.doc_freq(&title)? > 0;
@@ -302,7 +330,7 @@ impl Reader<'_> {
 
     /// A word between spaces that is no word of the catalogue's: as two words, as a typo, as Chinese by its sound. Answers what was
     /// probably meant.
-    fn read_otherwise(&mut self, word: &QueryWord, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<Option<String>> {
+    fn read_otherwise(&mut self, word: &QueryWord, documents: u64, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<Option<String>> {
         let known = clauses.len();
         let mut meant = None;
         if let Some((first, second)) = self.halves(&word.plain)? {
@@ -324,8 +352,7 @@ impl Reader<'_> {
             variants = fuzzy::variants(self.searcher, &[self.fields.description, self.fields.keywords], &word.plain)?;
         }
         if known > 0 {
-            let likely = TYPO_FREQUENCY * self.documents_with(word)?;
-            variants.retain(|variant| u64::from(variant.documents) >= likely);
+            variants.retain(|variant| u64::from(variant.documents) >= TYPO_FREQUENCY * documents);
         }
         // What other texts hold are stems, which nobody is asked whether they were meant.
         if meant.is_none() && is_name {
@@ -341,10 +368,22 @@ impl Reader<'_> {
         if let Some(syllables) = pinyin::split(&word.plain) {
             clauses.extend(self.sound(&syllables));
         }
-        if clauses.is_empty() && pinyin::may_be_initials(&word.plain) {
-            self.push(self.fields.initials, &word.plain, INITIALS, clauses)?;
+        if clauses.is_empty() {
+            self.push_initials(word, clauses)?;
         }
         Ok(meant)
+    }
+
+    fn push_initials(&self, word: &QueryWord, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
+        if pinyin::may_be_initials(&word.plain) {
+            self.push(self.fields.initials, &word.plain, INITIALS, clauses)?;
+        }
+        Ok(())
+    }
+
+    /// Who does types Latin letters for Chinese words more often than for others.
+    fn speaks_chinese(&self) -> bool {
+        is_language(self.lang, "zh")
     }
 
     /// Products that have the word in some field, about.

@@ -21,7 +21,8 @@ pub(super) fn fold(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
-    let folded: String = text.nfkc().collect();
+    // A trademark sign would become two letters of the word before it.
+    let folded: String = text.chars().map(|c| if matches!(c, '\u{2120}' | '\u{2122}') { ' ' } else { c }).nfkc().collect();
     Cow::Owned(if folded.chars().any(is_han) { fast2s::convert(&folded) } else { folded })
 }
 
