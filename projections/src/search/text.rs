@@ -32,7 +32,7 @@ const BRAND: Score = 3.0;
 const DESCRIPTION: Score = 1.4;
 const KEYWORD: Score = 0.7;
 /// The last word may be unfinished, but more often it is not.
-const PREFIX: Score = 0.4;
+const PREFIX: Score = 1.0;
 /// What the other fields of a word add to its best one.
 const TIE: Score = 0.2;
 /// Words that stand together in a title.
