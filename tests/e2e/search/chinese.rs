@@ -101,8 +101,8 @@ const WAYS: [Way; 6] = [
     ("characters", 100, |word| word.0.to_owned()),
     ("traditional", 100, |word| word.1.to_owned()),
     ("pinyin", 95, |word| word.2.replace(' ', "")),
-    ("pinyin apart", 93, |word| word.2.to_owned()),
-    ("initials", 80, |word| word.2.split(' ').map(|syllable| &syllable[..1]).collect()),
+    ("pinyin apart", 95, |word| word.2.to_owned()),
+    ("initials", 90, |word| word.2.split(' ').map(|syllable| &syllable[..1]).collect()),
     ("same sound", 80, |word| word.3.to_owned()),
 ];
 
