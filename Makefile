@@ -44,8 +44,8 @@ soak: ## the long tests, release build: 10 rounds of each race, 50 kill -9 of th
 		cargo test --workspace --locked --release --test e2e -- --test-threads 1 --nocapture races crash stress history verify restart stream deadline payment promotion inventory setting steps
 	@infra/setup/mutants.sh
 
-bench: ## measure the store, the log, and shoppers' visits (with DAYBOOK_DATA on its real catalogue), release build
-	@$(PREPARE) && cargo build --release --locked -p gateway && for what in store log; do target/release/daybook bench $$what || exit; done \
+bench: ## measure the store, the log, search in 100,000 products, and shoppers' visits (with DAYBOOK_DATA on its real catalogue), release build
+	@$(PREPARE) && cargo build --release --locked -p gateway && for what in store log search; do target/release/daybook bench $$what || exit; done \
 		&& target/release/daybook bench http $${DAYBOOK_DATA:+--products "$$DAYBOOK_DATA/icecat/products.shopify.csv"}
 
 prerequisites: ## install what is missing, or say all of it at once

@@ -10,6 +10,7 @@ mod log;
 mod measure;
 mod raw;
 mod report;
+mod search;
 mod store;
 mod workload;
 
@@ -25,6 +26,7 @@ pub use cart::{Options as CartOptions, run as run_cart};
 pub use growth::{Options as GrowthOptions, run as run_growth};
 pub use http::{Options as HttpOptions, run as run_http};
 pub use log::{Options as LogOptions, run as run_log};
+pub use search::{Options as SearchOptions, run as run_search};
 pub use store::{Options as StoreOptions, run as run_store};
 
 /// A server to measure on, and the databases that were made there.

@@ -231,6 +231,29 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Searches of a large generated catalogue over HTTP, how fast it is indexed, and how soon a search shows a change.
+    ///
+    /// On a shop of its own that is removed afterwards. Needs about 20 GB of disk for a million products.
+    #[command(after_help = "Example:\n  daybook bench search --products 100000,1000000 --seconds 5 --clients 1,8")]
+    Search {
+        /// Sizes of the catalogue, each measured by itself.
+        #[arg(long, value_delimiter = ',', default_value = "100000")]
+        products: Vec<u64>,
+        /// Length of a round.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Rounds of each kind of question; the median counts.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Shoppers who ask at the same time.
+        #[arg(long, value_delimiter = ',', default_value = "1,8")]
+        clients: Vec<usize>,
+        /// Changes a second while it is measured how soon one is seen; 0 leaves that out.
+        #[arg(long, default_value_t = 500)]
+        updates: u32,
+        #[arg(long)]
+        json: bool,
+    },
     /// Commands a second of our writer, of the stock postgres-es, and of plain inserts of the same rows.
     ///
     /// On a private Postgres, or on the server that DATABASE_URL names, in databases of its own that are dropped afterwards.
@@ -318,6 +341,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bench { what: Bench::Log { seconds, json } } => {
             Box::pin(crate::bench::run_log(crate::bench::LogOptions { seconds, json })).await?;
+        }
+        Command::Bench { what: Bench::Search { products, seconds, rounds, clients, updates, json } } => {
+            let options = crate::bench::SearchOptions { products, seconds, rounds, clients, updates, json };
+            Box::pin(crate::bench::run_search(options)).await?;
         }
         Command::SandboxPsp { port, data_dir, webhook_url, webhook_secret } => {
             sandbox_psp(port, data_dir, webhook_url, webhook_secret).await?;

@@ -4,7 +4,7 @@
 //! The shop is a `daybook up` of its own with the default configuration, as a stranger would start it; its shoppers are
 //! here, and spend processor time of the same machine.
 
-mod process;
+pub(super) mod process;
 mod shopper;
 
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ use crate::shop::{RunFile, Shop};
 use process::{Processes, Usage};
 use shopper::{STEPS, Shoppers};
 
-/// Longest wait for the shop to be ready: it initialises two servers.
-const READY_WAIT: Duration = Duration::from_mins(2);
+/// Longest wait for the shop to be ready: it initialises two servers, or reads what it knows of a million products.
+const READY_WAIT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(10);
 /// Shoppers that an even pace may have in the shop at once; whoever comes on top is counted as turned away.
 const OPEN_LOOP_MAX: usize = 512;

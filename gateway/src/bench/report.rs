@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::measure::{Measured, Summary};
 use super::store::Report;
-use super::{growth, http, log};
+use super::{growth, http, log, search};
 
 /// A report for a program or for a person.
 pub fn print<R: Serialize>(report: &R, json: bool, text: fn(&R) -> String) -> anyhow::Result<()> {
@@ -116,8 +116,12 @@ fn write_http(text: &mut String, report: &http::Report) -> std::fmt::Result {
     for (who, seen) in [("product page", &report.seen_by_read_model), ("search", &report.seen_by_search)] {
         writeln!(text, "{who:<24}{}", times(seen))?;
     }
+    write_memory(text, &report.memory)
+}
+
+fn write_memory(text: &mut String, memory: &[http::Memory]) -> std::fmt::Result {
     writeln!(text, "\n{:<24}{:>10}{:>10}", "memory (MB)", "idle", "loaded")?;
-    for memory in &report.memory {
+    for memory in memory {
         writeln!(text, "{:<24}{:>10.0}{:>10.0}", memory.process, memory.idle_mb, memory.loaded_mb)?;
     }
     Ok(())
@@ -126,6 +130,66 @@ fn write_http(text: &mut String, report: &http::Report) -> std::fmt::Result {
 fn times(measured: &Measured) -> String {
     let ms = |us: u32| f64::from(us) / 1_000.0;
     format!("{:>10.2}{:>10.2}{:>10.2}", ms(measured.p50_us), ms(measured.p95_us), ms(measured.p99_us))
+}
+
+/// The report of `bench search`.
+pub fn search(report: &search::Report) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    let _written = write_search(&mut text, report);
+    text
+}
+
+fn write_search(text: &mut String, report: &search::Report) -> std::fmt::Result {
+    writeln!(text, "generated catalogues; {} rounds of {} s, questions in turn; medians", report.rounds, report.seconds)?;
+    for size in &report.sizes {
+        let search::Filled { events, index_mb, database_mb, seconds, .. } = size.filled;
+        writeln!(text, "\n{} products, {events} events; filled in {seconds:.0} s", size.products)?;
+        let speeds = [
+            ("written to the log", size.filled.events_written_per_s, "events/s"),
+            ("stream and read models", size.filled.events_followed_per_s, "events/s"),
+            ("indexed from the log", size.filled.documents_indexed_per_s, "documents/s"),
+            ("put and committed alone", size.filled.documents_put_per_s, "documents/s"),
+        ];
+        for (name, speed, unit) in speeds {
+            writeln!(text, "{name:<28}{speed:>10.0} {unit}")?;
+        }
+        writeln!(text, "index {index_mb:.0} MB, database {database_mb:.0} MB")?;
+        writeln!(
+            text,
+            "an empty index opens after {:.1} s; the filled shop is ready after {:.1} s",
+            size.filled.replica_open_s, size.start_s
+        )?;
+        writeln!(text, "\n{:<28}{:>8}{:>10}{:>10}{:>10}{:>10}", "questions over HTTP (ms)", "clients", "found", "/s", "p50", "p99")?;
+        for row in &size.questions {
+            let search::Row { question, clients, found, answered } = row;
+            let [p50, p99] = [answered.p50_us, answered.p99_us].map(|us| f64::from(us) / 1_000.0);
+            writeln!(text, "{question:<28}{clients:>8}{found:>10}{:>10.0}{p50:>10.2}{p99:>10.2}", answered.per_second)?;
+        }
+        write_memory(text, &size.memory)?;
+        if let Some(freshness) = &size.freshness {
+            write_freshness(text, freshness)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_freshness(text: &mut String, freshness: &search::Freshness) -> std::fmt::Result {
+    let search::Freshness { updates, updated_per_s, left_out, .. } = freshness;
+    writeln!(text, "\nunder {updates} changes a second ({updated_per_s:.0} decided, {left_out} left out)")?;
+    writeln!(text, "{:<28}{:>10}{:>10}{:>10}{:>10}", "commit to visible (ms)", "seen", "p50", "p95", "p99")?;
+    let search::Seen { sold_out, price, unlisted, uncounted, asking } = &freshness.seen;
+    let seen = [
+        ("the last unit is sold", sold_out),
+        ("another price", price),
+        ("unpublished: in no list", unlisted),
+        ("unpublished: in no count", uncounted),
+        ("one search that asks", asking),
+    ];
+    for (what, measured) in seen {
+        writeln!(text, "{what:<28}{:>10}{}", measured.count, times(measured))?;
+    }
+    Ok(())
 }
 
 /// The report of `bench store`.
