@@ -32,6 +32,11 @@ const AWAITED_COMMIT_INTERVAL: Duration = Duration::from_millis(20);
 const COMMIT_DOCUMENTS_MAX: usize = 5_000;
 /// Events without a text after which a commit moves the position, so that a restart reads few again.
 const COMMIT_EVENTS_MAX: i64 = 50_000;
+/// So many events behind, and twice as many as there are products, texts are taken from the read model, which has each product
+/// once.
+const SNAPSHOT_EVENTS_MIN: i64 = 100;
+/// Products that are then read at once.
+const SNAPSHOT_PAGE_PRODUCTS: i64 = 5_000;
 /// Products that are read at once when their category has changed.
 const CATEGORY_PAGE_PRODUCTS: usize = 500;
 /// Categories from a leaf to its root; a longer way is a circle.
@@ -86,6 +91,14 @@ impl Documents {
 
     /// Follows the log until `stop`; commits what was put.
     pub(super) async fn follow(mut self, replica: &SearchReplica, after: i64, stop: &CancellationToken) {
+        let after = match self.take_read_model(replica, stop).await {
+            Ok(taken) => taken.unwrap_or(after),
+            Err(error) => {
+                tracing::warn!(projection = "search", error = &error as &dyn std::error::Error, "texts are read from the log");
+                self.begin_anew(replica);
+                0
+            }
+        };
         let mut tail = replica.feed.tail(after);
         let now = Instant::now();
         let mut uncommitted = Uncommitted { documents: 0, since: now, committed_at: now, committed_position: self.indexed };
@@ -130,6 +143,53 @@ impl Documents {
                 "the last texts are put again at the next start"
             );
         }
+    }
+
+    /// Puts all texts from the read model and answers the position they are as of at least: the log goes on from there, and what a
+    /// row knew already is put again. `None` where the log is not far ahead, or the read model does not say all that the log
+    /// says.
+    pub(super) async fn take_read_model(&mut self, replica: &SearchReplica, stop: &CancellationToken) -> Result<Option<i64>, ReplicaError> {
+        let pool = &replica.pool;
+        let before = Standing::of(pool).await?;
+        let events = before.position - self.indexed;
+        if !before.is_whole || events < SNAPSHOT_EVENTS_MIN.max(2 * before.products) {
+            return Ok(None);
+        }
+        *self = Self::load(&mut *pool.acquire().await?, before.position).await?;
+        let (began, mut products, mut last) = (Instant::now(), 0, String::new());
+        loop {
+            let rows: Vec<(String, DateTime<Utc>, String)> =
+                sqlx::query_as("SELECT id, created_at, state::text FROM product WHERE id > $1 ORDER BY id LIMIT $2")
+                    .bind(&last)
+                    .bind(SNAPSHOT_PAGE_PRODUCTS)
+                    .fetch_all(pool)
+                    .await?;
+            let Some((id, ..)) = rows.last() else { break };
+            last.clone_from(id);
+            products += rows.len();
+            let mut changes = Vec::with_capacity(rows.len());
+            for (_, created_at, state) in rows {
+                let product: Product = serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+                self.note_categories(&product);
+                changes.push(self.change(&product, created_at));
+            }
+            let index = Arc::clone(&replica.index);
+            spawn_blocking(move || put(&index, &changes)).await??;
+            if stop.is_cancelled() {
+                return Ok(Some(before.position));
+            }
+        }
+        if Standing::of(pool).await?.revision != before.revision {
+            tracing::info!(projection = "search", "the read model was made anew meanwhile; texts are read from the log");
+            self.begin_anew(replica);
+            return Ok(Some(0));
+        }
+        let (index, epoch) = (Arc::clone(&replica.index), replica.epoch);
+        spawn_blocking(move || index.commit(epoch, before.position)).await??;
+        replica.documents_reached(before.position);
+        let seconds = began.elapsed().as_secs_f64();
+        tracing::info!(projection = "search", position = before.position, products, seconds, "texts were taken from the read model");
+        Ok(Some(before.position))
     }
 
     /// Every text is put again; what is there stays to be found meanwhile.
@@ -255,6 +315,29 @@ impl Documents {
             skus: codes.cloned().collect(),
             created_at_us: created_at.timestamp_micros(),
         }))
+    }
+}
+
+/// Where the read model of products stands.
+struct Standing {
+    position: i64,
+    products: i64,
+    /// Changes with each rebuild and whenever an event is parked or let go.
+    revision: (i64, String),
+    /// Neither being made anew nor without some product's events.
+    is_whole: bool,
+}
+
+impl Standing {
+    async fn of(pool: &PgPool) -> Result<Self, sqlx::Error> {
+        let row: Option<(i64, i64, i64, String, bool)> = sqlx::query_as(
+            "SELECT position, (SELECT count(*) FROM product), revision, status, EXISTS (SELECT FROM parked_event WHERE projection = 'product')
+             FROM checkpoint WHERE projection = 'product'",
+        )
+        .fetch_optional(pool)
+        .await?;
+        let (position, products, revision, status, has_parked) = row.unwrap_or_default();
+        Ok(Self { position, products, is_whole: status == "live" && !has_parked, revision: (revision, status) })
     }
 }
 

@@ -10,7 +10,6 @@ use domain::catalog::Product;
 use domain::inventory::StockItem;
 use domain::merchandising::{Merchandising, STORE};
 use domain::money::Currency;
-use futures::TryStreamExt;
 use infra::clock;
 use infra::event_log::{self, StoredEvent};
 use infra::task::CancellationToken;
@@ -24,6 +23,8 @@ use crate::product::is_published;
 use crate::search::{Columns, SearchIndex};
 use crate::stock;
 
+/// Rows of a read model that are read at once: a statement for all of a large shop would take too long.
+const PAGE_ROWS: i64 = 10_000;
 /// Longest time until the clock is looked at for prices that begin or end.
 const PRICE_CLOCK_MAX: Duration = Duration::from_mins(1);
 
@@ -94,22 +95,40 @@ impl Facts {
         if self.take_merchandising(&said) {
             index.set_merchandising(&self.merchandising);
         }
-        let mut items =
-            sqlx::query_as::<_, (String, i64, i64, i64)>("SELECT id, version, available, sold FROM stock").fetch(&mut *connection);
-        while let Some((id, version, available, sold)) = items.try_next().await? {
-            if let Some(variant) = self.variant(&id) {
-                variant.stock_version = version;
-                variant.has_stock = available > 0;
-                variant.sold = sold;
+        let mut last = String::new();
+        loop {
+            let items: Vec<(String, i64, i64, i64)> =
+                sqlx::query_as("SELECT id, version, available, sold FROM stock WHERE id > $1 ORDER BY id LIMIT $2")
+                    .bind(&last)
+                    .bind(PAGE_ROWS)
+                    .fetch_all(&mut *connection)
+                    .await?;
+            let Some((id, ..)) = items.last() else { break };
+            last.clone_from(id);
+            for (id, version, available, sold) in items {
+                if let Some(variant) = self.variant(&id) {
+                    variant.stock_version = version;
+                    variant.has_stock = available > 0;
+                    variant.sold = sold;
+                }
             }
         }
-        drop(items);
-        let mut products = sqlx::query_as::<_, (i64, String)>("SELECT version, state::text FROM product").fetch(connection);
         let now = clock::now();
-        while let Some((version, state)) = products.try_next().await? {
-            let product: Product = serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-            self.set_product(version, &product, now, columns);
-            documents.note_categories(&product);
+        last.clear();
+        loop {
+            let products: Vec<(String, i64, String)> =
+                sqlx::query_as("SELECT id, version, state::text FROM product WHERE id > $1 ORDER BY id LIMIT $2")
+                    .bind(&last)
+                    .bind(PAGE_ROWS)
+                    .fetch_all(&mut *connection)
+                    .await?;
+            let Some((id, ..)) = products.last() else { break };
+            last.clone_from(id);
+            for (_, version, state) in products {
+                let product: Product = serde_json::from_str(&state).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+                self.set_product(version, &product, now, columns);
+                documents.note_categories(&product);
+            }
         }
         Ok(())
     }

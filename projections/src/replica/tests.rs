@@ -319,6 +319,41 @@ async fn a_rule_is_in_force_for_whoever_has_seen_it_and_after_a_restart() {
     log.stop().await;
 }
 
+/// An index that is far behind is filled from the read model: the same is found as after all events, and what comes later, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_far_behind_is_filled_from_the_read_model() {
+    use domain::catalog::{Category, Product};
+
+    let mut log = Log::start().await;
+    let home = CategoryEvent::CategoryCreated(category(10, "home", None));
+    log.append::<Category>(&id::<CategoryId>(10), 0, &[home]).await;
+    for number in 1..=40 {
+        let title = if number % 2 == 0 { "Desk lamp" } else { "Floor lamp" };
+        let events = [created(number, title, vec![id(10)]), variant(100 + number), price(100 + number, 4_000), published()];
+        log.append::<Product>(&id::<ProductId>(number), 0, &events).await;
+    }
+    let hidden = ProductUnpublished { channel: STOREFRONT.to_owned(), source_hash: None };
+    let at = log.append::<Product>(&id::<ProductId>(2), 4, &[ProductEvent::ProductUnpublished(hidden)]).await;
+    until_projected(&log.pool, at).await;
+
+    let replica = log.replica().await;
+    let mut documents = Documents::load(&mut *log.pool.acquire().await.unwrap(), 0).await.unwrap();
+    assert_eq!(documents.take_read_model(&replica, &CancellationToken::new()).await.unwrap(), Some(at));
+    let below_home = SearchRequest { category: Some("home".to_owned()), ..q("desk") };
+    let expected: Vec<u128> = (2..=20).map(|half| 2 * half).collect();
+    assert_eq!((replica.position().1, found(&replica, below_home.clone()).await), (at, expected.clone()));
+    assert_eq!(documents.take_read_model(&replica, &CancellationToken::new()).await.unwrap(), None, "it is up to date");
+
+    let mut following = TaskGroup::default();
+    following.spawn("search", Arc::clone(&replica).run(following.stop_signal()));
+    let later = log.append::<Product>(&id::<ProductId>(2), 5, &[published()]).await;
+    assert!(replica.wait_for(later, WAIT).await);
+    assert_eq!(found(&replica, below_home).await, [vec![2], expected].concat());
+    following.shut_down().await;
+    drop(replica);
+    log.stop().await;
+}
+
 /// An index of a log that was restored from an older state is of no use.
 #[test]
 fn an_index_ahead_of_its_log_is_made_anew() {
