@@ -194,8 +194,14 @@ impl Catalogue {
             published: true,
             source: None,
         };
-        let stock = VariantStock { variant_id, policy: StockPolicy::Deny, quantity: (facts.units > 0).then_some(facts.units) };
-        Ok(PutProduct { draft, stock: vec![stock], overwrite_stock: false, known: false })
+        let stock = VariantStock {
+            variant_id,
+            policy: StockPolicy::Deny,
+            quantity: (facts.units > 0).then_some(facts.units),
+            low_stock_threshold: None,
+            located: Vec::new(),
+        };
+        Ok(PutProduct { draft, stock: vec![stock], overwrite_stock: false, known: false, kept: Arc::default() })
     }
 
     /// What the index has of a product.
