@@ -337,7 +337,7 @@ async fn an_index_far_behind_is_filled_from_the_read_model() {
     until_projected(&log.pool, at).await;
 
     let replica = log.replica().await;
-    let mut documents = Documents::load(&mut *log.pool.acquire().await.unwrap(), 0).await.unwrap();
+    let mut documents = Documents::load(&mut log.pool.acquire().await.unwrap(), 0).await.unwrap();
     assert_eq!(documents.take_read_model(&replica, &CancellationToken::new()).await.unwrap(), Some(at));
     let below_home = SearchRequest { category: Some("home".to_owned()), ..q("desk") };
     let expected: Vec<u128> = (2..=20).map(|half| 2 * half).collect();
