@@ -37,7 +37,9 @@ async function list(query) {
   const shown = Number(query.get("shown") || 0);
   const names = {};
   (function walk(nodes) { for (const n of nodes) { names[n.handle] = n.title; walk(n.children || []); } })(tree.items || []);
-  const chosen = (name) => (query.get(name) || "").split(",").filter(Boolean);
+  // Values are separated by commas; one within a value is escaped.
+  const chosen = (name) => [...(query.get(name) || "").matchAll(/(?:\\.|[^,\\])+/g)].map((found) => found[0].replace(/\\(.)/g, "$1"));
+  const listed = (values) => values.map((value) => value.replace(/[\\,]/g, "\\$&")).join(",");
   const facet = (name, label, names = {}) => {
     const values = found.facets?.[name] || [];
     if (!values.length) return "";
@@ -66,7 +68,7 @@ async function list(query) {
   main.querySelectorAll("[data-facet]").forEach((box) => box.addEventListener("change", () => {
     const name = box.dataset.facet;
     if (name === "category") return go(name, box.checked ? box.value : "");
-    go(name, [...main.querySelectorAll(`[data-facet="${name}"]:checked`)].map((b) => b.value).join(","));
+    go(name, listed([...main.querySelectorAll(`[data-facet="${name}"]:checked`)].map((b) => b.value)));
   }));
   main.querySelectorAll("[data-price]").forEach((box) => box.addEventListener("change", () => {
     const next = new URLSearchParams(query), [from, to] = box.dataset.price.split("-");

@@ -149,13 +149,18 @@ pub fn router(app: &Arc<App>) -> Router {
     let tokens = Arc::clone(app);
     let pages = Router::new()
         .route("/", get(asset::storefront))
+        .route("/p/{handle}", get(asset::product))
         .route("/assets/{file}", get(asset::asset))
         .route("/problems", get(document::problems))
         .route("/problems/{code}", get(document::problem))
         .route("/.well-known/jwks.json", get(move || async move { axum::Json(tokens.tokens.jwks()) }));
     let documents =
         Router::new().route("/openapi.json", get(document::openapi)).route("/docs", get(document::reference)).with_state(document);
-    let probes = Router::new().route("/livez", get(ops::livez)).route("/readyz", get(ops::readyz));
+    let probes = Router::new()
+        .route("/livez", get(ops::livez))
+        .route("/readyz", get(ops::readyz))
+        // Where an event's `dataschema` points.
+        .route("/schemas/{type}/{version}", get(event::schema));
     let rates = Arc::new(limits::Rates::new(&app.config));
     // Answers to streams are not compressed: they would be held back.
     let compressed = DefaultPredicate::new().and(NotForContentType::new("application/x-ndjson"));

@@ -19,6 +19,8 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+/// A query with more digits may be the number of somebody's card or account (ISO/IEC 7812: from 13 on), and is not counted.
+const QUERY_DIGITS_MAX: usize = 12;
 /// Characters of a query that are kept; what is longer is no query that anybody repeats, and is not counted.
 pub const QUERY_CHARS_MAX: usize = 100;
 /// The lowest place that a click may name.
@@ -47,7 +49,8 @@ impl LoggedQuery {
     /// `None`: it is not counted, being blank, too long, or an e-mail address.
     fn of(q: &str, lang: &str, now: DateTime<Utc>) -> Option<Self> {
         let query = normalised(q);
-        if query.is_empty() || query.contains('@') || query.chars().count() > QUERY_CHARS_MAX {
+        let digits = query.chars().filter(char::is_ascii_digit).count();
+        if query.is_empty() || query.contains('@') || digits > QUERY_DIGITS_MAX || query.chars().count() > QUERY_CHARS_MAX {
             return None;
         }
         let (day, lang) = (now.date_naive(), lang.to_ascii_lowercase());
@@ -133,7 +136,7 @@ impl QueryLog {
     }
 
     /// Counts a search with so many results.
-    pub fn searched(&self, query: &LoggedQuery, results: usize) {
+    pub fn searched(&self, query: &LoggedQuery, found_nothing: bool) {
         let mut buffer = self.lock();
         let is_full = buffer.searches.len() >= self.settings.query_log_buffer_max;
         if is_full && !buffer.searches.contains_key(&query.id) {
@@ -142,7 +145,7 @@ impl QueryLog {
         let begun = || Counted { query: query.clone(), searches: 0, zero_results: 0 };
         let counted = buffer.searches.entry(query.id).or_insert_with(begun);
         counted.searches += 1;
-        counted.zero_results += i64::from(results == 0);
+        counted.zero_results += i64::from(found_nothing);
     }
 
     /// Counts that somebody has chosen the product at this place of a query's results.
@@ -330,7 +333,7 @@ mod tests {
         ] {
             assert_ne!(of(q, lang, at).unwrap().id, query.id);
         }
-        for q in ["", " \t", "mira@example.org", &"x".repeat(QUERY_CHARS_MAX + 1)] {
+        for q in ["", " \t", "mira@example.org", "4111 1111 1111 1111", "DE89370400440532013000", &"x".repeat(QUERY_CHARS_MAX + 1)] {
             assert_eq!(of(q, "en", "2026-11-10T12:00:00Z"), None, "{q}");
         }
     }
@@ -349,7 +352,7 @@ mod tests {
         let log = QueryLog::new(pool.clone(), config::Search { query_log_buffer_max: 3, ..config::Search::default() });
         let search = |q: &str, times: usize, results: usize| {
             let query = log.query(q, "en", today()).unwrap();
-            (0..times).for_each(|_| log.searched(&query, results));
+            (0..times).for_each(|_| log.searched(&query, results == 0));
             query.id
         };
 

@@ -51,6 +51,8 @@ pub struct SearchReplica {
     /// What [`Self::run`] begins with; taken by it.
     start: Mutex<Option<Start>>,
     reached: watch::Sender<Reached>,
+    /// See [`Self::is_filled`].
+    filled_at: i64,
     /// The furthest position that anybody waits for.
     wanted: AtomicI64,
     commit_wish: Notify,
@@ -92,6 +94,7 @@ impl SearchReplica {
         let index = Arc::new(spawn_blocking(move || open_index(&dir, head.position)).await??);
         let start = load(&pool, &index).await?;
         let reached = Reached { facts: start.facts_after, documents: index.position().1 };
+        let filled_at = if reached.documents == 0 { start.facts_after } else { 0 };
         tracing::info!(
             products = index.product_count(),
             facts_position = reached.facts,
@@ -105,6 +108,7 @@ impl SearchReplica {
             epoch: head.epoch,
             start: Mutex::new(Some(start)),
             reached: watch::Sender::new(reached),
+            filled_at,
             wanted: AtomicI64::new(0),
             commit_wish: Notify::new(),
             rebuild_wish: Notify::new(),
@@ -123,6 +127,13 @@ impl SearchReplica {
     #[must_use]
     pub fn position(&self) -> (i32, i64) {
         (self.epoch, self.reached.borrow().both())
+    }
+
+    /// Whether what queries see is the catalogue, if not its newest state: an index that was begun anew is not, until it has come to
+    /// where the read models were when it was opened.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.reached.borrow().documents >= self.filled_at
     }
 
     /// Waits until queries see everything up to `position`, at most `wait`; makes the next commit come early.

@@ -120,6 +120,15 @@ pub struct SearchRequest {
     pub limit: usize,
 }
 
+impl SearchRequest {
+    /// Whether anything but the text decides what is found.
+    #[must_use]
+    pub fn is_filtered(&self) -> bool {
+        let by_text = self.category.is_some() || !self.brands.is_empty() || !self.attributes.is_empty();
+        by_text || self.price_min.is_some() || self.price_max.is_some() || self.in_stock.is_some()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchAnswer {
     pub product_ids: Vec<Uuid>,
@@ -415,6 +424,11 @@ fn open_existing(dir: &Path, format: &str) -> Result<(Index, (i32, i64)), String
         metas.payload.as_deref().and_then(|payload| serde_json::from_str(payload).ok()).ok_or("nothing was committed yet")?;
     if payload.format != format {
         return Err("schema or analysis changed".to_owned());
+    }
+    // A damaged file shows only when it is read, and ends a merge by a panic.
+    let damaged = index.validate_checksum().map_err(|error| error.to_string())?;
+    if !damaged.is_empty() {
+        return Err(format!("{} of its files are damaged", damaged.len()));
     }
     Ok((index, (payload.epoch, payload.position)))
 }

@@ -1,8 +1,8 @@
 //! The storefront's files, built into the program.
 
-use axum::extract::Path;
+use axum::extract::{OriginalUri, Path};
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use rust_embed::RustEmbed;
 
 use super::problem::Problem;
@@ -17,6 +17,11 @@ const POLICY: &str = "default-src 'self'; img-src 'self' https: data:; style-src
 /// `GET /`
 pub async fn storefront() -> Result<Response, Problem> {
     file("index.html")
+}
+
+/// `GET /p/{handle}`: an address without a fragment, which feeds and search engines keep; the page shows the product.
+pub async fn product(OriginalUri(address): OriginalUri) -> Redirect {
+    Redirect::temporary(&format!("/#{}", address.path()))
 }
 
 /// `GET /assets/{file}`

@@ -121,7 +121,7 @@ pub async fn google(State(app): State<Arc<App>>, caller: Caller, Query(query): Q
     let http = &app.config.http;
     let shop_url = if http.public_url.is_empty() { format!("http://{}", http.listen) } else { http.public_url.clone() };
     let shop_url = shop_url.trim_end_matches('/').to_owned();
-    let link = query.link.unwrap_or_else(|| format!("{shop_url}/#/p/{{handle}}"));
+    let link = query.link.unwrap_or_else(|| format!("{shop_url}/p/{{handle}}"));
     if !link.contains("{handle}") {
         return Err(Problem::new("invalid_parameter", "`link` is a product's page with `{handle}` in it"));
     }

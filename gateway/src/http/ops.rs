@@ -310,6 +310,9 @@ async fn not_ready(app: &App) -> Vec<Lack> {
         let detail = "another process writes and this one stands by, or JetStream could not be asked yet what it has of the log";
         lacks("writer", format!("{detail}: `daybook doctor` says which"));
     }
+    if !app.search.is_filled() {
+        lacks("search", "the search index is being filled from the catalogue; it takes a minute for a million products".to_owned());
+    }
     let connected = app.nats.as_ref().is_some_and(|nats| nats.connection_state() == async_nats::connection::State::Connected);
     if !connected {
         lacks("nats", "NATS does not answer: check it and NATS_URL".to_owned());

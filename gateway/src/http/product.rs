@@ -202,8 +202,8 @@ pub async fn store(State(app): State<Arc<App>>) -> Result<Read<StoreBody>, Probl
     params(
         ("q" = Option<String>, Query, description = "Words, or an article number"),
         ("category" = Option<String>, Query, description = "A handle; includes its descendants"),
-        ("attr.{name}" = Option<String>, Query, description = "Values of an attribute, separated by commas"),
-        ("brand" = Option<String>, Query, description = "Brands, separated by commas"),
+        ("attr.{name}" = Option<String>, Query, description = "Values of an attribute, separated by commas; `\\,` is a comma within one"),
+        ("brand" = Option<String>, Query, description = "Brands, separated by commas; `\\,` is a comma within one"),
         ("sku" = Option<String>, Query, description = "Skus, separated by commas; not with `q`, `category` or `attr.…`"),
         ("price_min" = Option<i64>, Query, description = "In minor units, inclusive"),
         ("price_max" = Option<i64>, Query, description = "In minor units, inclusive"),
@@ -351,9 +351,11 @@ async fn search(app: &App, mut request: SearchRequest, shown: &Presentation, pos
     request.lang.clone_from(&shown.languages[0]);
     let query = request.q.as_deref().and_then(|q| app.query_log.query(q, spoken(app, shown), shown.now));
     let is_first_page = request.cursor.is_none();
+    let is_filtered = request.is_filtered();
     let answer = found(app.search.search(request).await)?;
     if let Some(query) = query.as_ref().filter(|_| is_first_page) {
-        app.query_log.searched(query, answer.total);
+        // What filters left nothing of says nothing about the query.
+        app.query_log.searched(query, answer.total == 0 && !is_filtered);
     }
     let rows = in_order(app, &answer.product_ids, position).await?;
     let around = around(app, rows.iter().map(|row| &row.state), position).await?;
@@ -511,6 +513,9 @@ async fn searched_position(app: &App, caller: &Caller, token: Option<&str>) -> R
 }
 
 async fn index_position(app: &App, caller: &Caller, token: Option<&str>) -> Result<i64, Problem> {
+    if !app.search.is_filled() {
+        return Err(Problem::new("read_model_behind", "the search index is being filled from the catalogue; repeat shortly"));
+    }
     if let Some(token) = caller.token(token)? {
         app.checkpoints.check(token).await?;
         let http = &app.config.http;

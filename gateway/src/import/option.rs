@@ -60,6 +60,14 @@ impl Reading<'_> {
             if listed.is_empty() && (labels.is_empty() || is_placeholder) {
                 continue;
             }
+            for of in rows {
+                let named = of.row.text(self.columns, name_field, &self.terms.language);
+                if !named.is_empty() && !name.is_empty() && !is_same(&name, &named) {
+                    let reason =
+                        format!("the product's first row names this option {:?}; name it so, or leave it empty", first_words(&name));
+                    self.refuse(of.row, name_field, "option_name_differs", reason);
+                }
+            }
             if name.is_empty() {
                 let reason = "the values of this option have no name; the product's first row must give it";
                 self.refuse(first, name_field, "option_name_missing", reason);

@@ -75,7 +75,9 @@ impl Marks {
                 let begins = self.prefix.as_ref().is_some_and(|prefix| word.plain.starts_with(prefix.as_str()));
                 begins || word.stems.iter().any(|stem| self.words.contains(stem))
             };
-            if !analyser.words(&folded.text[span.from..span.to], "").iter().any(is_found) {
+            // What the dictionary cuts further is found by its parts.
+            let words = analyser.words(&folded.text[span.from..span.to], "");
+            if words.len() != 1 || !is_found(&words[0]) {
                 continue;
             }
             let range = folded.original(span.from)..folded.original(span.to);

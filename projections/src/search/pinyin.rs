@@ -11,6 +11,8 @@ use super::words::{fold, is_han};
 /// Characters of the shortest and the longest run whose initials are found: of one there are too many.
 const INITIALS_MIN: usize = 2;
 const INITIALS_MAX: usize = 6;
+/// Syllables that an unfinished one may become; a single letter says nothing.
+const ENDINGS_MAX: usize = 24;
 /// Initials of one run, where its characters have several readings.
 const SPELLINGS_MAX: usize = 8;
 /// Letters of the longest syllable: zhuang, shuang, chuang.
@@ -64,6 +66,22 @@ pub(super) fn split(word: &str) -> Option<Vec<&str>> {
     }
     syllables.reverse();
     Some(syllables)
+}
+
+/// As [`split`], of a word whose last syllable may be unfinished: the whole ones, and all that the last one may become; in each way
+/// to read it so.
+pub(super) fn split_unfinished(word: &str) -> Vec<(Vec<&str>, Vec<&'static str>)> {
+    let mut readings = Vec::new();
+    for letters in 1..SYLLABLE_LETTERS_MAX.min(word.len() + 1) {
+        let Some((whole, begun)) = word.split_at_checked(word.len() - letters) else { continue };
+        let Some(whole) = split(whole) else { continue };
+        let mut endings: Vec<&str> = SYLLABLES.iter().map(String::as_str).filter(|syllable| syllable.starts_with(begun)).collect();
+        if !endings.is_empty() && endings.len() <= ENDINGS_MAX {
+            endings.sort_unstable();
+            readings.push((whole, endings));
+        }
+    }
+    readings
 }
 
 /// Whether a word may be the initials of some characters.

@@ -27,7 +27,7 @@ const ATTRIBUTES: &str = "attributes";
 const FORMAT_VERSION: u32 = 1;
 /// What the analysis makes of this is part of the format.
 const SAMPLE: &str =
-    "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, 東京都のカメラ, 무선 이어폰, หูฟังไร้สาย, Core™, 音乐会";
+    "Die Häuser & 2 running Dogs-in-boots: ＵＳＢ-C, naïve café, 蓝牙耳机 X9, 東京都のカメラ, 무선 이어폰, หูฟังไร้สาย, Core™, 音乐会, Wi-Fi";
 
 #[derive(Clone, Copy)]
 pub(super) struct Fields {

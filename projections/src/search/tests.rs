@@ -127,6 +127,12 @@ fn the_last_word_may_be_unfinished() {
 fn one_word_is_found_as_two_and_two_as_one() {
     let (_scratch, index) = index_of(&[product(1, "Wireless Headset"), product(2, "Mouse Pad"), product(3, "Mouse with a pad of paper")]);
     assert_eq!(found(&index, "head set"), [1]);
+    let (_scratch, wireless) = index_of(&[product(1, "Wi-Fi Printer"), product(2, "Wifi Plug"), product(3, "Fi-Wi")]);
+    assert_eq!(found(&wireless, "wifi ")[0], 2);
+    assert!(found(&wireless, "wifi ").contains(&1));
+    let mut hyphenated = found(&wireless, "wi-fi ");
+    hyphenated.sort_unstable();
+    assert_eq!(hyphenated, [1, 2, 3]);
     let answer = index.search(&request("mousepad ")).unwrap();
     assert_eq!(numbers(&answer)[0], 2, "the words stand together there");
     assert_eq!(answer.did_you_mean.as_deref(), Some("mouse pad"));
@@ -171,6 +177,8 @@ fn chinese_is_found_by_its_sound() {
     assert_eq!(found(&index, "lan ya er ji"), [3]);
     assert_eq!(found(&index, "lyej"), [3], "initials");
     assert_eq!(found(&index, "taideng"), [1]);
+    let spoken = |q: &str| numbers(&index.search(&SearchRequest { lang: "zh-CN".to_owned(), ..request(q) }).unwrap());
+    assert_eq!((spoken("lan"), spoken("lanyae"), spoken("taiden"), spoken("deng")), (vec![3], vec![3], vec![1], vec![1]), "unfinished");
     assert_eq!(found(&index, "tai2deng1"), [0; 0], "tones aren't typed");
     assert_eq!(found(&index, "抬灯"), [1], "a character of the same sound");
     assert_eq!(found(&index, "而机"), [3]);

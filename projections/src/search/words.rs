@@ -16,6 +16,11 @@ use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 static CHINESE: LazyLock<Jieba> = LazyLock::new(Jieba::new);
 static OTHERS: LazyLock<WordSegmenterBorrowed<'static>> = LazyLock::new(|| WordSegmenter::new_auto(WordBreakInvariantOptions::default()));
 
+/// Bytes of a word with a hyphen that is written without one, too: Blu-ray, T-shirt.
+const JOINED_BYTES_MAX: usize = 8;
+/// Within a word it may be left out.
+pub(super) const HYPHEN: &str = "-";
+
 /// The form in which texts are compared; folding twice changes nothing.
 pub(super) fn fold(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
@@ -45,7 +50,7 @@ pub(super) struct Span {
 
 /// The words of a folded text, in order.
 pub(super) fn cut(text: &str, reading: Reading) -> Vec<Span> {
-    let mut spans = Vec::new();
+    let mut spans: Vec<Span> = Vec::new();
     let (mut at, mut position) = (0, 0);
     while let Some(c) = text[at..].chars().next() {
         let Some(kind) = Kind::of(c) else {
@@ -55,6 +60,16 @@ pub(super) fn cut(text: &str, reading: Reading) -> Vec<Span> {
         let rest = &text[at..];
         let to = at + rest.find(|c| !kind.goes_on_with(c)).unwrap_or(rest.len());
         if kind == Kind::Spaced {
+            // Wi-Fi is also looked for as wifi; longer words are not, nor are numbers of articles.
+            let is_short =
+                |from: usize| text[from..to].split(HYPHEN).flat_map(str::chars).all(char::is_alphabetic) && to - from <= JOINED_BYTES_MAX;
+            if reading == Reading::Index
+                && let Some(before) = spans.last().copied()
+                && &text[before.to..at] == HYPHEN
+                && is_short(before.from)
+            {
+                spans.push(Span { from: before.from, to, position: before.position });
+            }
             spans.push(Span { from: at, to, position });
             position += 1;
         } else {
@@ -181,7 +196,7 @@ impl TokenStream for WordStream<'_> {
         self.token.offset_to = span.to;
         self.token.position = span.position;
         self.token.text.clear();
-        self.token.text.push_str(&self.text[span.from..span.to]);
+        self.token.text.extend(self.text[span.from..span.to].split(HYPHEN));
         true
     }
 
