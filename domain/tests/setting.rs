@@ -130,6 +130,16 @@ fn locations_are_sold_from_by_priority_and_a_new_one_comes_last() {
 }
 
 #[test]
+fn the_first_location_is_the_open_one_with_the_least_priority() {
+    let first = |events: &[SettingEvent]| fold(events).first_location().map(|location| location.facts.code.clone());
+    assert_eq!(first(&[]), None);
+    let three = [added(1, "main", 2), added(2, "north", 0), added(3, "south", 1)];
+    assert_eq!(first(&three).as_deref(), Some("north"));
+    let one_closed: Vec<SettingEvent> = three.into_iter().chain([closed(2)]).collect();
+    assert_eq!(first(&one_closed).as_deref(), Some("south"));
+}
+
+#[test]
 fn a_code_is_of_one_open_location_and_free_again_when_that_is_closed() {
     given(vec![added(MAIN, "main", 0)])
         .when(add(SHOP, "Main", None))
