@@ -438,6 +438,9 @@ fn a_capture_of_the_providers_own_may_be_the_last_one() {
 fn a_payment_knows_the_providers_name_of_it() {
     assert_eq!(after(vec![]).provider_ref(), None);
     assert_eq!(after(vec![record(AUTHORIZE, authorized_fact())]).provider_ref(), Some("ch_42"));
+    assert!(!after(vec![]).is_another("ch_43"), "nothing is known yet");
+    let known = after(vec![record(AUTHORIZE, authorized_fact())]);
+    assert_eq!((known.is_another("ch_42"), known.is_another("ch_43")), (false, true), "a second payment under our reference");
 }
 
 #[test]
