@@ -135,7 +135,7 @@ impl QueryLog {
         if self.settings.query_log_days == 0 { None } else { LoggedQuery::of(q, lang, now) }
     }
 
-    /// Counts a search with so many results.
+    /// Counts a search, and whether it found nothing.
     pub fn searched(&self, query: &LoggedQuery, found_nothing: bool) {
         let mut buffer = self.lock();
         let is_full = buffer.searches.len() >= self.settings.query_log_buffer_max;

@@ -1,8 +1,8 @@
 //! The search index of one process, kept true to the log.
 //!
 //! Two followers with a tail each: [`facts`] keeps in memory what takes effect at once, which is what changes with every sale
-//! (price, stock, popularity) and what a merchant says about results (rules, synonyms), and is never held up; [`documents`] puts texts and commits them on a timer, so a long import can't delay the news that the last
-//! unit is sold. Relies on the log only: read models are taken as snapshots that the log is read on from. Holds no keys:
+//! (price, stock, popularity) and what a merchant says about results (rules, synonyms), and is never held up; [`documents`] puts
+//! texts and commits them on a timer, so a long import can't delay the news that the last unit is sold. Relies on the log only: read models are taken as snapshots that the log is read on from. Holds no keys:
 //! what is sealed stays so.
 
 mod documents;
@@ -51,8 +51,8 @@ pub struct SearchReplica {
     /// What [`Self::run`] begins with; taken by it.
     start: Mutex<Option<Start>>,
     reached: watch::Sender<Reached>,
-    /// See [`Self::is_filled`].
-    filled_at: i64,
+    /// Where an index that was begun anew is the catalogue; 0 once it was. See [`Self::is_filled`].
+    filled_at: AtomicI64,
     /// The furthest position that anybody waits for.
     wanted: AtomicI64,
     commit_wish: Notify,
@@ -108,7 +108,7 @@ impl SearchReplica {
             epoch: head.epoch,
             start: Mutex::new(Some(start)),
             reached: watch::Sender::new(reached),
-            filled_at,
+            filled_at: AtomicI64::new(filled_at),
             wanted: AtomicI64::new(0),
             commit_wish: Notify::new(),
             rebuild_wish: Notify::new(),
@@ -130,10 +130,10 @@ impl SearchReplica {
     }
 
     /// Whether what queries see is the catalogue, if not its newest state: an index that was begun anew is not, until it has come to
-    /// where the read models were when it was opened.
+    /// where the read models were when it was opened. A rebuild later on takes nothing out of it.
     #[must_use]
     pub fn is_filled(&self) -> bool {
-        self.reached.borrow().documents >= self.filled_at
+        self.filled_at.load(Ordering::Acquire) == 0
     }
 
     /// Waits until queries see everything up to `position`, at most `wait`; makes the next commit come early.
@@ -169,6 +169,9 @@ impl SearchReplica {
             return;
         }
         self.reached.send_modify(|at| at.documents = at.documents.max(position));
+        if position >= self.filled_at.load(Ordering::Acquire) {
+            self.filled_at.store(0, Ordering::Release);
+        }
         self.report();
     }
 
@@ -202,7 +205,8 @@ fn open_index(dir: &Path, head: i64) -> Result<SearchIndex, SearchError> {
     SearchIndex::open(dir)
 }
 
-/// Columns and category tree from one snapshot of the read models, rules and synonyms from the log, and the positions to follow the log from.
+/// Columns and category tree from one snapshot of the read models, rules and synonyms from the log, and the positions to follow
+/// the log from.
 async fn load(pool: &PgPool, index: &SearchIndex) -> Result<Start, sqlx::Error> {
     let mut transaction = pool.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;

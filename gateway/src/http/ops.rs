@@ -311,7 +311,7 @@ async fn not_ready(app: &App) -> Vec<Lack> {
         lacks("writer", format!("{detail}: `daybook doctor` says which"));
     }
     if !app.search.is_filled() {
-        lacks("search", "the search index is being filled from the catalogue; it takes a minute for a million products".to_owned());
+        lacks("search", "the search index is being filled from the catalogue; `daybook projections` shows how far it is".to_owned());
     }
     let connected = app.nats.as_ref().is_some_and(|nats| nats.connection_state() == async_nats::connection::State::Connected);
     if !connected {

@@ -90,13 +90,16 @@ impl Documents {
     }
 
     /// Follows the log until `stop`; commits what was put.
-    pub(super) async fn follow(mut self, replica: &SearchReplica, after: i64, stop: &CancellationToken) {
-        let after = match self.take_read_model(replica, stop).await {
-            Ok(taken) => taken.unwrap_or(after),
-            Err(error) => {
-                tracing::warn!(projection = "search", error = &error as &dyn std::error::Error, "texts are read from the log");
-                self.begin_anew(replica);
-                0
+    pub(super) async fn follow(mut self, replica: &SearchReplica, mut after: i64, stop: &CancellationToken) {
+        let after = loop {
+            match self.take_read_model(replica, stop).await {
+                Ok(taken) => break taken.unwrap_or(after),
+                // It knows a part of the products now: should the read model not be believed any more, the log says all.
+                Err(error) if SearchReplica::may_retry(&error, stop).await => {
+                    self.begin_anew(replica);
+                    after = 0;
+                }
+                Err(_) => return,
             }
         };
         let mut tail = replica.feed.tail(after);
@@ -155,7 +158,8 @@ impl Documents {
         if !before.is_whole || events < SNAPSHOT_EVENTS_MIN.max(2 * before.products) {
             return Ok(None);
         }
-        *self = Self::load(&mut *pool.acquire().await?, before.position).await?;
+        // What is indexed counts from before until all of it is there.
+        *self = Self::load(&mut *pool.acquire().await?, self.indexed).await?;
         let (began, mut products, mut last) = (Instant::now(), 0, String::new());
         loop {
             let rows: Vec<(String, DateTime<Utc>, String)> =
@@ -187,13 +191,14 @@ impl Documents {
         let (index, epoch) = (Arc::clone(&replica.index), replica.epoch);
         spawn_blocking(move || index.commit(epoch, before.position)).await??;
         replica.documents_reached(before.position);
+        self.indexed = before.position;
         let seconds = began.elapsed().as_secs_f64();
         tracing::info!(projection = "search", position = before.position, products, seconds, "texts were taken from the read model");
         Ok(Some(before.position))
     }
 
     /// Every text is put again; what is there stays to be found meanwhile.
-    fn begin_anew(&mut self, replica: &SearchReplica) {
+    pub(super) fn begin_anew(&mut self, replica: &SearchReplica) {
         self.indexed = 0;
         self.recent = Recent::of("product");
         replica.reached.send_modify(|at| at.documents = 0);

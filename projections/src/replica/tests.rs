@@ -338,11 +338,15 @@ async fn an_index_far_behind_is_filled_from_the_read_model() {
 
     let replica = log.replica().await;
     let mut documents = Documents::load(&mut log.pool.acquire().await.unwrap(), 0).await.unwrap();
+    assert!(!replica.is_filled(), "an empty index is not the catalogue");
     assert_eq!(documents.take_read_model(&replica, &CancellationToken::new()).await.unwrap(), Some(at));
     let below_home = SearchRequest { category: Some("home".to_owned()), ..q("desk") };
     let expected: Vec<u128> = (2..=20).map(|half| 2 * half).collect();
     assert_eq!((replica.position().1, found(&replica, below_home.clone()).await), (at, expected.clone()));
     assert_eq!(documents.take_read_model(&replica, &CancellationToken::new()).await.unwrap(), None, "it is up to date");
+    assert!(replica.is_filled());
+    documents.begin_anew(&replica);
+    assert!(replica.is_filled(), "what is there stays to be found while it is put again");
 
     let mut following = TaskGroup::default();
     following.spawn("search", Arc::clone(&replica).run(following.stop_signal()));
