@@ -35,6 +35,9 @@ async function list(query) {
   params.set("facets", "brand,category,price"); params.set("lang", state.lang); params.set("limit", "24");
   const [found, tree] = await Promise.all([call("GET", "/products?" + params), call("GET", "/categories?lang=" + state.lang)]);
   const shown = Number(query.get("shown") || 0);
+  // Who finds nothing is shown the way on: without the filters, or what others buy.
+  const others = found.total ? [] : (await call("GET", `/products?sort=popular&in_stock=true&limit=8&lang=${state.lang}`)).items;
+  const unfiltered = query.get("q") && [...query.keys()].some((name) => name !== "q" && name !== "sort") ? "#/?" + new URLSearchParams({ q: query.get("q") }) : "";
   const names = {};
   (function walk(nodes) { for (const n of nodes) { names[n.handle] = n.title; walk(n.children || []); } })(tree.items || []);
   // Values are separated by commas; one within a value is escaped.
@@ -62,7 +65,8 @@ async function list(query) {
     ${facet("category", "Category", names)}${facet("brand", "Brand")}${prices(found.facets?.price)}</aside>
     <section><p class="soft" aria-live="polite">${found.total} products${found.did_you_mean ? ` · did you mean <a href="#/?q=${encodeURIComponent(found.did_you_mean)}">${escape(found.did_you_mean)}</a>?` : ""}${found.relaxed ? " · few have all the words, others follow" : ""}
     · sort <select id="sort" aria-label="Sort">${["relevance", "price_asc", "price_desc", "newest"].map((s) => `<option ${query.get("sort") === s ? "selected" : ""}>${s}</option>`).join("")}</select></p>
-    <ul class="grid">${found.items.map(card).join("")}</ul>
+    <ul class="grid" id="found">${found.items.map(card).join("")}</ul>
+    ${found.total ? "" : `<p>Nothing was found${unfiltered ? `; <a href="${unfiltered}">search without the filters</a>` : ""}.${others.length ? " What others buy:" : ""}</p><ul class="grid">${others.map(card).join("")}</ul>`}
     ${found.next_cursor ? `<p><a href="#/?${new URLSearchParams({ ...Object.fromEntries(query), cursor: found.next_cursor, shown: shown + found.items.length })}">More</a></p>` : ""}</section></div>`);
   const go = (name, value) => { const next = new URLSearchParams(query); next.delete("cursor"); next.delete("shown"); value ? next.set(name, value) : next.delete(name); location.hash = "#/?" + next; };
   main.querySelectorAll("[data-facet]").forEach((box) => box.addEventListener("change", () => {
@@ -77,7 +81,7 @@ async function list(query) {
     location.hash = "#/?" + next;
   }));
   // What was chosen from a search; whether it is counted is of no matter to the shopper.
-  if (found.query_id) main.querySelectorAll(".card a").forEach((link, place) => link.addEventListener("click", () => {
+  if (found.query_id) main.querySelectorAll("#found .card a").forEach((link, place) => link.addEventListener("click", () => {
     const click = { query_id: found.query_id, product_id: found.items[place].id, position: shown + place + 1 };
     fetch("/v1/search-clicks", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(click), keepalive: true }).catch(() => {});
   }));

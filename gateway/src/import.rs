@@ -72,11 +72,23 @@ pub struct RowError {
     #[schema(example = "price_not_a_number")]
     pub code: String,
     pub reason: String,
+    /// The other rows of the same product, which were not taken either; with the product's first error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines_refused_too: Vec<u64>,
 }
 
 impl RowError {
     fn new(line: u64, column: Option<&str>, code: &str, reason: impl Into<String>) -> Self {
-        Self { line, column: column.map(str::to_owned), code: code.to_owned(), reason: reason.into() }
+        Self { line, column: column.map(str::to_owned), code: code.to_owned(), reason: reason.into(), lines_refused_too: Vec::new() }
+    }
+
+    /// Names all rows of a refused product: those that no error stands at fell with the others.
+    fn naming(mut errors: Vec<Self>, lines: &[u64]) -> Vec<Self> {
+        let others = lines.iter().copied().filter(|line| errors.iter().all(|error| error.line != *line)).collect();
+        if let Some(first) = errors.first_mut() {
+            first.lines_refused_too = others;
+        }
+        errors
     }
 }
 

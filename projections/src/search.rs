@@ -10,6 +10,7 @@
 
 mod analysis;
 mod columns;
+mod compounds;
 mod facets;
 mod fuzzy;
 mod hits;
@@ -352,6 +353,8 @@ struct View {
 
 /// What queries need of a segment beside the index. Segments never change, so it is made once.
 struct Segment {
+    /// The product of each document; hits of one rank are in the order of their ids.
+    product_ids: Arc<[Uuid]>,
     /// The place in the columns of each document.
     slots: Arc<[u32]>,
     values: SegmentValues,
@@ -373,10 +376,11 @@ impl View {
             let known = earlier.and_then(|view| view.segments.get(&id));
             let of_segment = match known {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(Segment {
-                    slots: schema::ProductIds::of(segment)?.iter(segment.max_doc()).map(|product_id| columns.slot(product_id)).collect(),
-                    values: SegmentValues::read_ahead(segment, &values)?,
-                }),
+                None => {
+                    let product_ids = schema::product_ids(segment)?;
+                    let slots = product_ids.iter().map(|product_id| columns.slot(*product_id)).collect();
+                    Arc::new(Segment { product_ids, slots, values: SegmentValues::read_ahead(segment, &values)? })
+                }
             };
             segments.insert(id, of_segment);
         }
@@ -395,9 +399,10 @@ impl View {
         }
     }
 
-    fn slots_of(&self, segment: &SegmentReader) -> Arc<[u32]> {
+    /// Product and place of each document.
+    fn products_of(&self, segment: &SegmentReader) -> (Arc<[Uuid]>, Arc<[u32]>) {
         let known = self.segments.get(&segment.segment_id());
-        known.map(|segment| Arc::clone(&segment.slots)).unwrap_or_default()
+        known.map(|segment| (Arc::clone(&segment.product_ids), Arc::clone(&segment.slots))).unwrap_or_default()
     }
 
     fn counts_of(&self, segment: &SegmentReader, column: &str) -> tantivy::Result<SegmentCounts> {

@@ -57,9 +57,6 @@ async fn ten_kinds_of_bad_rows_are_named_and_the_rest_goes_in() {
         ("good-9,\"Good \"\"nine\"\"\",Maker,,,,,G-9,1.00,1", ""),
         (&format!("long,{long},Maker,,,,,L-1,1.00,1"), "Title title_too_long"),
     ];
-    // The first SKU must be there before another handle wants it: products of one file land in no order.
-    let before = format!("{HEADER}\n{}\n", rows[0].0);
-    assert_eq!(import(&shop, "products", &file(&shop, "before.csv", before), &[]).0, 0);
     let mut text = HEADER.to_owned();
     for (row, _) in &rows {
         write!(text, "\n{row}").unwrap();
@@ -67,23 +64,33 @@ async fn ten_kinds_of_bad_rows_are_named_and_the_rest_goes_in() {
     // A byte that is no UTF-8.
     let bytes: Vec<u8> = text.bytes().map(|byte| if byte == 0x7f { 0xff } else { byte }).collect();
     let path = file(&shop, "bad.csv", bytes);
-    let (code, told) = import(&shop, "products", &path, &[]);
-    assert_eq!(code, 1);
-    let found: Vec<(u64, String)> = told["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|error| {
+    let errors = |told: &Value| -> Vec<(u64, String)> {
+        let of = |error: &Value| {
             let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
             assert!(text("reason").len() > 10, "{error}");
             (error["line"].as_u64().unwrap(), format!("{} {}", text("column"), text("code")))
-        })
-        .collect();
+        };
+        told["errors"].as_array().unwrap().iter().map(of).collect()
+    };
+    let (code, rehearsed) = import(&shop, "products", &path, &["--dry-run"]);
+    assert_eq!((code, rehearsed["created"].as_u64(), rehearsed["refused"].as_u64()), (1, Some(9), Some(11)));
+
+    // The first SKU must be there before another handle wants it: products of one file land in no order.
+    let before = format!("{HEADER}\n{}\n", rows[0].0);
+    assert_eq!(import(&shop, "products", &file(&shop, "before.csv", before), &[]).0, 0);
+    let (code, told) = import(&shop, "products", &path, &[]);
+    assert_eq!(code, 1);
+    let found = errors(&told);
+    assert_eq!(found, errors(&rehearsed), "a dry run says the same of the same file");
     let expected = (2..).zip(&rows).filter(|(_, (_, error))| !error.is_empty()).map(|(line, (_, error))| {
         // Of a product with two rows, the one without the value is meant.
         (if error.starts_with("Option2") { line + 1 } else { line }, (*error).to_owned())
     });
     assert_eq!(found, expected.collect::<Vec<_>>());
+    let with_others = |error: &Value| error["lines_refused_too"].as_array().cloned().unwrap_or_default();
+    let fallen: Vec<Value> = told["errors"].as_array().unwrap().iter().flat_map(with_others).collect();
+    assert_eq!(fallen, [17], "the good row of the product with a bad one");
+    assert_eq!(found.len() + fallen.len(), 11, "each refused row is named");
     let count = |name: &str| told[name].as_u64().unwrap();
     assert_eq!((count("rows"), count("refused"), count("created"), count("unchanged")), (20, 11, 8, 1));
     let valid = shop.get("/v1/products?limit=1").await.expect(200).int("/total");

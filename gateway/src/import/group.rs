@@ -14,7 +14,7 @@ use super::product::{self, ImportedProduct, Terms, Workshop};
 use super::records::{Fault, Record};
 
 /// Most rows that one product may have, and most bytes that they may have together.
-pub const PRODUCT_ROWS_MAX: u64 = 5_000;
+pub const PRODUCT_ROWS_MAX: usize = 5_000;
 pub const PRODUCT_BYTES_MAX: usize = 16 << 20;
 /// Most bytes of a file whose rows are held until it ends.
 pub const HELD_BYTES_MAX: usize = 256 << 20;
@@ -35,8 +35,8 @@ pub struct Texts {
 pub struct Group {
     pub handle: String,
     pub rows: Vec<Row>,
-    /// Rows of the file, unreadable ones too.
-    pub count: u64,
+    /// Of the rows of the file, unreadable ones too.
+    lines: Vec<u64>,
     bytes: usize,
     pub errors: Vec<RowError>,
 }
@@ -148,13 +148,14 @@ impl Products {
     }
 
     fn build(&mut self, group: Group) -> Parsed {
+        let refused = |errors, lines: &[u64]| Parsed::Refused { rows: lines.len() as u64, errors: RowError::naming(errors, lines) };
         if !group.errors.is_empty() {
-            return Parsed::Refused { rows: group.count, errors: group.errors };
+            return refused(group.errors, &group.lines);
         }
         let Self { columns, terms, categories, kept, .. } = self;
-        match product::build(&group.handle, &group.rows, group.count, Workshop { columns, terms, categories, kept }) {
-            Ok(product) => Parsed::Product(Box::new(product)),
-            Err(errors) => Parsed::Refused { rows: group.count, errors },
+        match product::build(&group.handle, &group.rows, Workshop { columns, terms, categories, kept }) {
+            Ok(product) => Parsed::Product(Box::new(ImportedProduct { lines: group.lines, ..product })),
+            Err(errors) => refused(errors, &group.lines),
         }
     }
 
@@ -206,18 +207,18 @@ impl Products {
 
 impl Group {
     pub fn new(handle: String) -> Self {
-        Self { handle, rows: Vec::new(), count: 0, bytes: 0, errors: Vec::new() }
+        Self { handle, rows: Vec::new(), lines: Vec::new(), bytes: 0, errors: Vec::new() }
     }
 
     /// One row of the file, and the rows that it means.
     pub fn take(&mut self, line: u64, rows: Vec<Row>, bytes: usize, error: Option<RowError>) {
-        self.count += 1;
+        self.lines.push(line);
         self.bytes += bytes;
         if let Some(error) = error {
             self.errors.push(error);
             return;
         }
-        if self.count > PRODUCT_ROWS_MAX || self.bytes > PRODUCT_BYTES_MAX {
+        if self.lines.len() > PRODUCT_ROWS_MAX || self.bytes > PRODUCT_BYTES_MAX {
             self.rows.clear();
             if self.errors.iter().all(|error| error.code != "product_too_large") {
                 let reason = format!("a product may have {PRODUCT_ROWS_MAX} rows and {PRODUCT_BYTES_MAX} bytes");

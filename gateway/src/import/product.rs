@@ -34,9 +34,8 @@ pub struct Terms {
 /// A product that can be put.
 #[derive(Debug)]
 pub struct ImportedProduct {
-    /// Of its first row.
-    pub line: u64,
-    pub rows: u64,
+    /// Of all its rows, the first one first.
+    pub lines: Vec<u64>,
     /// Where each SKU stands, as claims compare it.
     pub skus: Vec<(String, u64)>,
     pub put: PutProduct,
@@ -50,8 +49,8 @@ pub struct Workshop<'a> {
     pub kept: &'a Arc<Kept>,
 }
 
-/// Makes a product of its rows, or says all that is wrong with them. `count`: its rows in the file.
-pub fn build(handle: &str, rows: &[Row], count: u64, workshop: Workshop<'_>) -> Result<ImportedProduct, Vec<RowError>> {
+/// Makes a product of its rows, or says all that is wrong with them.
+pub fn build(handle: &str, rows: &[Row], workshop: Workshop<'_>) -> Result<ImportedProduct, Vec<RowError>> {
     let Workshop { columns, terms, categories, kept } = workshop;
     let Some(first) = rows.first() else {
         return Err(Vec::new());
@@ -100,7 +99,7 @@ pub fn build(handle: &str, rows: &[Row], count: u64, workshop: Workshop<'_>) -> 
         vec![RowError::new(first.line, column, "category_invalid", reason)]
     })?;
     let put = PutProduct { draft, stock, overwrite_stock: false, known: false, kept: Arc::clone(kept) };
-    Ok(ImportedProduct { line: first.line, rows: count, skus, put })
+    Ok(ImportedProduct { lines: rows.iter().map(|row| row.line).collect(), skus, put })
 }
 
 /// A row that is a variant, and rows that only say its price in further currencies.

@@ -3,7 +3,7 @@
 //! Nothing here runs by itself: the caller who reads the lines drives it, and whoever goes away ends it. What was handed to
 //! the writer lands all the same, and is found unchanged by the next import.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use commands::answer::{CommandError, Origin, Position, Refusal};
 use commands::catalog::{self, Put, PutOutcome, PutProduct};
 use commands::setting::Change;
 use commands::streams::Streams;
+use domain::id::ProductId;
 use domain::setting::{LocationAddress, NewLocation, SettingCommand};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -47,8 +48,7 @@ const NOT_STORED: &str = "this product could not be stored through a failure of 
 
 /// What became of one product.
 struct Outcome {
-    line: u64,
-    rows: u64,
+    lines: Vec<u64>,
     skus: Vec<(String, u64)>,
     stored: Stored,
 }
@@ -80,6 +80,8 @@ pub struct Import {
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
     /// Slots of the rehearsals, when nothing is to be done.
     rehearsals: Option<Arc<Semaphore>>,
+    /// The products of the file that have a SKU, when nothing is to be done; no larger than the file.
+    rehearsed_skus: HashMap<String, ProductId>,
     progress: Progress,
     errors_told: u64,
     position: Position,
@@ -151,6 +153,7 @@ impl Import {
             records,
             parsed: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
+            rehearsed_skus: HashMap::new(),
             rehearsals: request.dry_run.then(|| Arc::new(Semaphore::new(REHEARSALS_IN_FLIGHT_MAX))),
             progress: Progress::default(),
             errors_told: 0,
@@ -243,6 +246,12 @@ impl Import {
         }
     }
 
+    fn tell_all(&mut self, errors: Vec<RowError>, lines: &[u64]) {
+        for error in RowError::naming(errors, lines) {
+            self.tell(error);
+        }
+    }
+
     fn tell(&mut self, error: RowError) {
         if self.errors_told < ERRORS_TOLD_MAX {
             self.errors_told += 1;
@@ -273,16 +282,23 @@ impl Import {
                 continue;
             }
             if known.is_none() && !has_variants {
-                self.progress.refused += product.rows;
+                self.progress.refused += product.lines.len() as u64;
                 let column = self.products.columns.name(Field::Handle);
                 let reason = "the shop has no product with this handle; a file without prices only changes products that are there";
-                let error = RowError::new(product.line, column, "product_unknown", reason);
-                self.tell(error);
+                let line = product.lines.first().copied().unwrap_or_default();
+                self.tell_all(vec![RowError::new(line, column, "product_unknown", reason)], &product.lines);
                 continue;
             }
             if self.request.dry_run {
                 for stock in &mut product.put.stock {
                     stock.located.retain(|located| !self.missing_locations.contains(&located.location));
+                }
+                if let Some((line, sku)) = self.sku_of_another(&product) {
+                    self.progress.refused += product.lines.len() as u64;
+                    let reason = format!("the sku {sku} belongs to a product further up; choose another one");
+                    let error = RowError::new(line, self.products.columns.name(Field::Sku), "claim_taken", reason);
+                    self.tell_all(vec![error], &product.lines);
+                    continue;
                 }
             }
             product.put.known = known.is_some();
@@ -292,6 +308,17 @@ impl Import {
             self.in_flight.push(Box::pin(put(Arc::clone(&self.app), origin, product, self.rehearsals.clone())));
         }
         Ok(())
+    }
+
+    /// What a file without a dry run learns from the claims that its earlier products have landed.
+    fn sku_of_another(&mut self, product: &ImportedProduct) -> Option<(u64, String)> {
+        let product_id = product.put.draft.product_id;
+        let claimed = |claims: &HashMap<String, ProductId>, sku: &str| claims.get(sku).is_some_and(|of| *of != product_id);
+        if let Some((sku, line)) = product.skus.iter().find(|(sku, _)| claimed(&self.rehearsed_skus, sku)) {
+            return Some((*line, sku.clone()));
+        }
+        self.rehearsed_skus.extend(product.skus.iter().map(|(sku, _)| (sku.clone(), product_id)));
+        None
     }
 
     /// Makes the categories that products name and the shop lacks, parents first.
@@ -325,9 +352,8 @@ impl Import {
                 }
             }
             Stored::Refused(refusal) => {
-                self.progress.refused += outcome.rows;
-                let error = self.row_error(outcome, refusal);
-                self.tell(error);
+                self.progress.refused += outcome.lines.len() as u64;
+                self.tell_all(vec![self.row_error(outcome, refusal)], &outcome.lines);
             }
             Stored::Failed(stopped) => return Err(stopped.clone()),
         }
@@ -339,7 +365,7 @@ impl Import {
     fn row_error(&self, outcome: &Outcome, refusal: &Refusal) -> RowError {
         let named = refusal.facts.get("sku").and_then(|sku| sku.as_str());
         let at_sku = outcome.skus.iter().find(|(sku, _)| Some(sku.as_str()) == named);
-        let line = at_sku.map_or(outcome.line, |(_, line)| *line);
+        let line = at_sku.map(|(_, line)| *line).or(outcome.lines.first().copied()).unwrap_or_default();
         let Some(error) = refusal.errors.first() else {
             return RowError::new(line, None, &refusal.code, refusal.detail.as_str());
         };
@@ -410,7 +436,7 @@ async fn add_location(app: &App, origin: &Origin, code: &str) -> Result<(), Prob
 
 /// Decides one product; only rehearses it where there are slots for that.
 async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, rehearsals: Option<Arc<Semaphore>>) -> Outcome {
-    let ImportedProduct { line, rows, skus, put } = product;
+    let ImportedProduct { lines, skus, put } = product;
     let stored = match rehearsals {
         Some(slots) => {
             let _slot = slots.acquire().await;
@@ -418,7 +444,7 @@ async fn put(app: Arc<App>, origin: Origin, product: ImportedProduct, rehearsals
         }
         None => store(&app, &origin, put).await,
     };
-    Outcome { line, rows, skus, stored }
+    Outcome { lines, skus, stored }
 }
 
 async fn rehearse(app: &App, put: &PutProduct) -> Stored {

@@ -200,6 +200,22 @@ pub async fn reason(response: reqwest::Response) -> String {
     body["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned)
 }
 
+/// The other rows of a refused product, ranges of them as such.
+fn fell_with_it(lines: &[u64]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for line in lines {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == *line => *last = *line,
+            _ => ranges.push((*line, *line)),
+        }
+    }
+    let written = |(first, last): &(u64, u64)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+    format!(" (not taken with it: line {})", ranges.iter().map(written).collect::<Vec<_>>().join(", "))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a speed for people")]
 fn per_second(rows: u64, seconds: f64) -> f64 {
     (rows as f64 / seconds.max(0.001)).round()
@@ -220,7 +236,7 @@ fn print_summary(summary: &Summary) {
     }
     for error in progress.errors.iter().take(ERRORS_SHOWN_MAX) {
         let column = error.column.as_deref().map(|column| format!(", {column}")).unwrap_or_default();
-        println!("line {}{column}: {}", error.line, error.reason);
+        println!("line {}{column}: {}{}", error.line, error.reason, fell_with_it(&error.lines_refused_too));
     }
     let told = progress.errors.len() as u64 + progress.errors_omitted;
     let shown = progress.errors.len().min(ERRORS_SHOWN_MAX) as u64;

@@ -93,7 +93,7 @@ fn both_header_generations_say_the_same() {
 fn rows_that_share_a_handle_are_one_product_with_its_variants_and_pictures() {
     let read = read(OLD);
     let tee = &read.products[0].put.draft;
-    assert_eq!(read.products[0].rows, 3);
+    assert_eq!(read.products[0].lines.len(), 3);
     assert_eq!(tee.tags, ["cotton", "summer"]);
     assert_eq!(tee.options.len(), 1);
     let skus: Vec<_> = tee.variants.iter().filter_map(|variant| variant.sku.as_deref()).collect();
@@ -258,7 +258,7 @@ fn woocommerce_variations_come_to_their_products_wherever_they_stand() {
     assert_eq!((cap.draft.attributes[0].key.as_str(), cap.draft.attributes[0].value.as_str()), ("colour", "Green"));
     assert!(!song.draft.variants[0].requires_shipping && song.draft.variants[0].track_stock);
 
-    assert_eq!((read.products[2].rows, tee.draft.variants.len(), tee.draft.category_ids.len()), (3, 2, 2));
+    assert_eq!((read.products[2].lines.len(), tee.draft.variants.len(), tee.draft.category_ids.len()), (3, 2, 2));
     assert_eq!(tee.draft.tags, ["linen", "summer"]);
     let labels: Vec<&str> = tee.draft.options[0].values.iter().map(|value| value.label["en"].as_str()).collect();
     assert_eq!((tee.draft.options.len(), labels), (1, vec!["Red", "Blue"]));

@@ -9,6 +9,7 @@ use tantivy::tokenizer::{
 };
 
 use super::{
+    compounds::Endings,
     pinyin::{Initials, Syllables},
     words::{Reading, Words, is_unspaced},
 };
@@ -22,6 +23,8 @@ pub(super) const PREFIXES: &str = "daybook_prefixes";
 /// Chinese characters by their sound.
 pub(super) const SYLLABLES: &str = "daybook_syllables";
 pub(super) const INITIALS: &str = "daybook_initials";
+/// Long German words from their end, of text that [`tagged`] has marked.
+pub(super) const ENDINGS: &str = "daybook_endings";
 
 /// Bytes of the longest word; what is longer is not language.
 const WORD_BYTES_MAX: usize = 60;
@@ -40,11 +43,17 @@ pub(super) fn register(tokenizers: &TokenizerManager) {
     tokenizers.register(PREFIXES, TextAnalyzer::from(Prefixes::default()));
     tokenizers.register(SYLLABLES, TextAnalyzer::from(Syllables));
     tokenizers.register(INITIALS, TextAnalyzer::from(Initials));
+    tokenizers.register(ENDINGS, TextAnalyzer::from(Endings::default()));
 }
 
 /// Marks a text with its language for [`STEMS`].
 pub(super) fn tagged(lang: &str, text: &str) -> String {
     format!("{lang}{TAG_END}{text}")
+}
+
+/// The language of a text, empty where [`tagged`] has not marked it, and the text.
+pub(super) fn untagged(text: &str) -> (&str, &str) {
+    text.split_once(TAG_END).unwrap_or(("", text))
 }
 
 /// A word of a query.
@@ -133,6 +142,11 @@ fn stems(language: Language, reading: Reading) -> TextAnalyzer {
         .build()
 }
 
+/// The words of German texts as the index has them, and their stems.
+pub(super) fn german() -> [TextAnalyzer; 2] {
+    [plain(Reading::Index), stems(Language::German, Reading::Index)]
+}
+
 /// Chooses the stemmer by the tag of each text.
 #[derive(Clone)]
 struct StemsByLanguage {
@@ -150,7 +164,7 @@ impl Tokenizer for StemsByLanguage {
     type TokenStream<'a> = BoxTokenStream<'a>;
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> BoxTokenStream<'a> {
-        let (tag, text) = text.split_once(TAG_END).unwrap_or(("", text));
+        let (tag, text) = untagged(text);
         for (language, stemmer) in &mut self.stemmers {
             if is_language(tag, language) {
                 return stemmer.token_stream(text);
@@ -218,5 +232,33 @@ impl TokenStream for PrefixStream<'_> {
 
     fn token_mut(&mut self) -> &mut Token {
         &mut self.token
+    }
+}
+
+/// Tokens that are known at once.
+pub(super) struct Listed {
+    tokens: Vec<Token>,
+    /// The place after the current token.
+    next: usize,
+}
+
+impl Listed {
+    pub(super) fn new(tokens: Vec<Token>) -> Self {
+        Self { tokens, next: 0 }
+    }
+}
+
+impl TokenStream for Listed {
+    fn advance(&mut self) -> bool {
+        self.next += 1;
+        self.next <= self.tokens.len()
+    }
+
+    fn token(&self) -> &Token {
+        &self.tokens[self.next - 1]
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        &mut self.tokens[self.next - 1]
     }
 }

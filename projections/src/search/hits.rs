@@ -20,7 +20,7 @@ use super::{
     columns::Facts,
     facets::{Facet, SegmentTally, Tally},
     rules::{Curation, SegmentCuration},
-    schema::{self, ProductIds},
+    schema,
 };
 
 /// Above any score of a text.
@@ -190,10 +190,11 @@ impl Collector for Pass<'_> {
     type Child = SegmentPass;
 
     fn for_segment(&self, ordinal: u32, segment: &SegmentReader) -> tantivy::Result<SegmentPass> {
+        let (product_ids, slots) = self.view.products_of(segment);
         let page = match self.page {
             Some(page) => Some(SegmentPage {
                 key: SegmentKey::of(page.sort, segment)?,
-                product_ids: ProductIds::of(segment)?,
+                product_ids,
                 page,
                 lifted: self.lifted.iter().filter(|lifted| lifted.segment_ord == ordinal).map(|lifted| lifted.doc_id).collect(),
                 best: BinaryHeap::with_capacity(page.limit + 1),
@@ -203,7 +204,7 @@ impl Collector for Pass<'_> {
         };
         let tallies = self.facets.iter();
         Ok(SegmentPass {
-            slots: self.view.slots_of(segment),
+            slots,
             facts: self.facts.clone(),
             filter: self.filter,
             curated: self.curation.for_segment(segment)?,
@@ -285,10 +286,10 @@ impl SegmentCollector for SegmentPass {
     }
 }
 
-/// The best hits of one segment. Ids are read only where keys are equal or a hit gets in: most don't.
+/// The best hits of one segment.
 struct SegmentPage {
     key: SegmentKey,
-    product_ids: ProductIds,
+    product_ids: Arc<[Uuid]>,
     page: Page,
     lifted: Vec<DocId>,
     /// The worst of the best on top.
@@ -303,7 +304,8 @@ impl SegmentPage {
             None => self.key.get(document, score, slot, facts),
             Some(factor) => self.key.boosted(document, score, slot, facts, factor),
         };
-        let rank = || Rank { key, product_id: Reverse(self.product_ids.get(document)) };
+        let product_id = || usize::try_from(document).ok().and_then(|document| self.product_ids.get(document)).copied();
+        let rank = || Rank { key, product_id: Reverse(product_id().unwrap_or_default()) };
         if let Some(after) = self.page.from.after
             && (key > after.key || (key == after.key && rank() >= after))
         {

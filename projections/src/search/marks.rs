@@ -60,6 +60,12 @@ impl Marks {
         Some(format!("{before}{}{after}", html(text, from..to, &found)))
     }
 
+    /// Of all that is looked for. Analysis leaves a word's first letter as it is, so most words of a text need none.
+    fn first_letters(&self) -> u128 {
+        let words = self.words.iter().chain(&self.prefix);
+        words.filter_map(|word| word.chars().next()).fold(0, |letters, c| letters | letter(c))
+    }
+
     /// Bytes of the text, in order, without overlaps.
     fn found_in(&self, text: &str) -> Vec<Range<usize>> {
         /// Words are cut by it alone; the queries have theirs.
@@ -69,8 +75,13 @@ impl Marks {
             return found;
         }
         let folded = Folded::of(text);
-        let mut analyser = ANALYSER.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let first_letters = self.first_letters();
+        let mut analyser = None;
         for span in words::cut(&folded.text, Reading::Index) {
+            if folded.text[span.from..].chars().next().is_some_and(|c| c.is_ascii() && first_letters & letter(c) == 0) {
+                continue;
+            }
+            let analyser = analyser.get_or_insert_with(|| ANALYSER.lock().unwrap_or_else(PoisonError::into_inner).clone());
             let is_found = |word: &QueryWord| {
                 let begins = self.prefix.as_ref().is_some_and(|prefix| word.plain.starts_with(prefix.as_str()));
                 begins || word.stems.iter().any(|stem| self.words.contains(stem))
@@ -93,16 +104,24 @@ impl Marks {
     }
 }
 
+/// A bit for each letter of ASCII, none for others.
+fn letter(c: char) -> u128 {
+    if c.is_ascii() { 1 << u32::from(c.to_ascii_lowercase()) } else { 0 }
+}
+
 /// A folded text, and where each of its letters stood before.
 struct Folded {
     text: String,
-    /// Bytes of the folded and of the original text, at the begin of each letter; both rise.
+    /// Bytes of the folded and of the original text, at the begin of each letter; both rise. Empty where folding changes nothing.
     starts: Vec<(usize, usize)>,
     original_bytes: usize,
 }
 
 impl Folded {
     fn of(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self { text: text.to_owned(), starts: Vec::new(), original_bytes: text.len() };
+        }
         let mut folded = Self { text: String::with_capacity(text.len()), starts: Vec::new(), original_bytes: text.len() };
         let mut letters = text.char_indices().peekable();
         while let Some((at, c)) = letters.next() {
@@ -123,6 +142,9 @@ impl Folded {
     }
 
     fn original(&self, at: usize) -> usize {
+        if self.starts.is_empty() {
+            return at;
+        }
         let after = self.starts.partition_point(|(start, _)| *start < at);
         self.starts.get(after).map_or(self.original_bytes, |(_, original)| *original)
     }

@@ -4,9 +4,12 @@
 use std::{collections::HashSet, sync::LazyLock};
 
 use pinyin::{Pinyin, ToPinyin, ToPinyinMulti};
-use tantivy::tokenizer::{BoxTokenStream, Token, TokenStream, Tokenizer};
+use tantivy::tokenizer::{BoxTokenStream, Token, Tokenizer};
 
-use super::words::{fold, is_han};
+use super::{
+    analysis::Listed,
+    words::{fold, is_han},
+};
 
 /// Characters of the shortest and the longest run whose initials are found: of one there are too many.
 const INITIALS_MIN: usize = 2;
@@ -105,7 +108,7 @@ impl Tokenizer for Syllables {
             spelled.dedup();
             tokens.extend(spelled.into_iter().map(|text| Token { text, position, ..Token::default() }));
         }
-        BoxTokenStream::new(Listed { tokens, next: 0 })
+        BoxTokenStream::new(Listed::new(tokens))
     }
 }
 
@@ -140,28 +143,6 @@ impl Tokenizer for Initials {
                 }
             }
         }
-        BoxTokenStream::new(Listed { tokens, next: 0 })
-    }
-}
-
-/// Tokens that are known at once.
-struct Listed {
-    tokens: Vec<Token>,
-    /// The place after the current token.
-    next: usize,
-}
-
-impl TokenStream for Listed {
-    fn advance(&mut self) -> bool {
-        self.next += 1;
-        self.next <= self.tokens.len()
-    }
-
-    fn token(&self) -> &Token {
-        &self.tokens[self.next - 1]
-    }
-
-    fn token_mut(&mut self) -> &mut Token {
-        &mut self.tokens[self.next - 1]
+        BoxTokenStream::new(Listed::new(tokens))
     }
 }

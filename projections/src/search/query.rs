@@ -48,7 +48,7 @@ pub(super) fn search(index: &SearchIndex, request: &SearchRequest) -> Result<Sea
     };
     let from = request.cursor.as_deref().map(|cursor| Cursor::parse(sort, cursor)).transpose()?.unwrap_or_default();
     let page = Page { sort, from, limit: request.limit.clamp(1, LIMIT_MAX) };
-    let curation = Curation::of(index, request, infra::clock::now());
+    let curation = Curation::of(index, view, request, infra::clock::now());
 
     let (did_you_mean, marks) = text.as_ref().map(|plan| (plan.did_you_mean.clone(), plan.marks.clone())).unwrap_or_default();
     let mut chosen = text.map(|plan| Chosen::of(&view.searcher, plan, sort)).transpose()?;

@@ -14,13 +14,15 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use domain::merchandising::{self, BOOST_PERCENT_MAX, Boost, BoostTarget, Condition, Matching, SearchRule, normalised};
 use tantivy::columnar::StrColumn;
-use tantivy::query::{BooleanQuery, ConstScoreQuery, Occur, Query, TermSetQuery};
+use tantivy::query::{BooleanQuery, ConstScoreQuery, Occur, Query, TermQuery, TermSetQuery};
+use tantivy::schema::IndexRecordOption;
 use tantivy::{DocId, SegmentReader};
 use uuid::Uuid;
 
 use super::{
-    SearchIndex, SearchRequest, Sort,
+    SearchIndex, SearchRequest, Sort, View,
     schema::{self, Fields},
+    text::first_matches,
 };
 
 /// Most other phrases that one phrase stands for, those of the first sets by their keys.
@@ -81,9 +83,10 @@ impl Merchandising {
         made
     }
 
-    /// What is in force for a query, or for what is listed of a category.
+    /// What is in force for a query, or for what is listed of a category. A pinned product that is not `on_sale` takes no place
+    /// from another one.
     #[must_use]
-    pub fn rules_for(&self, q: Option<&str>, category: Option<&str>, now: DateTime<Utc>) -> Applied {
+    pub fn rules_for(&self, q: Option<&str>, category: Option<&str>, now: DateTime<Utc>, on_sale: impl Fn(Uuid) -> bool) -> Applied {
         if self.rules.is_empty() {
             return Applied::default();
         }
@@ -93,7 +96,7 @@ impl Merchandising {
         let mut placed = HashSet::new();
         for pin in met.iter().flat_map(|rule| &rule.pins) {
             let product_id = pin.product_id.uuid();
-            if hidden.contains(&product_id) || !placed.insert(product_id) {
+            if hidden.contains(&product_id) || !on_sale(product_id) || !placed.insert(product_id) {
                 continue;
             }
             let mut position = usize::try_from(pin.position).unwrap_or(usize::MAX);
@@ -225,8 +228,14 @@ pub(super) struct Curation {
 }
 
 impl Curation {
-    pub(super) fn of(index: &SearchIndex, request: &SearchRequest, now: DateTime<Utc>) -> Arc<Self> {
-        let applied = index.merchandising().rules_for(request.q.as_deref(), request.category.as_deref(), now);
+    pub(super) fn of(index: &SearchIndex, view: &View, request: &SearchRequest, now: DateTime<Utc>) -> Arc<Self> {
+        let facts = index.columns.facts(&request.currency);
+        let on_sale = |product_id| {
+            let document = TermQuery::new(view.fields.product_term(product_id), IndexRecordOption::Basic);
+            let is_there = first_matches(&view.searcher, &document, 1).is_ok_and(|found| !found.is_empty());
+            is_there && facts.published(index.columns.slot(product_id))
+        };
+        let applied = index.merchandising().rules_for(request.q.as_deref(), request.category.as_deref(), now, on_sale);
         let slot = |product_id: &Uuid| index.columns.slot(*product_id);
         let mut curation = Self { hidden: applied.hidden.iter().map(slot).collect(), ..Self::default() };
         if request.sort == Sort::Relevance {
@@ -375,7 +384,12 @@ mod tests {
     }
 
     fn pinned(rules: &Merchandising, q: Option<&str>, category: Option<&str>) -> Vec<(usize, u128)> {
-        rules.rules_for(q, category, now()).pinned.into_iter().map(|(position, product_id)| (position, product_id.as_u128())).collect()
+        rules
+            .rules_for(q, category, now(), |_| true)
+            .pinned
+            .into_iter()
+            .map(|(position, product_id)| (position, product_id.as_u128()))
+            .collect()
     }
 
     #[test]
@@ -399,11 +413,13 @@ mod tests {
         let contains = query("lamp", Matching::Contains);
         let rules = of(vec![everywhere, rule(2, contains.clone()), rule(3, contains), rule(4, query("lamp", Matching::Exact))], vec![]);
         assert_eq!(pinned(&rules, Some("lamp"), None), [(1, 14), (2, 12), (3, 11)]);
-        let applied = rules.rules_for(Some("lamp"), None, now());
+        let without_first = rules.rules_for(Some("lamp"), None, now(), |product_id| product_id != Uuid::from_u128(14));
+        assert_eq!(without_first.pinned, [(1, id(12)), (2, id(11))], "what is not on sale leaves its place to the others");
+        let applied = rules.rules_for(Some("lamp"), None, now(), |_| true);
         assert_eq!(applied.hidden, HashSet::from([id(13)]));
         let acme = |percent| vec![Boost { target: BoostTarget::Brand { brand: "Acme".to_owned() }, percent }];
         assert_eq!(applied.boosts, acme(505), "1.5 of four rules multiplied, each rounded down");
-        assert_eq!(rules.rules_for(None, None, now()).boosts, acme(150));
+        assert_eq!(rules.rules_for(None, None, now(), |_| true).boosts, acme(150));
     }
 
     #[test]
@@ -413,7 +429,7 @@ mod tests {
         for (time, count) in
             [("2026-10-31T23:59:59Z", 0), ("2026-11-01T00:00:00Z", 1), ("2026-11-10T11:59:59Z", 1), ("2026-11-10T12:00:00Z", 0)]
         {
-            assert_eq!(rules.rules_for(None, None, at(time)).pinned.len(), count, "{time}");
+            assert_eq!(rules.rules_for(None, None, at(time), |_| true).pinned.len(), count, "{time}");
         }
     }
 

@@ -1,7 +1,10 @@
 //! The fields of the index, and how a product fills them. Nothing is stored: answers are product ids,
 //! and the read model renders them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tantivy::{
     Index, SegmentReader, TantivyDocument, Term,
@@ -13,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     ProductDocument, SearchError,
-    analysis::{self, INITIALS, PLAIN, PREFIXES, STEMS, SYLLABLES},
+    analysis::{self, ENDINGS, INITIALS, PLAIN, PREFIXES, STEMS, SYLLABLES},
 };
 
 pub(super) const ID_HIGH: &str = "id_high";
@@ -41,6 +44,8 @@ pub(super) struct Fields {
     pub(super) code: Field,
     pub(super) title: Field,
     pub(super) title_stems: Field,
+    /// Of German titles.
+    pub(super) endings: Field,
     pub(super) prefixes: Field,
     /// Of Chinese titles.
     pub(super) syllables: Field,
@@ -77,6 +82,7 @@ pub(super) fn build() -> (Schema, Fields) {
         code: schema.add_text_field("code", unweighted(RAW_TOKENIZER_NAME)),
         title: schema.add_text_field("title", placed(PLAIN)),
         title_stems: schema.add_text_field("title_stems", words(STEMS)),
+        endings: schema.add_text_field("endings", unweighted(ENDINGS)),
         prefixes: schema.add_text_field("prefixes", unweighted(PREFIXES)),
         syllables: schema.add_text_field("syllables", placed(SYLLABLES)),
         initials: schema.add_text_field("initials", unweighted(INITIALS)),
@@ -117,6 +123,7 @@ impl Fields {
         for (lang, title) in &product.title {
             document.add_text(self.title, title);
             document.add_text(self.title_stems, analysis::tagged(lang, title));
+            document.add_text(self.endings, analysis::tagged(lang, title));
             document.add_text(self.prefixes, title);
             document.add_text(self.syllables, title);
             document.add_text(self.initials, title);
@@ -148,6 +155,7 @@ impl Fields {
             code: field("code")?,
             title: field("title")?,
             title_stems: field("title_stems")?,
+            endings: field("endings")?,
             prefixes: field("prefixes")?,
             syllables: field("syllables")?,
             initials: field("initials")?,
@@ -189,25 +197,12 @@ pub(super) fn code_of(code: &str) -> String {
     code.trim().to_lowercase()
 }
 
-/// Reads the product of a document.
-pub(super) struct ProductIds {
-    high: Column<u64>,
-    low: Column<u64>,
-}
-
-impl ProductIds {
-    pub(super) fn of(segment: &SegmentReader) -> tantivy::Result<Self> {
-        let columns = segment.fast_fields();
-        Ok(Self { high: columns.u64(ID_HIGH)?, low: columns.u64(ID_LOW)? })
-    }
-
-    pub(super) fn get(&self, document: u32) -> Uuid {
-        Uuid::from_u64_pair(self.high.first(document).unwrap_or_default(), self.low.first(document).unwrap_or_default())
-    }
-
-    pub(super) fn iter(self, documents: u32) -> impl Iterator<Item = Uuid> {
-        (0..documents).map(move |document| self.get(document))
-    }
+/// The product of each document.
+pub(super) fn product_ids(segment: &SegmentReader) -> tantivy::Result<Arc<[Uuid]>> {
+    let columns = segment.fast_fields();
+    let (high, low) = (columns.u64(ID_HIGH)?, columns.u64(ID_LOW)?);
+    let half = |column: &Column<u64>, document| column.first(document).unwrap_or_default();
+    Ok((0..segment.max_doc()).map(|document| Uuid::from_u64_pair(half(&high, document), half(&low, document))).collect())
 }
 
 /// Changes with the schema, with [`FORMAT_VERSION`], and with what the analysis (a newer stemmer, say)
@@ -217,7 +212,7 @@ pub(super) fn fingerprint(schema: &Schema) -> Result<String, SearchError> {
     analysis::register(index.tokenizers());
     let schema = serde_json::to_string(schema).map_err(std::io::Error::from)?;
     let mut seen = format!("{FORMAT_VERSION} {schema}");
-    for name in [PLAIN, STEMS, PREFIXES, SYLLABLES, INITIALS] {
+    for name in [PLAIN, STEMS, PREFIXES, SYLLABLES, INITIALS, ENDINGS] {
         let Some(mut analyser) = index.tokenizers().get(name) else {
             continue;
         };

@@ -103,6 +103,26 @@ fn stems_find_other_forms_of_a_word() {
 }
 
 #[test]
+fn german_words_are_found_by_their_ends() {
+    let german =
+        |number, title: &str| ProductDocument { title: BTreeMap::from([("de".to_owned(), title.to_owned())]), ..product(number, "") };
+    let titles = ["Kaffeemühle aus Buche", "Weingläser, 6 Stück", "Messer aus Stahl", "Küchentuch", "Glas für Saft", "Kindertisch"];
+    let mut products: Vec<_> = (1..).zip(titles).map(|(number, title)| german(number, title)).collect();
+    products[5].description.insert("de".to_owned(), "Ein kleiner Tisch.".to_owned());
+    let (_scratch, index) = index_of(&products);
+    let found = |q: &str| numbers(&index.search(&SearchRequest { lang: "de-AT".to_owned(), ..request(q) }).unwrap());
+    assert_eq!(found("Mühle"), [1]);
+    assert_eq!(found("Gläser "), [2, 5], "and other forms of the word");
+    assert_eq!(found("Glas "), [5, 2], "the word itself first");
+    assert_eq!(found("Küchenmesser"), [3], "no other is nearer");
+    assert_eq!(found("Bierglas"), [5, 2]);
+    assert_eq!(found("Arbeitstisch"), [6], "any table");
+    let answer = index.search(&SearchRequest { lang: "de".to_owned(), ..request("mühle") }).unwrap();
+    assert_eq!(answer.marks.highlighted("Kaffeemühle aus Buche").as_deref(), Some("<mark>Kaffeemühle</mark> aus Buche"));
+    assert_eq!(super::tests::found(&index, "Mühle"), [0; 0], "in German only");
+}
+
+#[test]
 fn a_typo_is_found_and_corrected() {
     let (_scratch, index) = small_shop();
     let answer = index.search(&request("brss lamp")).unwrap();

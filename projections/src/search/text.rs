@@ -16,7 +16,7 @@ use tantivy::{
 use super::{
     QUERY_CHARS_MAX, QUERY_WORDS_MAX,
     analysis::{PREFIX_CHARS_MAX, QueryAnalyser, QueryWord, is_language},
-    fuzzy,
+    compounds, fuzzy,
     marks::Marks,
     pinyin,
     rules::Synonyms,
@@ -44,6 +44,8 @@ const EDIT: Score = 0.85;
 const COMMON: f64 = 0.4;
 /// One word as two, two as one.
 const RESPACED: Score = 0.8;
+/// A word that is the end of a longer one, and what ends a word that nobody has.
+const COMPOUND: Score = 0.5;
 /// Other Chinese characters that sound the same, or a word spelled by its sound.
 const SOUND: Score = 0.6;
 /// How much more a spelling counts for who speaks Chinese.
@@ -59,6 +61,10 @@ const CODE: Score = 1_000.0;
 const HALF_LETTERS_MIN: usize = 2;
 /// A known word is taken for a typo of one that so many times as many products have.
 const TYPO_FREQUENCY: u64 = 20;
+
+/// A word that more products have, and more than this share of all, is not enough to be found by beside one that fewer have.
+const COMMON_DOCUMENTS: u64 = 1_000;
+const COMMON_SHARE: u64 = 50;
 
 /// In how many ways a word is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +108,8 @@ pub(super) fn plan(
         return Ok(Some(TextPlan { strict, relaxed: None, did_you_mean: None, marks: reader.marks, is_code: true }));
     }
     let several = parts.len() > 1 || parts.iter().any(|part| part.loose.len() > 1);
-    let relaxed = several.then(|| some_of(&parts, phrase(fields, &parts)));
+    let common = COMMON_DOCUMENTS.max(searcher.num_docs() / COMMON_SHARE);
+    let relaxed = several.then(|| some_of(&parts, common, phrase(fields, &parts)));
     Ok(Some(TextPlan { strict, relaxed, did_you_mean: corrected(&text, &parts), marks: reader.marks, is_code: false }))
 }
 
@@ -113,6 +120,8 @@ struct Part {
     loose: Vec<Box<dyn Query>>,
     /// Not needed for a match.
     optional: bool,
+    /// Products that have it, about; 0 where that isn't known.
+    documents: u64,
     /// The words that titles hold, by position in the query.
     in_title: Vec<(usize, String)>,
     /// Bytes of the text, and what was probably meant there.
@@ -129,7 +138,7 @@ impl Part {
     /// Several parts that may together be read in another way, too.
     fn together(parts: Vec<Self>, other: Box<dyn Query>) -> Self {
         let query = dis_max(vec![all_of(&parts, None), other.box_clone()]);
-        let mut together = Self { query, loose: vec![other], optional: false, in_title: Vec::new(), correction: None };
+        let mut together = Self { query, loose: vec![other], optional: false, documents: 0, in_title: Vec::new(), correction: None };
         for part in parts {
             together.loose.extend(part.loose);
             together.in_title.extend(part.in_title);
@@ -175,7 +184,14 @@ impl Reader<'_> {
             position += words.last().map_or(0, |last| last.position + 1);
             if let Some(code) = self.code(piece)? {
                 let query = any(vec![code, all_of(&of_piece, None)]);
-                of_piece = vec![Part { loose: vec![query.box_clone()], query, optional: false, in_title: Vec::new(), correction: None }];
+                of_piece = vec![Part {
+                    loose: vec![query.box_clone()],
+                    query,
+                    optional: false,
+                    documents: 0,
+                    in_title: Vec::new(),
+                    correction: None,
+                }];
                 of_names = vec![String::new()];
             } else if let [first, second] = &words[..]
                 && piece.contains(HYPHEN)
@@ -277,7 +293,8 @@ impl Reader<'_> {
             if is_unspaced {
                 self.read_unspaced(word, &mut clauses)?;
             } else {
-                correction = self.read_otherwise(word, documents, &mut clauses)?;
+                let (meant, as_others) = self.read_otherwise(word, documents, &mut clauses)?;
+                (correction, documents) = (meant, documents.max(as_others));
             }
         }
         if self.speaks_chinese() && !is_unspaced {
@@ -291,6 +308,7 @@ impl Reader<'_> {
             loose: vec![query.box_clone()],
             query,
             optional: word.stop_word,
+            documents,
             in_title: if in_title { vec![(at.1 + word.position, word.plain.clone())] } else { Vec::new() },
             correction: correction.map(|text| Correction { from: at.0 + word.from, to: at.0 + word.to, text }),
         })
@@ -339,7 +357,12 @@ impl Reader<'_> {
 
     /// A word between spaces that is no word of the catalogue's: as two words, as a typo, as Chinese by its sound. Answers what was
     /// probably meant.
-    fn read_otherwise(&mut self, word: &QueryWord, documents: u64, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<Option<String>> {
+    fn read_otherwise(
+        &mut self,
+        word: &QueryWord,
+        documents: u64,
+        clauses: &mut Vec<Box<dyn Query>>,
+    ) -> tantivy::Result<(Option<String>, u64)> {
         let known = clauses.len();
         let mut meant = None;
         if let Some((first, second)) = self.halves(&word.plain)? {
@@ -369,11 +392,18 @@ impl Reader<'_> {
             meant = variants.first().map(|best| best.term.clone());
         }
         let most = variants.iter().map(|variant| variant.documents).max().unwrap_or(1);
+        let as_others = variants.iter().map(|variant| u64::from(variant.documents)).sum();
         for variant in variants {
             let boost = EDIT.powi(i32::from(variant.distance)) * commonness(variant.documents, most);
             for word in self.analyser.words(&variant.term, self.lang) {
                 self.push_clauses(&word, boost, clauses)?;
             }
+        }
+        if is_language(self.lang, compounds::LANGUAGE) {
+            if known == 0 {
+                clauses.extend(self.by_its_end(&word.plain)?);
+            }
+            self.push_compounds(word, clauses)?;
         }
         if !self.speaks_chinese() {
             clauses.extend(self.spelled(&word.plain, false, 1.0));
@@ -381,7 +411,46 @@ impl Reader<'_> {
         if clauses.is_empty() {
             self.push_initials(word, clauses)?;
         }
-        Ok(meant)
+        Ok((meant, as_others))
+    }
+
+    /// Words of titles that end with this one.
+    fn push_compounds(&mut self, word: &QueryWord, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
+        for longer in compounds::ending_with(self.searcher, self.fields.endings, &word.stems)? {
+            let longer = QueryWord { plain: longer.clone(), stems: vec![longer], stop_word: false, ..word.clone() };
+            self.push_clauses(&longer, COMPOUND, clauses)?;
+        }
+        Ok(())
+    }
+
+    /// A word by the longest end of it that is a word of the catalogue's, more so with its first part.
+    fn by_its_end(&mut self, word: &str) -> tantivy::Result<Option<Box<dyn Query>>> {
+        for (first, end) in compounds::cuts(word) {
+            let mut clauses = Vec::new();
+            for word in self.analyser.words(end, self.lang) {
+                if self.documents_with(&word)? == 0 {
+                    continue;
+                }
+                self.push(self.fields.title, &word.plain, TITLE * COMPOUND, &mut clauses)?;
+                for stem in &word.stems {
+                    self.push(self.fields.title_stems, stem, TITLE_STEM * COMPOUND, &mut clauses)?;
+                }
+                self.push_compounds(&word, &mut clauses)?;
+                self.marks.add(&word);
+            }
+            if clauses.is_empty() {
+                continue;
+            }
+            let mut of_first = Vec::new();
+            for first in compounds::unlinked(first) {
+                for word in self.analyser.words(first, self.lang) {
+                    self.push_clauses(&word, COMPOUND, &mut of_first)?;
+                }
+            }
+            let parts = vec![(Occur::Must, dis_max(clauses)), (Occur::Should, dis_max(of_first))];
+            return Ok(Some(Box::new(BooleanQuery::new(parts))));
+        }
+        Ok(None)
     }
 
     fn push_initials(&self, word: &QueryWord, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
@@ -516,11 +585,13 @@ fn all_of(parts: &[Part], phrase: Option<Box<dyn Query>>) -> Box<dyn Query> {
     Box::new(BooleanQuery::new(clauses.chain(bonus).collect()))
 }
 
-fn some_of(parts: &[Part], phrase: Option<Box<dyn Query>>) -> Box<dyn Query> {
-    let needed = parts.iter().filter(|part| !part.optional).flat_map(|part| &part.loose);
-    let needed = any(needed.map(|query| query.box_clone()).collect());
+/// Products with one of the words at least; words that are as common as `common` count beside a rarer one, but don't find.
+fn some_of(parts: &[Part], common: u64, phrase: Option<Box<dyn Query>>) -> Box<dyn Query> {
+    let has_rare = parts.iter().any(|part| !part.optional && (1..=common).contains(&part.documents));
+    let (needed, others): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| !(part.optional || has_rare && part.documents > common));
+    let needed = any(needed.into_iter().flat_map(|part| &part.loose).map(|query| query.box_clone()).collect());
     let mut clauses = vec![(Occur::Must, needed)];
-    for part in parts.iter().filter(|part| part.optional) {
+    for part in others {
         clauses.push((Occur::Should, part.query.box_clone()));
     }
     clauses.extend(phrase.map(|phrase| (Occur::Should, phrase)));
