@@ -151,7 +151,9 @@ fn a_store_has_so_many_rules_and_synonyms_and_no_more() {
     };
     let say = |state: &mut Merchandising, command| {
         let events = state.decide(command)?;
-        events.iter().for_each(|event| state.apply(event));
+        for event in &events {
+            state.apply(event);
+        }
         Ok(events.len())
     };
     for n in 0..RULES_MAX {

@@ -374,13 +374,12 @@ impl View {
         for segment in searcher.segment_readers() {
             let id = segment.segment_id();
             let known = earlier.and_then(|view| view.segments.get(&id));
-            let of_segment = match known {
-                Some(known) => Arc::clone(known),
-                None => {
-                    let product_ids = schema::product_ids(segment)?;
-                    let slots = product_ids.iter().map(|product_id| columns.slot(*product_id)).collect();
-                    Arc::new(Segment { product_ids, slots, values: SegmentValues::read_ahead(segment, &values)? })
-                }
+            let of_segment = if let Some(known) = known {
+                Arc::clone(known)
+            } else {
+                let product_ids = schema::product_ids(segment)?;
+                let slots = product_ids.iter().map(|product_id| columns.slot(*product_id)).collect();
+                Arc::new(Segment { product_ids, slots, values: SegmentValues::read_ahead(segment, &values)? })
             };
             segments.insert(id, of_segment);
         }
