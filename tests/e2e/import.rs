@@ -96,6 +96,10 @@ async fn ten_kinds_of_bad_rows_are_named_and_the_rest_goes_in() {
     let valid = shop.get("/v1/products?limit=1").await.expect(200).int("/total");
     assert_eq!(u64::try_from(valid).unwrap() + count("refused"), 20);
 
+    let german = file(&shop, "semicolons.csv", "Handle;Title;Variant Price\nmug;Mug;9,90\n");
+    let (code, _, said) = shop.cli_code(&["import", "products", german.to_str().unwrap()]);
+    assert!(code != 0 && said.contains("by semicolons; save it as CSV"), "{code}: {said}");
+
     // Nothing would be done a second time, and saying so does nothing.
     let (_, again) = import(&shop, "products", &path, &["--dry-run"]);
     assert_eq!((again["unchanged"].as_u64(), again["created"].as_u64(), again["refused"].as_u64()), (Some(9), Some(0), Some(11)));

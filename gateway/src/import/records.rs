@@ -22,6 +22,14 @@ pub struct Record {
     pub cells: Vec<Vec<u8>>,
 }
 
+impl Record {
+    /// What separates the cells of a header where it isn't commas.
+    pub fn other_separator(&self) -> Option<&'static str> {
+        let [whole] = &self.cells[..] else { return None };
+        [(b';', "semicolons"), (b'\t', "tabs")].into_iter().find(|(byte, _)| whole.contains(byte)).map(|(_, name)| name)
+    }
+}
+
 /// A line that is no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {

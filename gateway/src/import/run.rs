@@ -399,6 +399,9 @@ impl Import {
 
 /// How the file's rows are read, and what its columns are.
 fn layout(format: &Format, header: &Record, language: &str) -> Result<(Layout, Columns), String> {
+    if let Some(separator) = header.other_separator() {
+        return Err(format!("the file separates its cells by {separator}; save it as CSV that is separated by commas"));
+    }
     let headers: Vec<String> = header.cells.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_owned()).collect();
     Ok(match format {
         Format::Shopify => (Layout::Plain, Columns::read(header)?),
