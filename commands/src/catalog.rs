@@ -247,6 +247,7 @@ fn change_claims(streams: &mut Streams<'_>, changes: &ClaimChanges, holder: &str
         count += events.len();
         streams.emit::<Claim>(&key.stream_id(), events, None)?;
     }
+    streams.need_created::<Claim>(changes.take.iter().map(ClaimKey::stream_id))?;
     for key in &changes.take {
         let command = ClaimCommand::Take { by: holder.to_owned() };
         let events = streams.create::<Claim>(&key.stream_id())?.decide(command).map_err(|taken| claim_refusal(key, &taken))?;

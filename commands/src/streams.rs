@@ -276,6 +276,11 @@ impl<'a> Streams<'a> {
         if missing.is_empty() { Ok(()) } else { Err(Stop::Missing(missing)) }
     }
 
+    /// As [`Self::need`], of streams that [`Self::create`] believes absent: nothing is asked for until the append has said otherwise.
+    pub fn need_created<A: Root + 'static>(&mut self, ids: impl IntoIterator<Item = String>) -> Result<(), Stop> {
+        if self.again { self.need::<A>(ids) } else { Ok(()) }
+    }
+
     /// The version of a stream that [`Self::get`] has seen.
     pub fn version<A: Root + 'static>(&mut self, id: &str) -> Result<i64, Stop> {
         self.get::<A>(id)?;

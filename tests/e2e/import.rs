@@ -96,6 +96,13 @@ async fn ten_kinds_of_bad_rows_are_named_and_the_rest_goes_in() {
     let valid = shop.get("/v1/products?limit=1").await.expect(200).int("/total");
     assert_eq!(u64::try_from(valid).unwrap() + count("refused"), 20);
 
+    // Each variant is a few streams more to look at.
+    let mut wide = HEADER.to_owned();
+    for n in 0..300 {
+        write!(wide, "\nwide,Wide,Maker,Size,{n},,,W-{n},1.00,1").unwrap();
+    }
+    let (_, rehearsed) = import(&shop, "products", &file(&shop, "wide.csv", wide), &["--dry-run"]);
+    assert_eq!((rehearsed["done"].as_bool(), rehearsed["created"].as_u64()), (Some(true), Some(1)), "{rehearsed}");
     let german = file(&shop, "semicolons.csv", "Handle;Title;Variant Price\nmug;Mug;9,90\n");
     let (code, _, said) = shop.cli_code(&["import", "products", german.to_str().unwrap()]);
     assert!(code != 0 && said.contains("by semicolons; save it as CSV"), "{code}: {said}");

@@ -261,8 +261,11 @@ fn put_stock(streams: &mut Streams<'_>, put: &PutProduct, before: &Product, afte
         low_stock_threshold: None,
         located: Vec::new(),
     };
-    if !fresh {
-        streams.need::<StockItem>(after.variants.iter().map(|variant| variant.variant_id.to_string()))?;
+    let items = after.variants.iter().map(|variant| variant.variant_id.to_string());
+    if fresh {
+        streams.need_created::<StockItem>(items)?;
+    } else {
+        streams.need::<StockItem>(items)?;
     }
     let mut count = 0;
     for variant in &after.variants {
