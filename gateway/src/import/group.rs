@@ -153,8 +153,8 @@ impl Products {
             return refused(group.errors, &group.lines);
         }
         let Self { columns, terms, categories, kept, .. } = self;
-        match product::build(&group.handle, &group.rows, Workshop { columns, terms, categories, kept }) {
-            Ok(product) => Parsed::Product(Box::new(ImportedProduct { lines: group.lines, ..product })),
+        match product::build(&group.handle, &group.rows, &group.lines, Workshop { columns, terms, categories, kept }) {
+            Ok(product) => Parsed::Product(Box::new(product)),
             Err(errors) => refused(errors, &group.lines),
         }
     }

@@ -49,8 +49,8 @@ pub struct Workshop<'a> {
     pub kept: &'a Arc<Kept>,
 }
 
-/// Makes a product of its rows, or says all that is wrong with them.
-pub fn build(handle: &str, rows: &[Row], workshop: Workshop<'_>) -> Result<ImportedProduct, Vec<RowError>> {
+/// Makes a product of its rows, or says all that is wrong with them. `lines`: of its rows in the file.
+pub fn build(handle: &str, rows: &[Row], lines: &[u64], workshop: Workshop<'_>) -> Result<ImportedProduct, Vec<RowError>> {
     let Workshop { columns, terms, categories, kept } = workshop;
     let Some(first) = rows.first() else {
         return Err(Vec::new());
@@ -99,7 +99,7 @@ pub fn build(handle: &str, rows: &[Row], workshop: Workshop<'_>) -> Result<Impor
         vec![RowError::new(first.line, column, "category_invalid", reason)]
     })?;
     let put = PutProduct { draft, stock, overwrite_stock: false, known: false, kept: Arc::clone(kept) };
-    Ok(ImportedProduct { lines: rows.iter().map(|row| row.line).collect(), skus, put })
+    Ok(ImportedProduct { lines: lines.to_vec(), skus, put })
 }
 
 /// A row that is a variant, and rows that only say its price in further currencies.

@@ -44,8 +44,8 @@ pub(super) struct Fields {
     pub(super) code: Field,
     pub(super) title: Field,
     pub(super) title_stems: Field,
-    /// Of German titles.
-    pub(super) endings: Field,
+    /// Of German titles; an index of an earlier version has none.
+    pub(super) endings: Option<Field>,
     pub(super) prefixes: Field,
     /// Of Chinese titles.
     pub(super) syllables: Field,
@@ -82,7 +82,7 @@ pub(super) fn build() -> (Schema, Fields) {
         code: schema.add_text_field("code", unweighted(RAW_TOKENIZER_NAME)),
         title: schema.add_text_field("title", placed(PLAIN)),
         title_stems: schema.add_text_field("title_stems", words(STEMS)),
-        endings: schema.add_text_field("endings", unweighted(ENDINGS)),
+        endings: Some(schema.add_text_field("endings", unweighted(ENDINGS))),
         prefixes: schema.add_text_field("prefixes", unweighted(PREFIXES)),
         syllables: schema.add_text_field("syllables", placed(SYLLABLES)),
         initials: schema.add_text_field("initials", unweighted(INITIALS)),
@@ -123,7 +123,9 @@ impl Fields {
         for (lang, title) in &product.title {
             document.add_text(self.title, title);
             document.add_text(self.title_stems, analysis::tagged(lang, title));
-            document.add_text(self.endings, analysis::tagged(lang, title));
+            if let Some(endings) = self.endings {
+                document.add_text(endings, analysis::tagged(lang, title));
+            }
             document.add_text(self.prefixes, title);
             document.add_text(self.syllables, title);
             document.add_text(self.initials, title);
@@ -155,7 +157,7 @@ impl Fields {
             code: field("code")?,
             title: field("title")?,
             title_stems: field("title_stems")?,
-            endings: field("endings")?,
+            endings: field("endings"),
             prefixes: field("prefixes")?,
             syllables: field("syllables")?,
             initials: field("initials")?,

@@ -392,6 +392,25 @@ fn an_index_of_another_format_answers_until_the_new_one_is_as_far() {
 }
 
 #[test]
+fn an_index_of_a_version_that_read_no_compounds_answers_meanwhile() {
+    let scratch = Scratch::new();
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    index.put(&product(1, "Kettle")).unwrap();
+    index.commit(2, 77).unwrap();
+    let (own, older) = (scratch.path().join(&index.format), scratch.path().join("older"));
+    drop(index);
+    std::fs::rename(&own, &older).unwrap();
+    let meta = std::fs::read_to_string(older.join("meta.json")).unwrap();
+    assert!(meta.contains("\"endings\""));
+    std::fs::write(older.join("meta.json"), meta.replace("\"endings\"", "\"others\"")).unwrap();
+
+    let index = SearchIndex::open(scratch.path()).unwrap();
+    assert_eq!((index.built(), index.position()), ((0, 0), (2, 77)));
+    let request = SearchRequest { lang: "de".to_owned(), ..request("kettle Mühle") };
+    assert_eq!(numbers(&index.search(&request).unwrap()), [1]);
+}
+
+#[test]
 fn an_empty_index_answers() {
     let scratch = Scratch::new();
     let index = SearchIndex::open(scratch.path()).unwrap();

@@ -416,7 +416,8 @@ impl Reader<'_> {
 
     /// Words of titles that end with this one.
     fn push_compounds(&mut self, word: &QueryWord, clauses: &mut Vec<Box<dyn Query>>) -> tantivy::Result<()> {
-        for longer in compounds::ending_with(self.searcher, self.fields.endings, &word.stems)? {
+        let Some(endings) = self.fields.endings else { return Ok(()) };
+        for longer in compounds::ending_with(self.searcher, endings, &word.stems)? {
             let longer = QueryWord { plain: longer.clone(), stems: vec![longer], stop_word: false, ..word.clone() };
             self.push_clauses(&longer, COMPOUND, clauses)?;
         }
